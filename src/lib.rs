@@ -1,0 +1,2 @@
+//! kmirror copies a Kafka cluster to another one, live, from inside a program.
+#![forbid(unsafe_code)]
