@@ -123,7 +123,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of a kind, with the sentence for the user.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, message: message.into(), kafka_code: None, topic: None, partition: None, offset: None }))
+        Error(Box::new(Inner {
+            kind,
+            message: message.into(),
+            kafka_code: None,
+            topic: None,
+            partition: None,
+            offset: None,
+        }))
     }
 
     /// Adds the topic it is about.

@@ -71,7 +71,7 @@ pub struct ClientConfig {
 
 /// Which topics are mirrored.
 #[derive(Debug, Clone)]
-pub struct TopicSelection { /* names, regexes */ }
+pub struct TopicSelection {/* names, regexes */}
 
 /// `start`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

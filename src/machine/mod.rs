@@ -1,0 +1,6 @@
+//! What decides: pure state machines, without I/O, clock or randomness.
+//!
+//! `handle_*` takes what happened, `poll_*` says what to do next; time comes in as an argument. Everything here is
+//! tried by simulation before it meets a broker.
+
+pub mod partition;

@@ -1,0 +1,3 @@
+//! What talks: connections to brokers, and the requests a mirror makes on them.
+
+pub mod errors;
