@@ -51,7 +51,7 @@ pub const TABLE: &[BrokerError] = &[
     row(-1, "UNKNOWN_SERVER_ERROR", Wait, "the broker failed inside; whether the batch landed is read from its log"),
     row(1, "OFFSET_OUT_OF_RANGE", OutOfRange, "retention or a truncation passed the position; compare with both ends of the source's log"),
     row(2, "CORRUPT_MESSAGE", Corrupt, "the checksum is carried from the original producer: a mismatch is damage on the way, and the source has the original"),
-    row(3, "UNKNOWN_TOPIC_OR_PARTITION", Leader, "just created, just deleted, or a broker with old metadata"),
+    BrokerError::UNKNOWN_PARTITION,
     row(5, "LEADER_NOT_AVAILABLE", Leader, "an election is going on"),
     row(6, "NOT_LEADER_OR_FOLLOWER", Leader, "the leader moved; nothing was appended"),
     row(7, "REQUEST_TIMED_OUT", Wait, "appended by the leader but not replicated in time: the log tells whether it stayed"),
@@ -108,6 +108,10 @@ const fn row(code: i16, name: &'static str, class: Class, reason: &'static str) 
 }
 
 impl BrokerError {
+    /// What a broker means that leaves a partition out of its answer.
+    pub const UNKNOWN_PARTITION: BrokerError =
+        row(3, "UNKNOWN_TOPIC_OR_PARTITION", Leader, "just created, just deleted, or a broker with old metadata");
+
     /// The row of a code; `None` for 0, which is success.
     pub fn of(code: i16) -> Option<BrokerError> {
         if code == 0 {

@@ -1,3 +1,11 @@
 //! What talks: connections to brokers, and the requests a mirror makes on them.
 
+pub mod cluster;
+pub mod connection;
 pub mod errors;
+pub mod fetch;
+pub mod memory;
+pub mod positions;
+pub mod produce;
+pub mod rope;
+pub mod transport;

@@ -1,0 +1,180 @@
+//! One cluster as one thread sees it: how to find its brokers and who leads which partition.
+//!
+//! A cluster is asked through any broker that answers: those it named before, and the bootstrap servers. Requests that
+//! go to a certain broker share one connection to it here; the streams of data have their own
+//! ([`Cluster::dial`]), because a broker works on one request per connection at a time.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{MetadataRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
+
+use super::connection::Connection;
+use crate::config::ClientConfig;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a cluster says of itself.
+#[derive(Debug, Clone, Default)]
+pub struct Metadata {
+    /// Its id; clusters older than 0.10.1 have none.
+    pub cluster_id: Option<String>,
+    /// The broker that creates topics.
+    pub controller_id: i32,
+    /// Number of brokers that are up.
+    pub broker_count: usize,
+    /// The topics asked for, by name.
+    pub topics: BTreeMap<String, TopicMetadata>,
+}
+
+/// What a cluster says of one topic.
+#[derive(Debug, Clone, Default)]
+pub struct TopicMetadata {
+    /// 0, or why there is no more.
+    pub error_code: i16,
+    /// The id that a topic created anew does not share; nil before Kafka 2.8.
+    pub id: u128,
+    /// Kafka's own.
+    pub is_internal: bool,
+    /// Leader of each partition, by number; -1 without one.
+    pub leaders: Vec<i32>,
+    /// Replicas of the first partition.
+    pub replication_factor: i16,
+}
+
+/// A cluster and the connections to it.
+pub struct Cluster {
+    /// "source" or "target", for messages.
+    pub side: &'static str,
+    config: ClientConfig,
+    addresses: RefCell<BTreeMap<i32, String>>,
+    shared: RefCell<HashMap<i32, Rc<tokio::sync::Mutex<Option<Rc<Connection>>>>>>,
+    any: RefCell<Option<Rc<Connection>>>,
+}
+
+impl Cluster {
+    /// A cluster that nothing is known of yet.
+    pub fn new(side: &'static str, config: ClientConfig) -> Self {
+        Cluster { side, config, addresses: RefCell::default(), shared: RefCell::default(), any: RefCell::default() }
+    }
+
+    /// How it is reached.
+    pub fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// A connection to any broker.
+    pub async fn any(&self) -> Result<Rc<Connection>> {
+        if let Some(connection) = self.any.borrow().as_ref().filter(|connection| connection.is_open()) {
+            return Ok(connection.clone());
+        }
+        let mut candidates: Vec<String> = self.addresses.borrow().values().cloned().collect();
+        candidates.extend(self.config.bootstrap_servers.iter().cloned());
+        let mut problems: Vec<String> = Vec::new();
+        for address in candidates {
+            match Connection::open(&address, &self.config).await {
+                Ok(connection) => {
+                    *self.any.borrow_mut() = Some(connection.clone());
+                    return Ok(connection);
+                }
+                Err(error) if error.kind() == ErrorKind::Connect => {
+                    if !problems.iter().any(|problem| problem == error.message()) {
+                        problems.push(error.message().to_owned());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let message = format!("no broker of the {} cluster can be reached: {}", self.side, problems.join("; "));
+        Err(Error::new(ErrorKind::Connect, message))
+    }
+
+    /// The connection to a broker that everything but data shares.
+    pub async fn broker(&self, id: i32) -> Result<Rc<Connection>> {
+        let place = self.shared.borrow_mut().entry(id).or_default().clone();
+        // Whoever comes while it is being opened waits for that one.
+        let mut place = place.lock().await;
+        if let Some(connection) = place.as_ref().filter(|connection| connection.is_open()) {
+            return Ok(connection.clone());
+        }
+        let connection = self.dial(id).await?;
+        *place = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// A connection of one's own to a broker.
+    pub async fn dial(&self, id: i32) -> Result<Rc<Connection>> {
+        let address = self.addresses.borrow().get(&id).cloned();
+        let Some(address) = address else {
+            let message = format!("the {} cluster does not name the address of its broker {id}", self.side);
+            return Err(Error::new(ErrorKind::Connect, message));
+        };
+        Connection::open(&address, &self.config).await.map_err(|error| {
+            let advertised = format!("broker {id} of the {} cluster, at its advertised listener", self.side);
+            error.context(advertised)
+        })
+    }
+
+    /// Asks for topics, all of them with `None`, and remembers the brokers.
+    pub async fn metadata(&self, topics: Option<&[String]>, create_missing: bool) -> Result<Metadata> {
+        let connection = self.any().await?;
+        let version = connection.version::<MetadataRequest>(12)?;
+        let names = topics.map(|topics| {
+            let topic = |name: &String| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+            topics.iter().map(topic).collect()
+        });
+        let request = MetadataRequest::default()
+            .with_topics(names)
+            .with_allow_auto_topic_creation(create_missing && version >= 4);
+        let response = connection.call(&request, version).await?;
+        let mut addresses = BTreeMap::new();
+        for broker in &response.brokers {
+            let host = broker.host.as_str();
+            let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+            addresses.insert(broker.node_id.0, format!("{host}:{}", broker.port));
+        }
+        let broker_count = addresses.len();
+        self.remember(addresses);
+        let topics = response.topics.iter().filter_map(|topic| {
+            let name = topic.name.as_ref()?.0.to_string();
+            let mut leaders = vec![-1; topic.partitions.len()];
+            for partition in &topic.partitions {
+                if let Some(leader) = leaders.get_mut(partition.partition_index as usize) {
+                    *leader = partition.leader_id.0;
+                }
+            }
+            let first = topic.partitions.first();
+            let described = TopicMetadata {
+                error_code: topic.error_code,
+                id: topic.topic_id.as_u128(),
+                is_internal: topic.is_internal,
+                leaders,
+                replication_factor: first.map_or(1, |partition| partition.replica_nodes.len() as i16),
+            };
+            Some((name, described))
+        });
+        Ok(Metadata {
+            cluster_id: response.cluster_id.as_ref().map(ToString::to_string),
+            controller_id: response.controller_id.0,
+            broker_count,
+            topics: topics.collect(),
+        })
+    }
+
+    /// Takes over the addresses. A broker that moved gets new connections.
+    fn remember(&self, addresses: BTreeMap<i32, String>) {
+        if addresses.is_empty() {
+            return;
+        }
+        let mut known = self.addresses.borrow_mut();
+        self.shared.borrow_mut().retain(|id, _| known.get(id) == addresses.get(id));
+        *known = addresses;
+    }
+}
+
+/// A topic's name as the messages want it.
+pub fn topic_name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
+}

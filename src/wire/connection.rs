@@ -1,0 +1,394 @@
+//! One connection to one broker: framing, negotiated versions, pipelined requests.
+//!
+//! Everything that opens a connection passes through [`Connection::open`]: transport, authentication, ApiVersions. Answers
+//! come in the order of the requests; a task reads them and hands each to the call that waits for it. After any
+//! error the connection is finished: every call under way fails, and its owner opens another one.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Mutex, oneshot};
+use tokio::time::timeout;
+
+use super::memory::Reservation;
+use super::rope::Rope;
+use super::transport::{Reader, Transport, Writer};
+use crate::config::ClientConfig;
+use crate::error::{Error, ErrorKind, Result};
+
+/// No answer is this long; a length beyond it is something else than a length.
+const FRAME_LIMIT: usize = 512 << 20;
+/// Correlation id of the first request.
+const FIRST_CORRELATION: i32 = 1;
+
+/// A connection that is ready for requests.
+pub struct Connection {
+    address: String,
+    client_id: StrBytes,
+    request_timeout: Duration,
+    versions: HashMap<i16, (i16, i16)>,
+    writer: Mutex<Writer>,
+    pending: Rc<RefCell<Pending>>,
+    next_correlation: Cell<i32>,
+    reading: tokio::task::AbortHandle,
+}
+
+/// Calls that wait for their answers, in the order of the requests.
+#[derive(Default)]
+struct Pending {
+    calls: VecDeque<Call>,
+    closed: Option<Error>,
+}
+
+struct Call {
+    correlation: i32,
+    room: Option<Reservation>,
+    answer: oneshot::Sender<Result<Bytes>>,
+}
+
+impl Pending {
+    fn close(&mut self, error: &Error) {
+        if self.closed.is_none() {
+            self.closed = Some(error.clone());
+        }
+        for call in self.calls.drain(..) {
+            let _ = call.answer.send(Err(error.clone()));
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
+}
+
+impl Connection {
+    /// Connects to `host:port`, authenticates and learns what the broker can do, within
+    /// `socket.connection.setup.timeout.ms`.
+    pub async fn open(address: &str, config: &ClientConfig) -> Result<Rc<Self>> {
+        let limit = config.connection_setup_timeout;
+        let opened = timeout(limit, Self::open_unlimited(address, config)).await;
+        opened.unwrap_or_else(|_| {
+            let message = format!(
+                "{address} did not answer like a Kafka broker within {} ms (socket.connection.setup.timeout.ms)",
+                limit.as_millis()
+            );
+            Err(Error::new(ErrorKind::Connect, message))
+        })
+    }
+
+    async fn open_unlimited(address: &str, config: &ClientConfig) -> Result<Rc<Self>> {
+        let transport = connect(address).await?;
+        let (reader, writer) = transport.split();
+        let pending = Rc::new(RefCell::new(Pending::default()));
+        let reading =
+            tokio::task::spawn_local(read_answers(reader, pending.clone(), address.to_owned())).abort_handle();
+        let mut connection = Connection {
+            address: address.to_owned(),
+            client_id: StrBytes::from_string(config.client_id.clone()),
+            request_timeout: config.request_timeout,
+            versions: HashMap::new(),
+            writer: Mutex::new(writer),
+            pending,
+            next_correlation: Cell::new(FIRST_CORRELATION),
+            reading,
+        };
+        connection.authenticate().await?;
+        connection.negotiate().await?;
+        Ok(Rc::new(connection))
+    }
+
+    /// The one authentication step. PLAINTEXT has nothing to say; SASL gets its exchange here.
+    #[expect(clippy::unused_async, reason = "SASL exchanges requests here")]
+    async fn authenticate(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Learns the versions of every request. A broker that knows only older ApiVersions answers with version 0 and the
+    /// error UNSUPPORTED_VERSION (KIP-511), and is asked again.
+    async fn negotiate(&mut self) -> Result<()> {
+        let request = ApiVersionsRequest::default()
+            .with_client_software_name(StrBytes::from_static_str("kmirror"))
+            .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
+        let mut answer = self.exchange(&request, 3, None, self.request_timeout).await?;
+        let mut version = 3;
+        if answer.len() >= 2 && answer[..2] == 35i16.to_be_bytes() {
+            answer = self.exchange(&request, 0, None, self.request_timeout).await?;
+            version = 0;
+        }
+        let response = ApiVersionsResponse::decode(&mut answer, version).map_err(|_| self.not_kafka("ApiVersions"))?;
+        if response.error_code != 0 {
+            return Err(self.not_kafka("ApiVersions"));
+        }
+        self.versions = response.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
+        Ok(())
+    }
+
+    fn not_kafka(&self, what: &str) -> Error {
+        Error::new(
+            ErrorKind::Connect,
+            format!("{} answered {what} with something else than Kafka's protocol", self.address),
+        )
+    }
+
+    /// `host:port` it was opened with.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether calls still can succeed.
+    pub fn is_open(&self) -> bool {
+        self.pending.borrow().closed.is_none()
+    }
+
+    /// Whether the broker knows the request.
+    pub fn supports<R: Request>(&self) -> bool {
+        self.version::<R>(R::VERSIONS.max).is_ok()
+    }
+
+    /// The newest version of a request that both sides know, at most `max`.
+    pub fn version<R: Request>(&self, max: i16) -> Result<i16> {
+        let ours = R::VERSIONS;
+        let (min, broker_max) = *self.versions.get(&R::KEY).ok_or_else(|| self.unsupported(R::KEY))?;
+        let version = broker_max.min(ours.max).min(max);
+        if version < min.max(ours.min) { Err(self.unsupported(R::KEY)) } else { Ok(version) }
+    }
+
+    fn unsupported(&self, api_key: i16) -> Error {
+        let name =
+            kafka_protocol::messages::ApiKey::try_from(api_key).map(|key| format!("{key:?}")).unwrap_or_default();
+        Error::new(ErrorKind::Unsupported, format!("the broker {} does not offer the request {name}", self.address))
+    }
+
+    /// Sends a request and decodes its answer, within `request.timeout.ms`.
+    pub async fn call<R: Request>(&self, request: &R, version: i16) -> Result<R::Response> {
+        let answer = self.exchange(request, version, None, self.request_timeout).await?;
+        self.decode::<R>(answer, version)
+    }
+
+    /// As [`call`](Self::call), for an answer that has room in the stream's budget, and that the broker may hold back
+    /// for `wait`.
+    pub async fn call_reserved<R: Request>(
+        &self,
+        request: &R,
+        version: i16,
+        room: Reservation,
+        wait: Duration,
+    ) -> Result<R::Response> {
+        let answer = self.exchange(request, version, Some(room), self.request_timeout + wait).await?;
+        self.decode::<R>(answer, version)
+    }
+
+    /// Decodes an answer of which the header is gone.
+    pub fn decode<R: Request>(&self, mut answer: Bytes, version: i16) -> Result<R::Response> {
+        R::Response::decode(&mut answer, version).map_err(|error| {
+            let error =
+                Error::new(ErrorKind::Connect, format!("{} sent an answer that cannot be read: {error}", self.address));
+            self.pending.borrow_mut().close(&error);
+            error
+        })
+    }
+
+    async fn exchange<R: Request>(
+        &self,
+        request: &R,
+        version: i16,
+        room: Option<Reservation>,
+        limit: Duration,
+    ) -> Result<Bytes> {
+        let mut bytes = self.header(R::KEY, version, R::header_version(version))?;
+        request.encode(&mut bytes, version).map_err(|error| {
+            Error::new(ErrorKind::Internal, format!("request {} version {version} cannot be encoded: {error}", R::KEY))
+        })?;
+        let length = bytes.len() as i32 - 4;
+        bytes[..4].copy_from_slice(&length.to_be_bytes());
+        let mut rope = Rope::default();
+        rope.push(bytes.freeze());
+        let mut answer = self.send(rope, room, limit).await?.wait().await?;
+        ResponseHeader::decode(&mut answer, R::Response::header_version(version))
+            .map_err(|_| self.not_kafka("with a header"))?;
+        Ok(answer)
+    }
+
+    /// The header of the next request, with four bytes in front for the length of what follows them.
+    pub fn header(&self, api_key: i16, version: i16, header_version: i16) -> Result<BytesMut> {
+        let mut bytes = BytesMut::with_capacity(256);
+        bytes.put_i32(0);
+        RequestHeader::default()
+            .with_request_api_key(api_key)
+            .with_request_api_version(version)
+            .with_correlation_id(self.next_correlation.get())
+            .with_client_id(Some(self.client_id.clone()))
+            .encode(&mut bytes, header_version)
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("a request header cannot be encoded: {error}")))?;
+        Ok(bytes)
+    }
+
+    /// Writes a request that begins with a [`header`](Self::header), its length filled in.
+    ///
+    /// Between `header` and `send` nothing may be awaited, so that no other request takes the correlation id. The
+    /// request counts as sent when this returns; the answer is waited for apart, so that requests can be pipelined.
+    pub async fn send(&self, mut request: Rope, room: Option<Reservation>, limit: Duration) -> Result<Answer> {
+        let correlation = self.next_correlation.get();
+        self.next_correlation.set(correlation.checked_add(1).unwrap_or(FIRST_CORRELATION));
+        let (sender, receiver) = oneshot::channel();
+        // A fair lock: requests leave in the order in which they were made, which is the order of the answers.
+        let mut writer = self.writer.lock().await;
+        {
+            let mut pending = self.pending.borrow_mut();
+            if let Some(error) = &pending.closed {
+                return Err(error.clone());
+            }
+            pending.calls.push_back(Call { correlation, room, answer: sender });
+        }
+        // If this future is dropped half-way, half a request is on the wire: nothing may follow it.
+        let unfinished = CloseOnDrop { pending: &self.pending, address: &self.address, armed: Cell::new(true) };
+        let written = timeout(limit, writer.write_all_buf(&mut request)).await;
+        unfinished.armed.set(false);
+        let failed = match written {
+            Ok(Ok(())) => {
+                return Ok(Answer {
+                    receiver,
+                    deadline: tokio::time::Instant::now() + limit,
+                    pending: self.pending.clone(),
+                    address: self.address.clone(),
+                });
+            }
+            Ok(Err(error)) => Error::new(ErrorKind::Connect, format!("sending to {} failed: {error}", self.address)),
+            Err(_) => timed_out(&self.address),
+        };
+        self.pending.borrow_mut().close(&failed);
+        Err(failed)
+    }
+}
+
+/// The answer to a request that was sent.
+pub struct Answer {
+    receiver: oneshot::Receiver<Result<Bytes>>,
+    deadline: tokio::time::Instant,
+    pending: Rc<RefCell<Pending>>,
+    address: String,
+}
+
+impl Answer {
+    /// Waits for it. When it does not come in time the connection is closed, because all later answers are behind it.
+    pub async fn wait(self) -> Result<Bytes> {
+        match tokio::time::timeout_at(self.deadline, self.receiver).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => {
+                Err(Error::new(ErrorKind::Connect, format!("the connection to {} was given up", self.address)))
+            }
+            Err(_) => {
+                let error = timed_out(&self.address);
+                self.pending.borrow_mut().close(&error);
+                Err(error)
+            }
+        }
+    }
+}
+
+fn timed_out(address: &str) -> Error {
+    Error::new(ErrorKind::Connect, format!("{address} did not answer in time (request.timeout.ms)"))
+}
+
+struct CloseOnDrop<'a> {
+    pending: &'a Rc<RefCell<Pending>>,
+    address: &'a str,
+    armed: Cell<bool>,
+}
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        if self.armed.get() {
+            let error = Error::new(ErrorKind::Connect, format!("a request to {} was broken off", self.address));
+            self.pending.borrow_mut().close(&error);
+        }
+    }
+}
+
+async fn connect(address: &str) -> Result<Transport> {
+    let failed = |message: String| Error::new(ErrorKind::Connect, message);
+    let resolved = tokio::net::lookup_host(address).await.map_err(|error| {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        failed(format!("the name '{host}' of broker {address} does not resolve: {error}"))
+    })?;
+    let mut last = None;
+    for socket_address in resolved {
+        match Transport::connect(socket_address).await {
+            Ok(transport) => return Ok(transport),
+            Err(error) => last = Some(failed(format!("cannot connect to {address} ({socket_address}): {error}"))),
+        }
+    }
+    Err(last.unwrap_or_else(|| failed(format!("the name of broker {address} resolves to no address"))))
+}
+
+/// Reads answers until the connection ends, and hands each to its call.
+async fn read_answers(mut reader: Reader, pending: Rc<RefCell<Pending>>, address: String) {
+    loop {
+        if let Err(error) = read_answer(&mut reader, &pending, &address).await {
+            pending.borrow_mut().close(&error);
+            return;
+        }
+    }
+}
+
+async fn read_answer(reader: &mut Reader, pending: &RefCell<Pending>, address: &str) -> Result<()> {
+    let ended = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => Error::new(ErrorKind::Connect, format!("{address} closed the connection")),
+        _ => Error::new(ErrorKind::Connect, format!("the connection to {address} broke: {error}")),
+    };
+    let mut head = [0; 8];
+    reader.read_exact(&mut head[..4]).await.map_err(ended)?;
+    let length = frame_length(head, address)?;
+    reader.read_exact(&mut head[4..]).await.map_err(ended)?;
+    let correlation = (&head[4..]).get_i32();
+    let call = pending.borrow_mut().calls.pop_front();
+    let Some(call) = call.filter(|call| call.correlation == correlation) else {
+        let message = format!("{address} answered a request that was not made (correlation id {correlation})");
+        return Err(Error::new(ErrorKind::Connect, message));
+    };
+    // What follows the length starts with the correlation id; response headers are decoded with it.
+    let read = match call.room {
+        Some(room) => {
+            let mut frame = room.into_frame(length);
+            frame.space()[..4].copy_from_slice(&head[4..]);
+            reader.read_exact(&mut frame.space()[4..]).await.map(|_| frame.freeze())
+        }
+        None => {
+            let mut frame = vec![0; length];
+            frame[..4].copy_from_slice(&head[4..]);
+            reader.read_exact(&mut frame[4..]).await.map(|_| Bytes::from(frame))
+        }
+    };
+    match read {
+        Ok(answer) => {
+            let _ = call.answer.send(Ok(answer));
+            Ok(())
+        }
+        Err(error) => {
+            let error = ended(error);
+            let _ = call.answer.send(Err(error.clone()));
+            Err(error)
+        }
+    }
+}
+
+/// The length of the answer that follows, or who it is that answers instead of a Kafka broker.
+fn frame_length(head: [u8; 8], address: &str) -> Result<usize> {
+    let length = (&head[..4]).get_i32();
+    let hint = match &head[..4] {
+        b"HTTP" => "answered like an HTTP server",
+        b"SSH-" => "answered like an SSH server",
+        [0x15 | 0x16, 0x03, ..] => "answered with TLS: its listener wants security.protocol=SSL or SASL_SSL",
+        _ if length < 4 || length as usize > FRAME_LIMIT => "does not speak Kafka's protocol",
+        _ => return Ok(length as usize),
+    };
+    Err(Error::new(ErrorKind::Connect, format!("{address} {hint}; check host and port")))
+}

@@ -1,0 +1,225 @@
+//! A fetch session with one source broker (KIP-227): after the first request only what changed is named, so that
+//! thousands of idle partitions cost nothing.
+//!
+//! The session knows what the broker was told; [`Session::want`] and [`Session::forget`] say what it should know, and
+//! [`Session::fetch`] sends the difference. After any trouble the next request starts a new session with everything.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
+use kafka_protocol::messages::{BrokerId, FetchRequest};
+
+use super::cluster::topic_name;
+use super::connection::Connection;
+use super::errors::{BrokerError, Class};
+use super::memory::Reservation;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How much a fetch may bring, and for how long the broker may wait for more.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchLimits {
+    /// Longest time the broker waits for `min_bytes`.
+    pub max_wait: Duration,
+    /// Bytes the broker waits for.
+    pub min_bytes: i32,
+    /// Bytes of the whole answer; one batch larger than that still comes whole.
+    pub max_bytes: i32,
+    /// Bytes of one partition.
+    pub partition_max_bytes: i32,
+    /// Only what is committed.
+    pub read_committed: bool,
+}
+
+/// What a fetch brought for one partition.
+#[derive(Debug)]
+pub struct FetchedPartition {
+    /// The number under which the partition was wanted.
+    pub slot: usize,
+    /// The offset that was asked for.
+    pub fetch_offset: i64,
+    /// The broker's answer.
+    pub result: Result<FetchedRecords, BrokerError>,
+}
+
+/// Records of one partition.
+#[derive(Debug)]
+pub struct FetchedRecords {
+    /// Next offset that consumers can see.
+    pub end_offset: i64,
+    /// Batches, as bytes.
+    pub records: Bytes,
+    /// Producer id and first offset of aborted transactions in them.
+    pub aborted: Vec<(i64, i64)>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    slot: usize,
+    offset: i64,
+}
+
+type Key = (Rc<str>, i32);
+
+/// A fetch session.
+#[derive(Debug, Default)]
+pub struct Session {
+    id: i32,
+    epoch: i32,
+    wanted: HashMap<Rc<str>, BTreeMap<i32, Wanted>>,
+    count: usize,
+    /// Not told yet to the broker.
+    changed: BTreeSet<Key>,
+    forgotten: BTreeSet<Key>,
+}
+
+impl Session {
+    /// Asks for a partition from an offset on.
+    pub fn want(&mut self, topic: &Rc<str>, partition: i32, slot: usize, offset: i64) {
+        let partitions = self.wanted.entry(topic.clone()).or_default();
+        match partitions.get_mut(&partition) {
+            Some(known) if known.offset == offset => {}
+            Some(known) => {
+                known.offset = offset;
+                self.changed.insert((topic.clone(), partition));
+            }
+            None => {
+                partitions.insert(partition, Wanted { slot, offset });
+                self.count += 1;
+                self.changed.insert((topic.clone(), partition));
+                self.forgotten.remove(&(topic.clone(), partition));
+            }
+        }
+    }
+
+    /// Asks for a partition no more.
+    pub fn forget(&mut self, topic: &Rc<str>, partition: i32) {
+        let Some(partitions) = self.wanted.get_mut(topic) else { return };
+        if partitions.remove(&partition).is_some() {
+            self.count -= 1;
+            self.changed.remove(&(topic.clone(), partition));
+            self.forgotten.insert((topic.clone(), partition));
+        }
+    }
+
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Starts anew with the next request.
+    pub fn reset(&mut self) {
+        self.id = 0;
+        self.epoch = 0;
+        self.forgotten.clear();
+        self.changed.clear();
+        for (topic, partitions) in &self.wanted {
+            self.changed.extend(partitions.keys().map(|partition| (topic.clone(), *partition)));
+        }
+    }
+
+    /// Sends one fetch and waits for its answer. After an error the session is new.
+    pub async fn fetch(
+        &mut self,
+        connection: &Connection,
+        limits: FetchLimits,
+        room: Reservation,
+    ) -> Result<Vec<FetchedPartition>> {
+        let fetched = self.try_fetch(connection, limits, room).await;
+        if fetched.is_err() {
+            self.reset();
+        }
+        fetched
+    }
+
+    async fn try_fetch(
+        &mut self,
+        connection: &Connection,
+        limits: FetchLimits,
+        room: Reservation,
+    ) -> Result<Vec<FetchedPartition>> {
+        let version = connection.version::<FetchRequest>(12)?;
+        let request = self.request(limits, version);
+        let response = connection.call_reserved(&request, version, room, limits.max_wait).await?;
+        if let Some(error) = BrokerError::of(response.error_code) {
+            // A session that is gone is no trouble, and not worth telling anybody.
+            self.reset();
+            return match error.class {
+                Class::Session => Ok(Vec::new()),
+                _ => {
+                    Err(Error::new(ErrorKind::Broker, format!("{} answers a fetch with {error}", connection.address())))
+                }
+            };
+        }
+        self.advance(response.session_id);
+        let mut fetched = Vec::with_capacity(response.responses.len());
+        for topic in response.responses {
+            let Some(partitions) = self.wanted.get(topic.topic.0.as_str()) else { continue };
+            for data in topic.partitions {
+                let Some(wanted) = partitions.get(&data.partition_index) else { continue };
+                let aborted = data.aborted_transactions.unwrap_or_default();
+                let end_offset = if limits.read_committed { data.last_stable_offset } else { data.high_watermark };
+                let records = FetchedRecords {
+                    end_offset,
+                    records: data.records.unwrap_or_default(),
+                    aborted: aborted.iter().map(|aborted| (aborted.producer_id.0, aborted.first_offset)).collect(),
+                };
+                let result = BrokerError::of(data.error_code).map_or(Ok(records), Err);
+                fetched.push(FetchedPartition { slot: wanted.slot, fetch_offset: wanted.offset, result });
+            }
+        }
+        Ok(fetched)
+    }
+
+    /// The broker has taken what was sent.
+    fn advance(&mut self, session_id: i32) {
+        if session_id == 0 {
+            // Without a session (an old broker, or all places taken) every request names everything.
+            self.reset();
+            return;
+        }
+        self.id = session_id;
+        self.epoch = self.epoch.checked_add(1).unwrap_or(1);
+        self.forgotten.clear();
+        self.changed.clear();
+    }
+
+    fn request(&self, limits: FetchLimits, version: i16) -> FetchRequest {
+        let mut topics: BTreeMap<&Rc<str>, Vec<FetchPartition>> = BTreeMap::new();
+        for (topic, partition) in &self.changed {
+            let Some(wanted) = self.wanted.get(topic).and_then(|partitions| partitions.get(partition)) else {
+                continue;
+            };
+            let partition = FetchPartition::default()
+                .with_partition(*partition)
+                .with_fetch_offset(wanted.offset)
+                .with_partition_max_bytes(limits.partition_max_bytes)
+                .with_current_leader_epoch(-1)
+                .with_last_fetched_epoch(-1)
+                .with_log_start_offset(-1);
+            topics.entry(topic).or_default().push(partition);
+        }
+        let mut forgotten: BTreeMap<&Rc<str>, Vec<i32>> = BTreeMap::new();
+        for (topic, partition) in self.forgotten.iter().filter(|_| version >= 7) {
+            forgotten.entry(topic).or_default().push(*partition);
+        }
+        let topics = topics
+            .into_iter()
+            .map(|(topic, partitions)| FetchTopic::default().with_topic(topic_name(topic)).with_partitions(partitions));
+        let forgotten = forgotten.into_iter().map(|(topic, partitions)| {
+            ForgottenTopic::default().with_topic(topic_name(topic)).with_partitions(partitions)
+        });
+        FetchRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_max_wait_ms(limits.max_wait.as_millis() as i32)
+            .with_min_bytes(limits.min_bytes)
+            .with_max_bytes(limits.max_bytes)
+            .with_isolation_level(i8::from(limits.read_committed))
+            .with_session_id(self.id)
+            .with_session_epoch(self.epoch)
+            .with_topics(topics.collect())
+            .with_forgotten_topics_data(forgotten.collect())
+    }
+}
