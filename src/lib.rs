@@ -4,8 +4,12 @@
 mod batch;
 pub mod config;
 mod error;
+mod event;
 mod machine;
+mod status;
 mod wire;
 
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
+pub use event::{Event, EventKind};
+pub use status::{Lag, PartitionStatus, State, Status, TopicStatus};

@@ -3,4 +3,5 @@
 //! `handle_*` takes what happened, `poll_*` says what to do next; time comes in as an argument. Everything here is
 //! tried by simulation before it meets a broker.
 
+pub mod lifecycle;
 pub mod partition;

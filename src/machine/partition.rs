@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::batch::{Header, Malformed, Stamp};
 use crate::error::{Error, ErrorKind};
+use crate::status::Replicated;
 use crate::wire::errors::{BrokerError, Class};
 
 /// How much one partition may have under way.
@@ -158,6 +159,7 @@ pub struct Partition<P> {
     /// The broker holds no producer state to check a first sequence number against: one batch alone.
     alone: bool,
     failures: u32,
+    replicated: Replicated,
     /// Times that the batch at this offset arrived damaged at the target.
     corrupt: (i64, u32),
     /// Why nothing from `next_fetch` on can be copied; what was fetched before it still is.
@@ -205,6 +207,7 @@ impl<P> Partition<P> {
             queued_bytes: 0,
             alone: true,
             failures: 0,
+            replicated: Replicated::default(),
             corrupt: (-1, 0),
             end: None,
             error: None,
@@ -229,6 +232,11 @@ impl<P> Partition<P> {
     /// Bytes fetched and not acknowledged.
     pub fn queued_bytes(&self) -> usize {
         self.queued_bytes
+    }
+
+    /// What the target has acknowledged since the start.
+    pub fn replicated(&self) -> Replicated {
+        self.replicated
     }
 
     /// Whether nothing is in flight, so that a stop loses no answer.
@@ -379,6 +387,13 @@ impl<P> Partition<P> {
         self.error = Some(error);
     }
 
+    /// The target's leader cannot be reached: nothing was sent, or its answer will not come.
+    pub fn handle_unreachable(&mut self, error: Error, now: Duration) {
+        if self.phase == Phase::Running {
+            self.close(Some(error), now);
+        }
+    }
+
     /// Reads the position again, at once.
     pub fn reopen(&mut self, now: Duration) {
         if matches!(self.phase, Phase::Running | Phase::Opening) {
@@ -504,7 +519,11 @@ impl<P> Partition<P> {
             if !front.acknowledged {
                 break;
             }
-            let last = front.fetched.header.last_offset();
+            let header = &front.fetched.header;
+            let last = header.last_offset();
+            self.replicated.records += header.record_count as u64;
+            self.replicated.bytes += front.fetched.size as u64;
+            self.replicated.last_timestamp = header.max_timestamp;
             self.queued_bytes -= front.fetched.size;
             self.window.pop_front();
             self.sent -= 1;

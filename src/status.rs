@@ -1,0 +1,261 @@
+//! What a mirror shows of itself: states, lag, and a status of every topic and partition.
+//!
+//! Streams write their partitions' [`Progress`] without locks; a status is put together from it by whoever asks.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Serialize, Serializer};
+
+use crate::error::Error;
+
+macro_rules! states {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// The state of a mirror, or of one partition where it applies.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+        #[serde(rename_all = "snake_case")]
+        #[non_exhaustive]
+        #[repr(u8)]
+        pub enum State { $($(#[$doc])* $variant,)* }
+
+        impl State {
+            const ALL: &'static [State] = &[$(State::$variant,)*];
+
+            /// The name in snake_case.
+            pub fn name(self) -> &'static str { match self { $(State::$variant => $name,)* } }
+        }
+    };
+}
+
+states! {
+    /// Positions are being read.
+    Starting = "starting",
+    /// Replicating what the source has more than the target.
+    CatchingUp = "catching_up",
+    /// The target has what the source had a moment ago.
+    InSync = "in_sync",
+    /// Some partitions do not progress; the others do.
+    Degraded = "degraded",
+    /// Nothing progresses; it is being retried.
+    Stalled = "stalled",
+    /// Paused by the host.
+    Paused = "paused",
+    /// Waiting for the last answers.
+    Stopping = "stopping",
+    /// Stopped.
+    Stopped = "stopped",
+    /// Ended by a switch-over.
+    Promoted = "promoted",
+    /// Gave up; somebody has to look at the error.
+    Failed = "failed",
+}
+
+/// How far the target is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Lag {
+    /// Offsets that the source has and the target has not.
+    pub records: u64,
+    /// Bytes of them, estimated from the size of what was replicated so far.
+    pub bytes: u64,
+    /// Milliseconds since the newest replicated record was produced, 0 when nothing is behind.
+    pub ms: u64,
+}
+
+/// What a mirror shows of itself.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// The mirror's name.
+    pub name: String,
+    /// Its state.
+    pub state: State,
+    /// The lag of all topics together; milliseconds are those of the worst partition.
+    pub lag: Lag,
+    /// Records replicated since the start.
+    pub replicated_records: u64,
+    /// Bytes replicated since the start, as compressed.
+    pub replicated_bytes: u64,
+    /// Events dropped because nobody drained them.
+    pub events_dropped: u64,
+    /// Why it failed.
+    #[serde(serialize_with = "error_text")]
+    pub error: Option<Error>,
+    /// Its topics, by name.
+    pub topics: Vec<TopicStatus>,
+    /// Topics that match but are not mirrored, and why.
+    pub refused: BTreeMap<String, String>,
+}
+
+/// One topic of a [`Status`].
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct TopicStatus {
+    /// Its name.
+    pub topic: Arc<str>,
+    /// The lag of its partitions together.
+    pub lag: Lag,
+    /// Its partitions, by number.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// One partition of a [`Status`].
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct PartitionStatus {
+    /// Its number.
+    pub partition: i32,
+    /// Its state.
+    pub state: State,
+    /// Next offset of the source that consumers can see; `None` until it is known.
+    pub source_offset_next: Option<i64>,
+    /// Next offset to be replicated, the same number on source and target; `None` until it is known.
+    pub target_offset_next: Option<i64>,
+    /// How far it is behind.
+    pub lag: Lag,
+    /// Why it does not progress.
+    #[serde(serialize_with = "error_text")]
+    pub error: Option<Error>,
+}
+
+fn error_text<S: Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
+    error.as_ref().map(Error::message).serialize(serializer)
+}
+
+/// Not known yet.
+const UNKNOWN: i64 = -1;
+
+/// One partition, as its stream tells the rest of the world.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    state: AtomicU8,
+    source_next: AtomicI64,
+    target_next: AtomicI64,
+    last_timestamp: AtomicI64,
+    records: AtomicU64,
+    bytes: AtomicU64,
+    error: Mutex<Option<Error>>,
+}
+
+/// What was replicated since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Replicated {
+    /// Records.
+    pub(crate) records: u64,
+    /// Bytes, as compressed.
+    pub(crate) bytes: u64,
+    /// When the newest of them was produced, in milliseconds since 1970.
+    pub(crate) last_timestamp: i64,
+}
+
+impl Progress {
+    pub(crate) fn new(topic: Arc<str>, partition: i32) -> Arc<Self> {
+        Arc::new(Progress {
+            topic,
+            partition,
+            state: AtomicU8::new(State::Starting as u8),
+            source_next: AtomicI64::new(UNKNOWN),
+            target_next: AtomicI64::new(UNKNOWN),
+            last_timestamp: AtomicI64::new(UNKNOWN),
+            records: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            error: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn set_source_next(&self, offset: i64) {
+        self.source_next.store(offset, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_replicated(&self, target_next: Option<i64>, replicated: Replicated) {
+        self.target_next.store(target_next.unwrap_or(UNKNOWN), Ordering::Relaxed);
+        self.records.store(replicated.records, Ordering::Relaxed);
+        self.bytes.store(replicated.bytes, Ordering::Relaxed);
+        self.last_timestamp.store(replicated.last_timestamp, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_state(&self, state: State, error: Option<&Error>) {
+        let before = self.state.swap(state as u8, Ordering::Relaxed);
+        if error.is_some() || before != state as u8 {
+            *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error.cloned();
+        }
+    }
+
+    /// Starting, stalled and failed are said by the stream; how far a running partition is follows from its offsets.
+    pub(crate) fn state(&self) -> State {
+        let said = State::ALL.get(usize::from(self.state.load(Ordering::Relaxed))).copied().unwrap_or(State::Starting);
+        match (said, self.source_next(), self.target_next()) {
+            (State::CatchingUp, Some(source), Some(target)) if target >= source => State::InSync,
+            _ => said,
+        }
+    }
+
+    pub(crate) fn error(&self) -> Option<Error> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn source_next(&self) -> Option<i64> {
+        known(self.source_next.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn target_next(&self) -> Option<i64> {
+        known(self.target_next.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn replicated(&self) -> Replicated {
+        Replicated {
+            records: self.records.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            last_timestamp: self.last_timestamp.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn lag(&self, now_ms: i64) -> Lag {
+        let (Some(source), Some(target)) = (self.source_next(), self.target_next()) else { return Lag::default() };
+        let records = source.saturating_sub(target).max(0) as u64;
+        let replicated = self.replicated();
+        let record_size = replicated.bytes.checked_div(replicated.records).unwrap_or(0);
+        let behind_since = known(replicated.last_timestamp).filter(|_| records > 0);
+        let ms = behind_since.map_or(0, |timestamp| now_ms.saturating_sub(timestamp).max(0) as u64);
+        Lag { records, bytes: records * record_size, ms }
+    }
+
+    pub(crate) fn status(&self, now_ms: i64) -> PartitionStatus {
+        PartitionStatus {
+            partition: self.partition,
+            state: self.state(),
+            source_offset_next: self.source_next(),
+            target_offset_next: self.target_next(),
+            lag: self.lag(now_ms),
+            error: self.error(),
+        }
+    }
+}
+
+fn known(value: i64) -> Option<i64> {
+    Some(value).filter(|value| *value != UNKNOWN)
+}
+
+impl Lag {
+    /// Both together: counts add up, the time is that of the worse one.
+    pub(crate) fn and(self, other: Lag) -> Lag {
+        Lag { records: self.records + other.records, bytes: self.bytes + other.bytes, ms: self.ms.max(other.ms) }
+    }
+}
+
+/// Groups partitions by topic.
+pub(crate) fn topics(partitions: &[Arc<Progress>], now_ms: i64) -> Vec<TopicStatus> {
+    let mut topics: BTreeMap<&Arc<str>, Vec<PartitionStatus>> = BTreeMap::new();
+    for partition in partitions {
+        topics.entry(&partition.topic).or_default().push(partition.status(now_ms));
+    }
+    let topic = |(topic, mut partitions): (&Arc<str>, Vec<PartitionStatus>)| {
+        partitions.sort_by_key(|partition| partition.partition);
+        let lag = partitions.iter().map(|partition| partition.lag).fold(Lag::default(), Lag::and);
+        TopicStatus { topic: topic.clone(), lag, partitions }
+    };
+    topics.into_iter().map(topic).collect()
+}
