@@ -1,0 +1,3 @@
+//! Tests on real Kafka brokers, which they start themselves; see `support` for what that needs.
+
+mod harness;

@@ -1,0 +1,47 @@
+//! What the tests on real Kafka stand on: brokers, an independent writer and reader, and things that go wrong.
+//!
+//! - [`cluster`] starts, kills, pauses and restarts real brokers; [`proxy`] spoils the network before them;
+//! - [`records`] makes and writes records, [`ledger`] reads both sides back and says where they differ, both through
+//!   librdkafka, so that no fault of the engine can hide itself;
+//! - [`raw`] speaks single requests that librdkafka has no call for;
+//! - [`process`] runs the `kmirror` command as a child, to be killed and measured.
+//!
+//! A missing tool is a failed test with a sentence that says what to install, never a skipped one.
+#![allow(
+    dead_code,
+    reason = "a harness offers more than the tests of one day use"
+)]
+
+pub(crate) mod broker;
+pub(crate) mod cluster;
+pub(crate) mod failure;
+pub(crate) mod ledger;
+pub(crate) mod nursery;
+pub(crate) mod process;
+pub(crate) mod proxy;
+pub(crate) mod raw;
+pub(crate) mod records;
+
+pub(crate) use failure::{Failure, Outcome, fail};
+
+use std::time::{Duration, Instant};
+
+/// Asks `condition` again and again until it answers or `limit` has passed; `what` ends up in the error.
+///
+/// The limit is there to end a hanging test, not to measure: be generous.
+pub(crate) fn wait_for<T>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> Outcome<Option<T>>,
+) -> Outcome<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = condition()? {
+            return Ok(found);
+        }
+        if start.elapsed() > limit {
+            return fail(format!("waited {limit:?} in vain: {what}"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
