@@ -229,6 +229,16 @@ impl<P> Partition<P> {
         self.error.as_ref()
     }
 
+    /// Whether it has failed since it last made progress.
+    pub fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// Whether nothing more will be fetched because what comes next cannot be copied.
+    pub fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
     /// Bytes fetched and not acknowledged.
     pub fn queued_bytes(&self) -> usize {
         self.queued_bytes
@@ -310,8 +320,6 @@ impl<P> Partition<P> {
         self.resume_at(position);
         self.next_sequence = next_sequence;
         self.alone = !matches!(target.writer, Writer::Mirror { .. });
-        self.failures = 0;
-        self.error = None;
         self.phase = Phase::Running;
     }
 
@@ -342,6 +350,9 @@ impl<P> Partition<P> {
                     break;
                 }
             }
+        }
+        if self.window.is_empty() {
+            self.recover();
         }
         self.settle();
     }
@@ -515,6 +526,7 @@ impl<P> Partition<P> {
 
     /// Takes what is acknowledged from the front of the window.
     fn settle(&mut self) {
+        let mut progressed = false;
         while let Some(front) = self.window.front() {
             if !front.acknowledged {
                 break;
@@ -529,7 +541,10 @@ impl<P> Partition<P> {
             self.sent -= 1;
             self.position = Some(last + 1);
             self.alone = false;
-            self.failures = 0;
+            progressed = true;
+        }
+        if progressed {
+            self.recover();
         }
         if let Some(error) = self.window.front_mut().and_then(|front| front.refused.take()) {
             return self.park(error);
@@ -539,6 +554,12 @@ impl<P> Partition<P> {
                 self.park(error);
             }
         }
+    }
+
+    /// It goes on: what went wrong before is over.
+    fn recover(&mut self) {
+        self.failures = 0;
+        self.error = None;
     }
 
     /// Keeps what of the window still has to be sent from `position` on.

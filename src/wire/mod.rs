@@ -1,5 +1,6 @@
 //! What talks: connections to brokers, and the requests a mirror makes on them.
 
+pub mod admin;
 pub mod cluster;
 pub mod connection;
 pub mod errors;

@@ -37,7 +37,11 @@ pub struct Sent {
 }
 
 /// Sends batches, grouped by topic. No partition may be there twice.
-pub async fn send(connection: &Connection, topics: &[(&str, Vec<Part>)], timeout: std::time::Duration) -> Result<Sent> {
+pub async fn send(
+    connection: &Connection,
+    topics: &[(impl AsRef<str>, Vec<Part>)],
+    timeout: std::time::Duration,
+) -> Result<Sent> {
     let version = connection.version::<ProduceRequest>(MAX_VERSION)?;
     let head = connection.header(PRODUCE_KEY, version, ProduceRequest::header_version(version))?;
     let rope = write(head, topics, timeout.as_millis() as i32);
@@ -55,13 +59,14 @@ impl Sent {
     }
 }
 
-fn write(mut framing: BytesMut, topics: &[(&str, Vec<Part>)], timeout_ms: i32) -> Rope {
+fn write(mut framing: BytesMut, topics: &[(impl AsRef<str>, Vec<Part>)], timeout_ms: i32) -> Rope {
     let mut pieces: Vec<Bytes> = Vec::new();
     framing.put_i16(-1); // no transactional id
     framing.put_i16(ACKS_ALL);
     framing.put_i32(timeout_ms);
     framing.put_i32(topics.len() as i32);
     for (topic, parts) in topics {
+        let topic = topic.as_ref();
         framing.put_i16(topic.len() as i16);
         framing.put_slice(topic.as_bytes());
         framing.put_i32(parts.len() as i32);

@@ -16,8 +16,7 @@ const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
 #[test]
 fn both_releases_give_back_what_was_written() -> Outcome {
-    let [latest, previous] =
-        Cluster::start_all(Version::ALL.map(|version| Options::default().version(version)))?;
+    let [latest, previous] = Cluster::start_all(Version::ALL.map(|version| Options::default().version(version)))?;
     assert_ne!(latest.cluster_id(), previous.cluster_id());
     for cluster in [latest, previous] {
         assert_eq!(cluster.client().cluster_id()?, cluster.cluster_id());
@@ -26,16 +25,8 @@ fn both_releases_give_back_what_was_written() -> Outcome {
             read_back(&cluster, partition, codec)?;
         }
         let bounds = cluster.client().bounds("orders")?;
-        assert!(
-            bounds
-                .values()
-                .all(|bounds| (bounds.start, bounds.end) == (0, 1_000)),
-            "{bounds:?}"
-        );
-        assert!(
-            cluster.client().producers("orders", 0)?.len() == 1,
-            "one idempotent producer wrote"
-        );
+        assert!(bounds.values().all(|bounds| (bounds.start, bounds.end) == (0, 1_000)), "{bounds:?}");
+        assert!(cluster.client().producers("orders", 0)?.len() == 1, "one idempotent producer wrote");
         assert_eq!(cluster.client().delete_records("orders", 0, 10)?, 10);
         assert_eq!(cluster.client().bounds("orders")?[&0].start, 10);
     }
@@ -45,23 +36,12 @@ fn both_releases_give_back_what_was_written() -> Outcome {
 /// Writes a thousand records and expects the ledger to hold exactly them, at the offsets acknowledged.
 fn read_back(cluster: &Cluster, partition: i32, codec: &'static str) -> Outcome {
     let records = || Generator::new(partition.unsigned_abs().into()).take(1_000);
-    let offsets = produce(
-        &cluster.bootstrap(),
-        "orders",
-        partition,
-        records(),
-        &Writing::codec(codec),
-    )?;
+    let offsets = produce(&cluster.bootstrap(), "orders", partition, records(), &Writing::codec(codec))?;
     assert_eq!(offsets, (0..1_000).collect::<Vec<_>>());
     let ledger = Ledger::read(&cluster.bootstrap(), "orders", Isolation::ReadCommitted)?;
     let read = &ledger.partitions[&partition].records;
-    let written: Vec<_> = (0..)
-        .zip(records().map(|record| record.fingerprint()))
-        .collect();
-    assert!(
-        *read == written,
-        "{codec}: what was read is not what was written"
-    );
+    let written: Vec<_> = (0..).zip(records().map(|record| record.fingerprint())).collect();
+    assert!(*read == written, "{codec}: what was read is not what was written");
     Ok(())
 }
 
@@ -73,13 +53,7 @@ fn the_shared_pair_is_two_clusters_and_the_ledger_tells_them_apart() -> Outcome 
     let mut records: Vec<Record> = Generator::new(5).take(500).collect();
     for cluster in [source, target] {
         cluster.create_topic(&topic, 1, &[])?;
-        produce(
-            &cluster.bootstrap(),
-            &topic,
-            0,
-            records.clone(),
-            &Writing::default(),
-        )?;
+        produce(&cluster.bootstrap(), &topic, 0, records.clone(), &Writing::default())?;
     }
     let (from, to) = (source.bootstrap(), target.bootstrap());
     ledger::wait_caught_up(&from, &to, &topic, Duration::from_secs(30))?;
@@ -89,10 +63,7 @@ fn the_shared_pair_is_two_clusters_and_the_ledger_tells_them_apart() -> Outcome 
     records[0].value = Some(b"only at the source".to_vec());
     produce(&from, &topic, 0, records, &Writing::default())?;
     let error = ledger::expect_identical(&from, &to, &topic, 500).expect_err("they differ now");
-    assert!(
-        error.0.contains("offset 500 is missing at the target"),
-        "{error}"
-    );
+    assert!(error.0.contains("offset 500 is missing at the target"), "{error}");
     Ok(())
 }
 
@@ -101,19 +72,8 @@ fn the_type_of_a_timestamp_is_seen() -> Outcome {
     let Pair { source, .. } = shared()?;
     let topic = unique("stamped");
     source.create_topic(&topic, 1, &[("message.timestamp.type", "LogAppendTime")])?;
-    let record = Record {
-        key: None,
-        value: None,
-        headers: Vec::new(),
-        timestamp: 5,
-    };
-    produce(
-        &source.bootstrap(),
-        &topic,
-        0,
-        [record.clone()],
-        &Writing::default(),
-    )?;
+    let record = Record { key: None, value: None, headers: Vec::new(), timestamp: 5 };
+    produce(&source.bootstrap(), &topic, 0, [record.clone()], &Writing::default())?;
     let ledger = Ledger::read(&source.bootstrap(), &topic, Isolation::ReadUncommitted)?;
     let (_, read) = ledger.partitions[&0].records[0];
     assert_eq!(read.difference(&record.fingerprint()), "timestamp");
@@ -129,20 +89,11 @@ fn three_brokers_lose_one_and_nothing_acknowledged() -> Outcome {
         assert_eq!(cluster.leader_of("orders", node - 1)?, Some(node));
     }
 
-    let load = Load::start(
-        &cluster.bootstrap(),
-        "orders",
-        3,
-        500,
-        9,
-        &Writing::codec("lz4"),
-    )?;
+    let load = Load::start(&cluster.bootstrap(), "orders", 3, 500, 9, &Writing::codec("lz4"))?;
     load.wait_for_more(300)?;
     cluster.kill(1)?;
     wait_for("another broker leads", Duration::from_secs(60), || {
-        Ok(cluster
-            .leader_of("orders", 0)?
-            .filter(|leader| *leader != 1))
+        Ok(cluster.leader_of("orders", 0)?.filter(|leader| *leader != 1))
     })?;
     load.wait_for_more(300)?;
     cluster.restart(1)?;
@@ -150,9 +101,7 @@ fn three_brokers_lose_one_and_nothing_acknowledged() -> Outcome {
     cluster.move_leader("orders", 0, 1)?;
     cluster.pause(2)?;
     wait_for("another broker leads", Duration::from_secs(60), || {
-        Ok(cluster
-            .leader_of("orders", 1)?
-            .filter(|leader| *leader != 2))
+        Ok(cluster.leader_of("orders", 1)?.filter(|leader| *leader != 2))
     })?;
     cluster.resume(2)?;
     cluster.wait_in_sync("orders")?;
@@ -179,33 +128,15 @@ fn a_broker_behind_a_proxy_is_spoiled_for_its_clients_only() -> Outcome {
     cluster.create_topic("orders", 1, &[])?;
     let proxy = cluster.proxy(1);
     let records = || Generator::new(4).take(200);
-    produce(
-        &cluster.bootstrap(),
-        "orders",
-        0,
-        records(),
-        &Writing::default(),
-    )?;
+    produce(&cluster.bootstrap(), "orders", 0, records(), &Writing::default())?;
     let before = proxy.bytes(Direction::ToBroker);
     assert!(before > 1_000, "the records went through the proxy");
 
     // The producer's connections are cut in the middle of a batch; it comes again and completes it.
     proxy.cut_after(Direction::ToBroker, 5_000);
-    produce(
-        &cluster.bootstrap(),
-        "orders",
-        0,
-        records(),
-        &Writing::default(),
-    )?;
+    produce(&cluster.bootstrap(), "orders", 0, records(), &Writing::default())?;
     proxy.pause();
-    produce(
-        &cluster.direct(),
-        "orders",
-        0,
-        records(),
-        &Writing::default(),
-    )?;
+    produce(&cluster.direct(), "orders", 0, records(), &Writing::default())?;
     proxy.resume();
     assert!(TcpStream::connect(proxy.address()).is_ok());
     let ledger = Ledger::read(&cluster.bootstrap(), "orders", Isolation::ReadUncommitted)?;
@@ -216,8 +147,6 @@ fn a_broker_behind_a_proxy_is_spoiled_for_its_clients_only() -> Outcome {
 #[test]
 fn a_broker_that_does_not_come_up_says_why() {
     let options = Options::default().property("log.segment.bytes", "many");
-    let error = Cluster::start(options)
-        .err()
-        .expect("no broker takes that number");
+    let error = Cluster::start(options).err().expect("no broker takes that number");
     assert!(error.0.contains("log.segment.bytes"), "{error}");
 }

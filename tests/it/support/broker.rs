@@ -41,15 +41,8 @@ impl Version {
         // Cargo's `tmp` folder lies in the target directory, wherever that was put.
         let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let jars = tmp.with_file_name("kafka").join(self.number());
-        let script = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/it/support/kafka/fetch.sh"
-        );
-        let output = Command::new("sh")
-            .arg(script)
-            .arg(self.number())
-            .arg(&jars)
-            .output()?;
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/kafka/fetch.sh");
+        let output = Command::new("sh").arg(script).arg(self.number()).arg(&jars).output()?;
         match output.status.success() {
             true => Ok(jars),
             false => fail(format!(
@@ -64,12 +57,7 @@ impl Version {
     pub(crate) fn java(self, heap: &str, class: &str) -> Outcome<Command> {
         let mut command = nursery::command("java");
         command
-            .args([
-                heap,
-                "-Xms32m",
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-            ])
+            .args([heap, "-Xms32m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
             .args(["-Xshare:auto", "-Djava.awt.headless=true"])
             .args(["-Dorg.slf4j.simpleLogger.showDateTime=true"])
             .args(["-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"])
@@ -134,22 +122,12 @@ impl Broker {
                 String::from_utf8_lossy(&output.stderr)
             ));
         }
-        Ok(Self {
-            id,
-            ports,
-            directory,
-            shape: shape.clone(),
-            process: None,
-            paused: false,
-        })
+        Ok(Self { id, ports, directory, shape: shape.clone(), process: None, paused: false })
     }
 
     /// Starts the process and returns at once; the log of an earlier run is kept and continued.
     pub(crate) fn launch(&mut self) -> Outcome {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())?;
+        let log = File::options().create(true).append(true).open(self.log_path())?;
         let mut command = self.shape.version.java(&self.shape.heap, "kafka.Kafka")?;
         command
             .arg(self.directory.join("server.properties"))
@@ -194,11 +172,7 @@ impl Broker {
 
     /// SIGSTOP, or SIGCONT.
     pub(crate) fn pause(&mut self, paused: bool) -> Outcome {
-        let signal = if paused {
-            Signal::SIGSTOP
-        } else {
-            Signal::SIGCONT
-        };
+        let signal = if paused { Signal::SIGSTOP } else { Signal::SIGCONT };
         let Some(pid) = self.pid() else {
             return fail(format!("broker {} does not run", self.id));
         };
@@ -225,10 +199,7 @@ impl Broker {
     pub(crate) fn log_end(&self) -> String {
         let text = fs::read(self.log_path()).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let lines: Vec<_> = text
-            .lines()
-            .filter(|line| !(line.starts_with('\t') && line.contains(" = ")))
-            .collect();
+        let lines: Vec<_> = text.lines().filter(|line| !(line.starts_with('\t') && line.contains(" = "))).collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 }
@@ -248,9 +219,7 @@ impl Drop for Broker {
 /// that range sooner or later gets the same port as its own and connects to itself.
 pub(crate) fn free_port() -> Outcome<u16> {
     static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
-    let mut given = GIVEN
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut given = GIVEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     for _ in 0..1000 {
         let port = fastrand::u16(12_000..30_000);
         if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
@@ -264,10 +233,8 @@ pub(crate) fn free_port() -> Outcome<u16> {
 fn server_properties(shape: &Shape, id: i32, directory: &Path) -> Outcome<String> {
     let ports = shape.ports[usize::try_from(id - 1)?];
     let nodes = shape.ports.len();
-    let voters: Vec<_> = (1..)
-        .zip(&shape.ports)
-        .map(|(node, ports)| format!("{node}@127.0.0.1:{}", ports.controller))
-        .collect();
+    let voters: Vec<_> =
+        (1..).zip(&shape.ports).map(|(node, ports)| format!("{node}@127.0.0.1:{}", ports.controller)).collect();
     let mut text = format!(
         "process.roles=broker,controller\n\
          node.id={id}\n\
@@ -287,27 +254,13 @@ fn server_properties(shape: &Shape, id: i32, directory: &Path) -> Outcome<String
         directory.join("data").display(),
     );
     // One of three brokers may be down in a test, and the internal topics must go on.
-    let (replicas, in_sync) = if nodes == 1 {
-        (1, 1)
-    } else {
-        (nodes.min(3), 2)
-    };
-    for name in [
-        "offsets.topic",
-        "transaction.state.log",
-        "share.coordinator.state.topic",
-    ] {
-        writeln!(
-            text,
-            "{name}.replication.factor={replicas}\n{name}.num.partitions=4"
-        )?;
+    let (replicas, in_sync) = if nodes == 1 { (1, 1) } else { (nodes.min(3), 2) };
+    for name in ["offsets.topic", "transaction.state.log", "share.coordinator.state.topic"] {
+        writeln!(text, "{name}.replication.factor={replicas}\n{name}.num.partitions=4")?;
     }
     writeln!(text, "transaction.state.log.min.isr={in_sync}")?;
     writeln!(text, "share.coordinator.state.topic.min.isr={in_sync}")?;
-    writeln!(
-        text,
-        "min.insync.replicas={in_sync}\ndefault.replication.factor={replicas}"
-    )?;
+    writeln!(text, "min.insync.replicas={in_sync}\ndefault.replication.factor={replicas}")?;
     text.push_str(COMMON);
     for (name, value) in &shape.properties {
         // java.util.Properties takes the last of two.

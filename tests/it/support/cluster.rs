@@ -36,13 +36,7 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            version: Version::Latest,
-            nodes: 1,
-            proxied: false,
-            heap: "-Xmx384m".to_owned(),
-            properties: Vec::new(),
-        }
+        Self { version: Version::Latest, nodes: 1, proxied: false, heap: "-Xmx384m".to_owned(), properties: Vec::new() }
     }
 }
 
@@ -102,20 +96,11 @@ impl Cluster {
                 .collect();
             starts
                 .into_iter()
-                .map(|start| {
-                    start
-                        .join()
-                        .unwrap_or_else(|_| fail("a broker's start panicked"))
-                })
+                .map(|start| start.join().unwrap_or_else(|_| fail("a broker's start panicked")))
                 .collect::<Outcome<Vec<_>>>()
         })?;
-        let cluster = Self {
-            brokers: Mutex::new(brokers),
-            ports: shape.ports,
-            proxies,
-            cluster_id: shape.cluster_id,
-            version,
-        };
+        let cluster =
+            Self { brokers: Mutex::new(brokers), ports: shape.ports, proxies, cluster_id: shape.cluster_id, version };
         cluster.wait_ready()?;
         Ok(cluster)
     }
@@ -125,18 +110,14 @@ impl Cluster {
         thread::scope(|scope| {
             let starts = options.map(|options| scope.spawn(|| Self::start(options)));
             let mut failure = None;
-            let clusters = starts.map(|start| {
-                match start
-                    .join()
-                    .unwrap_or_else(|_| fail("a cluster's start panicked"))
-                {
+            let clusters =
+                starts.map(|start| match start.join().unwrap_or_else(|_| fail("a cluster's start panicked")) {
                     Ok(cluster) => Some(cluster),
                     Err(error) => {
                         failure = Some(error);
                         None
                     }
-                }
-            });
+                });
             match failure {
                 Some(error) => Err(error),
                 None => Ok(clusters.map(|cluster| cluster.expect("no start failed"))),
@@ -177,15 +158,9 @@ impl Cluster {
     }
 
     /// Creates a topic with as many replicas as there are brokers, and waits until every running broker knows it.
-    pub(crate) fn create_topic(
-        &self,
-        name: &str,
-        partitions: i32,
-        configs: &[(&str, &str)],
-    ) -> Outcome {
+    pub(crate) fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Outcome {
         let replicas = i16::try_from(self.nodes().min(3))?;
-        self.client()
-            .create_topic(name, partitions, replicas, configs)?;
+        self.client().create_topic(name, partitions, replicas, configs)?;
         wait_for(&format!("all brokers know {name}"), READY_LIMIT, || {
             for address in self.running() {
                 let known = metadata_of(&address, name).is_ok_and(|known| {
@@ -255,28 +230,20 @@ impl Cluster {
             Ok(ready.then_some(()))
         });
         waited.map_err(|error| {
-            let ends: Vec<_> = self
-                .brokers()
-                .iter()
-                .map(|broker| format!("broker {}:\n{}", broker.id, broker.log_end()))
-                .collect();
+            let ends: Vec<_> =
+                self.brokers().iter().map(|broker| format!("broker {}:\n{}", broker.id, broker.log_end())).collect();
             Failure(format!("{error}\n{}", ends.join("\n")))
         })
     }
 
     /// Waits until every replica of every partition of `topic` is in sync.
     pub(crate) fn wait_in_sync(&self, topic: &str) -> Outcome {
-        wait_for(
-            &format!("all replicas of {topic} in sync"),
-            READY_LIMIT,
-            || {
-                let partitions = self.client().partitions(topic)?;
-                let in_sync = |partition: &Partition| {
-                    partition.in_sync.len() == partition.replicas.len() && partition.leader >= 0
-                };
-                Ok(partitions.iter().all(in_sync).then_some(()))
-            },
-        )
+        wait_for(&format!("all replicas of {topic} in sync"), READY_LIMIT, || {
+            let partitions = self.client().partitions(topic)?;
+            let in_sync =
+                |partition: &Partition| partition.in_sync.len() == partition.replicas.len() && partition.leader >= 0;
+            Ok(partitions.iter().all(in_sync).then_some(()))
+        })
     }
 
     /// The node that leads a partition, as the first running broker knows it; `None` while there is none.
@@ -294,25 +261,18 @@ impl Cluster {
         replicas.insert(0, node);
         let client = self.client();
         client.reassign(topic, partition, &replicas)?;
-        wait_for(
-            &format!("{node} leads {topic}-{partition}"),
-            READY_LIMIT,
-            || {
-                let now = self.partition(topic, partition)?;
-                if now.replicas == replicas && now.leader != node {
-                    // Refused while the replica is not in sync yet; the next round asks again.
-                    client.elect_preferred(topic, partition)?;
-                }
-                let agreed = self.running().iter().all(|address| {
-                    metadata_of(address, topic).is_ok_and(|known| {
-                        known
-                            .iter()
-                            .any(|known| known.index == partition && known.leader == node)
-                    })
-                });
-                Ok((agreed && now.replicas == replicas).then_some(()))
-            },
-        )
+        wait_for(&format!("{node} leads {topic}-{partition}"), READY_LIMIT, || {
+            let now = self.partition(topic, partition)?;
+            if now.replicas == replicas && now.leader != node {
+                // Refused while the replica is not in sync yet; the next round asks again.
+                client.elect_preferred(topic, partition)?;
+            }
+            let agreed = self.running().iter().all(|address| {
+                metadata_of(address, topic)
+                    .is_ok_and(|known| known.iter().any(|known| known.index == partition && known.leader == node))
+            });
+            Ok((agreed && now.replicas == replicas).then_some(()))
+        })
     }
 
     fn partition(&self, topic: &str, partition: i32) -> Outcome<Partition> {
@@ -333,9 +293,7 @@ impl Cluster {
     }
 
     fn brokers(&self) -> MutexGuard<'_, Vec<Broker>> {
-        self.brokers
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.brokers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -379,12 +337,7 @@ fn plan(options: Options) -> Outcome<(Shape, Vec<Proxy>)> {
             advertised = proxy.port();
             proxies.push(proxy);
         }
-        ports.push(Ports {
-            client,
-            direct: free_port()?,
-            controller: free_port()?,
-            advertised,
-        });
+        ports.push(Ports { client, direct: free_port()?, controller: free_port()?, advertised });
     }
     let shape = Shape {
         version: options.version,
@@ -416,10 +369,7 @@ fn metadata_of(address: &str, topic: &str) -> Outcome<Vec<Partition>> {
 }
 
 fn join(ports: impl Iterator<Item = u16>) -> String {
-    ports
-        .map(|port| format!("127.0.0.1:{port}"))
-        .collect::<Vec<_>>()
-        .join(",")
+    ports.map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
 }
 
 fn index(node: i32) -> usize {

@@ -56,10 +56,7 @@ impl Fingerprint {
         };
         let headers: Vec<_> = headers.collect();
         let fields = [hash(&key), hash(&value), hash(&headers), hash(&stamp)];
-        Self {
-            hash: hash(&fields),
-            tags: fields.map(|field| field as u16),
-        }
+        Self { hash: hash(&fields), tags: fields.map(|field| field as u16) }
     }
 
     fn of(message: &BorrowedMessage<'_>) -> Self {
@@ -118,21 +115,13 @@ impl Ledger {
         consumer.assign(&assignment)?;
         let mut ledger = Self::default();
         for (partition, bounds) in bounds {
-            ledger.partitions.insert(
-                partition,
-                Partition {
-                    bounds,
-                    records: Vec::new(),
-                },
-            );
+            ledger.partitions.insert(partition, Partition { bounds, records: Vec::new() });
         }
         let mut open = ledger.partitions.len();
         while open > 0 {
             match consumer.poll(SILENCE_LIMIT) {
                 None => {
-                    return fail(format!(
-                        "reading {topic}: no record and no end for {SILENCE_LIMIT:?}"
-                    ));
+                    return fail(format!("reading {topic}: no record and no end for {SILENCE_LIMIT:?}"));
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
                 Some(Err(error)) => return Err(error).context(format!("reading {topic}")),
@@ -150,10 +139,7 @@ impl Ledger {
 
     /// Number of records in all partitions.
     pub(crate) fn count(&self) -> usize {
-        self.partitions
-            .values()
-            .map(|partition| partition.records.len())
-            .sum()
+        self.partitions.values().map(|partition| partition.records.len()).sum()
     }
 
     /// Whether a record with this hash lies at this offset: to check what a writer was acknowledged.
@@ -203,10 +189,7 @@ impl Report {
             return fail(self.to_string());
         }
         if self.identical < least {
-            return fail(format!(
-                "only {} records were compared where {least} were expected",
-                self.identical
-            ));
+            return fail(format!("only {} records were compared where {least} were expected", self.identical));
         }
         Ok(())
     }
@@ -221,11 +204,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} records identical, {} differences",
-            self.identical, self.differences
-        )?;
+        write!(f, "{} records identical, {} differences", self.identical, self.differences)?;
         for line in &self.first {
             write!(f, "\n  {line}")?;
         }
@@ -242,17 +221,13 @@ pub(crate) fn compare(source: &Ledger, target: &Ledger) -> Report {
         if source.bounds.start != target.bounds.start {
             report.add(|| {
                 let (source, target) = (source.bounds.start, target.bounds.start);
-                format!(
-                    "partition {index} starts at {source} at the source, at {target} at the target"
-                )
+                format!("partition {index} starts at {source} at the source, at {target} at the target")
             });
         }
         if source.bounds.end != target.bounds.end {
             report.add(|| {
                 let (source, target) = (source.bounds.end, target.bounds.end);
-                format!(
-                    "partition {index} ends at {source} at the source, at {target} at the target"
-                )
+                format!("partition {index} ends at {source} at the source, at {target} at the target")
             });
         }
         compare_offsets(report, index, source, target);
@@ -264,36 +239,20 @@ pub(crate) fn compare_sequence(source: &Ledger, target: &Ledger) -> Report {
     compare_partitions(source, target, |report, index, source, target| {
         let renumbered = |partition: &Partition| Partition {
             bounds: partition.bounds,
-            records: (0..)
-                .zip(partition.records.iter().map(|(_, record)| *record))
-                .collect(),
+            records: (0..).zip(partition.records.iter().map(|(_, record)| *record)).collect(),
         };
         compare_offsets(report, index, &renumbered(source), &renumbered(target));
     })
 }
 
 /// Reads a topic from both clusters and compares it with [`compare`]; returns the number of identical records.
-pub(crate) fn expect_identical(
-    source: &str,
-    target: &str,
-    topic: &str,
-    least: usize,
-) -> Outcome<usize> {
+pub(crate) fn expect_identical(source: &str, target: &str, topic: &str, least: usize) -> Outcome<usize> {
     let mut identical = 0;
     for isolation in [Isolation::ReadUncommitted, Isolation::ReadCommitted] {
-        let report = compare(
-            &Ledger::read(source, topic, isolation)?,
-            &Ledger::read(target, topic, isolation)?,
-        );
+        let report = compare(&Ledger::read(source, topic, isolation)?, &Ledger::read(target, topic, isolation)?);
         // How many records a reader of committed data sees is for the source to say.
-        let least = if isolation == Isolation::ReadUncommitted {
-            least
-        } else {
-            0
-        };
-        report
-            .expect_identical(least)
-            .context(format!("{topic}, {isolation:?}"))?;
+        let least = if isolation == Isolation::ReadUncommitted { least } else { 0 };
+        report.expect_identical(least).context(format!("{topic}, {isolation:?}"))?;
         identical = identical.max(report.identical);
     }
     Ok(identical)
@@ -308,9 +267,7 @@ pub(crate) fn wait_caught_up(source: &str, target: &str, topic: &str, limit: Dur
         // The topic may not be there yet, or a leader be on its way.
         let now = target.bounds(topic);
         let arrived = now.as_ref().is_ok_and(|now| {
-            wanted.iter().all(|(partition, wanted)| {
-                now.get(partition).is_some_and(|now| now.end >= wanted.end)
-            })
+            wanted.iter().all(|(partition, wanted)| now.get(partition).is_some_and(|now| now.end >= wanted.end))
         });
         last = Some(now);
         Ok(arrived.then_some(()))
@@ -343,10 +300,7 @@ fn compare_offsets(report: &mut Report, index: i32, source: &Partition, target: 
     let mut origins = None;
     let mut origin = |record: &Fingerprint| -> String {
         let origins = origins.get_or_insert_with(|| {
-            let entries = source
-                .records
-                .iter()
-                .map(|(offset, record)| (record.hash, *offset));
+            let entries = source.records.iter().map(|(offset, record)| (record.hash, *offset));
             entries.collect::<HashMap<_, _>>()
         });
         match origins.get(&record.hash) {
@@ -359,9 +313,7 @@ fn compare_offsets(report: &mut Report, index: i32, source: &Partition, target: 
     loop {
         match (left.peek(), right.peek()) {
             (None, None) => return,
-            (Some((source_offset, ours)), Some((target_offset, theirs)))
-                if source_offset == target_offset =>
-            {
+            (Some((source_offset, ours)), Some((target_offset, theirs))) if source_offset == target_offset => {
                 match ours == theirs {
                     true => report.identical += 1,
                     false => report.add(|| {
@@ -375,17 +327,13 @@ fn compare_offsets(report: &mut Report, index: i32, source: &Partition, target: 
             (Some((source_offset, _)), theirs)
                 if theirs.is_none_or(|(target_offset, _)| source_offset < target_offset) =>
             {
-                report.add(|| {
-                    format!("partition {index} offset {source_offset} is missing at the target")
-                });
+                report.add(|| format!("partition {index} offset {source_offset} is missing at the target"));
                 left.next();
             }
             (_, Some((target_offset, theirs))) => {
                 report.add(|| {
                     let whence = origin(theirs);
-                    format!(
-                        "partition {index} offset {target_offset} is extra at the target{whence}"
-                    )
+                    format!("partition {index} offset {target_offset} is extra at the target{whence}")
                 });
                 right.next();
             }

@@ -6,20 +6,13 @@ use super::*;
 use crate::support::records::{Generator, Record};
 
 fn partition(records: &[Record]) -> Partition {
-    let records: Vec<_> = (10..)
-        .zip(records.iter().map(Record::fingerprint))
-        .collect();
+    let records: Vec<_> = (10..).zip(records.iter().map(Record::fingerprint)).collect();
     let end = records.last().map_or(10, |(offset, _)| offset + 1);
-    Partition {
-        bounds: Bounds { start: 10, end },
-        records,
-    }
+    Partition { bounds: Bounds { start: 10, end }, records }
 }
 
 fn ledger(partition: Partition) -> Ledger {
-    Ledger {
-        partitions: BTreeMap::from([(0, partition)]),
-    }
+    Ledger { partitions: BTreeMap::from([(0, partition)]) }
 }
 
 /// Two headers of one name, a third without a value, key and value present.
@@ -50,15 +43,9 @@ fn report(change: impl FnOnce(&mut Partition)) -> Report {
 }
 
 fn expect_named(report: &Report, words: &[&str]) {
-    assert!(
-        report.expect_identical(0).is_err(),
-        "the difference went unnoticed"
-    );
+    assert!(report.expect_identical(0).is_err(), "the difference went unnoticed");
     for words in words {
-        assert!(
-            report.to_string().contains(words),
-            "{report}\ndoes not say: {words}"
-        );
+        assert!(report.to_string().contains(words), "{report}\ndoes not say: {words}");
     }
 }
 
@@ -67,10 +54,7 @@ fn expect_field(field: &str, change: impl FnOnce(&mut Record)) {
     let mut altered = records();
     change(&mut altered[2]);
     let report = report(|target| *target = partition(&altered));
-    expect_named(
-        &report,
-        &[&format!("partition 0 offset 12: {field} differs")],
-    );
+    expect_named(&report, &[&format!("partition 0 offset 12: {field} differs")]);
     assert_eq!((report.identical, report.differences), (4, 1));
 }
 
@@ -107,10 +91,7 @@ fn an_extra_record() {
         target.records.extend(stranger.map(|record| (15, record)));
     });
     expect_named(&report, &["offset 15 is extra at the target"]);
-    assert!(
-        !report.to_string().contains("shifted"),
-        "a stranger has no origin"
-    );
+    assert!(!report.to_string().contains("shifted"), "a stranger has no origin");
 }
 
 #[test]
@@ -118,10 +99,7 @@ fn a_record_twice() {
     let mut doubled = records();
     doubled.insert(2, doubled[1].clone());
     let report = report(|target| *target = partition(&doubled));
-    let words = [
-        "ends at 15 at the source, at 16",
-        "it is the source's record 11",
-    ];
+    let words = ["ends at 15 at the source, at 16", "it is the source's record 11"];
     expect_named(&report, &words);
     let sequence = compare_sequence(&ledger(partition(&records())), &ledger(partition(&doubled)));
     expect_named(&sequence, &["it is the source's record"]);
@@ -134,10 +112,7 @@ fn two_records_exchanged() {
         target.records[0].1 = second;
         target.records[1].1 = first;
     });
-    expect_named(
-        &report,
-        &["offset 10:", "it is the source's record 11", "offset 11:"],
-    );
+    expect_named(&report, &["offset 10:", "it is the source's record 11", "offset 11:"]);
 }
 
 #[test]
@@ -147,10 +122,7 @@ fn all_records_shifted_by_one() {
             *offset += 1;
         }
     };
-    expect_named(
-        &report(shift),
-        &["offset 10 is missing", "it is the source's record 14"],
-    );
+    expect_named(&report(shift), &["offset 10 is missing", "it is the source's record 14"]);
     // The same change is none where offsets are translated.
     let mut shifted = partition(&records());
     shift(&mut shifted);
@@ -204,10 +176,7 @@ fn the_type_of_the_timestamp() {
     });
     expect_named(&report, &["offset 10"]);
     let create = stamped(Timestamp::CreateTime(5));
-    assert_eq!(
-        create.difference(&stamped(Timestamp::LogAppendTime(5))),
-        "timestamp"
-    );
+    assert_eq!(create.difference(&stamped(Timestamp::LogAppendTime(5))), "timestamp");
 }
 
 #[test]
@@ -223,10 +192,7 @@ fn a_missing_and_an_extra_partition() {
     let one = ledger(partition(&records()));
     let mut two = one.clone();
     two.partitions.insert(1, partition(&records()));
-    expect_named(
-        &compare(&two, &one),
-        &["partition 1 is missing at the target"],
-    );
+    expect_named(&compare(&two, &one), &["partition 1 is missing at the target"]);
     expect_named(&compare(&one, &two), &["partition 1 is only at the target"]);
 }
 

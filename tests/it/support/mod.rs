@@ -7,10 +7,7 @@
 //! - [`process`] runs the `kmirror` command as a child, to be killed and measured.
 //!
 //! A missing tool is a failed test with a sentence that says what to install, never a skipped one.
-#![allow(
-    dead_code,
-    reason = "a harness offers more than the tests of one day use"
-)]
+#![allow(dead_code, reason = "a harness offers more than the tests of one day use")]
 
 pub(crate) mod broker;
 pub(crate) mod cluster;

@@ -20,10 +20,7 @@ use super::{Failure, Outcome, fail};
 /// `program` as a command for [`spawn`].
 pub(crate) fn command(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new("setpriv");
-    command
-        .args(["--pdeathsig", "KILL", "--"])
-        .arg(program.as_ref())
-        .stdin(Stdio::null());
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program.as_ref()).stdin(Stdio::null());
     command
 }
 
@@ -74,8 +71,7 @@ fn make_root() -> Outcome<PathBuf> {
     fs::create_dir_all(&root)?;
     if !keeps_directories() {
         // Killed brokers may still be writing when the first attempt is made. The own process group keeps Ctrl-C away.
-        let script =
-            r#"cat > /dev/null; for attempt in 1 2 3 4 5; do rm -rf "$1" && exit; sleep 1; done"#;
+        let script = r#"cat > /dev/null; for attempt in 1 2 3 4 5; do rm -rf "$1" && exit; sleep 1; done"#;
         let janitor = Command::new("sh")
             .args(["-c", script, "janitor"])
             .arg(&root)

@@ -51,11 +51,7 @@ impl Kmirror {
             .stdout(File::create(directory.join("stdout"))?)
             .stderr(File::create(directory.join("stderr"))?);
         let child = nursery::spawn(command)?;
-        Ok(Self {
-            child,
-            directory,
-            usage: Usage::default(),
-        })
+        Ok(Self { child, directory, usage: Usage::default() })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -92,13 +88,9 @@ impl Kmirror {
     pub(crate) fn signal(&mut self, signal: Signal) -> Outcome {
         // Between its end and our waiting for it the id still is its own, so the signal cannot reach a stranger.
         if let Some(status) = self.exited()? {
-            return fail(format!(
-                "kmirror had ended with {status} before {signal}:\n{}",
-                self.stderr()
-            ));
+            return fail(format!("kmirror had ended with {status} before {signal}:\n{}", self.stderr()));
         }
-        kill(Pid::from_raw(i32::try_from(self.pid())?), signal)
-            .context(format!("cannot send {signal}"))
+        kill(Pid::from_raw(i32::try_from(self.pid())?), signal).context(format!("cannot send {signal}"))
     }
 
     /// Waits for its end; an error with its messages when that takes longer than `limit`.
@@ -110,10 +102,7 @@ impl Kmirror {
                 return Ok(status);
             }
             if start.elapsed() > limit {
-                return fail(format!(
-                    "kmirror still runs after {limit:?}; it said:\n{}",
-                    self.stderr()
-                ));
+                return fail(format!("kmirror still runs after {limit:?}; it said:\n{}", self.stderr()));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -148,9 +137,7 @@ pub(crate) fn usage_of(pid: u32) -> Outcome<Usage> {
     let mut fields = after_name.split_whitespace().skip(11);
     let mut ticks = || fields.next().and_then(|field| field.parse::<f64>().ok());
     let (Some(user), Some(system)) = (ticks(), ticks()) else {
-        return fail(format!(
-            "/proc/{pid}/stat does not look as expected: {stat}"
-        ));
+        return fail(format!("/proc/{pid}/stat does not look as expected: {stat}"));
     };
     let ticks_per_second = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100);
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -163,10 +150,7 @@ pub(crate) fn usage_of(pid: u32) -> Outcome<Usage> {
     let Some(peak_kib) = peak else {
         return fail(format!("process {pid} has ended"));
     };
-    Ok(Usage {
-        cpu_seconds: (user + system) / ticks_per_second as f64,
-        peak_kib,
-    })
+    Ok(Usage { cpu_seconds: (user + system) / ticks_per_second as f64, peak_kib })
 }
 
 #[cfg(test)]
@@ -191,10 +175,7 @@ mod tests {
             std::hint::black_box(start.elapsed());
         }
         let after = usage_of(std::process::id())?;
-        assert!(
-            after.cpu_seconds > before.cpu_seconds,
-            "busy work costs CPU time"
-        );
+        assert!(after.cpu_seconds > before.cpu_seconds, "busy work costs CPU time");
         assert!(after.peak_kib > 1_000);
         Ok(())
     }

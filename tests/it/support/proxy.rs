@@ -47,8 +47,7 @@ impl Proxy {
 
     /// Lets at most this many bytes a second through, per connection and direction; `None` lifts the limit.
     pub(crate) fn limit(&self, bytes_per_second: Option<u32>) {
-        self.state
-            .change(|rules| rules.bytes_per_second = bytes_per_second);
+        self.state.change(|rules| rules.bytes_per_second = bytes_per_second);
     }
 
     /// Keeps connections open and new ones accepted, and moves no byte.
@@ -72,8 +71,7 @@ impl Proxy {
 
     /// Closes all open connections once this many more bytes went the given way, wherever in a frame that is. Once.
     pub(crate) fn cut_after(&self, direction: Direction, bytes: u64) {
-        self.state
-            .change(|rules| rules.cut_after[direction as usize] = Some(bytes));
+        self.state.change(|rules| rules.cut_after[direction as usize] = Some(bytes));
     }
 
     /// Bytes written out in a direction so far.
@@ -133,9 +131,7 @@ impl Rules {
 
 impl State {
     fn rules(&self) -> MutexGuard<'_, Rules> {
-        self.rules
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.rules.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn change(&self, change: impl FnOnce(&mut Rules)) {
@@ -147,10 +143,7 @@ impl State {
     fn permit(&self, direction: Direction, wanted: usize) -> (usize, bool) {
         let mut rules = self.rules();
         while rules.paused && !rules.closed {
-            rules = self
-                .changed
-                .wait(rules)
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            rules = self.changed.wait(rules).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         let budget = &mut rules.cut_after[direction as usize];
         let wanted_bytes = wanted as u64;
@@ -193,12 +186,7 @@ fn join(client: TcpStream, broker: TcpStream, state: &Arc<State>) -> std::io::Re
         rules.accepted += 1;
         rules.open.extend(handles);
     });
-    forward(
-        client.try_clone()?,
-        broker.try_clone()?,
-        Direction::ToBroker,
-        state,
-    );
+    forward(client.try_clone()?, broker.try_clone()?, Direction::ToBroker, state);
     forward(broker, client, Direction::ToClient, state);
     Ok(())
 }
@@ -214,23 +202,14 @@ fn forward(from: TcpStream, to: TcpStream, direction: Direction, state: &Arc<Sta
 fn read(mut from: TcpStream, chunks: &SyncSender<(Instant, Vec<u8>)>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length) = from.read(&mut buffer) {
-        if length == 0
-            || chunks
-                .send((Instant::now(), buffer[..length].to_vec()))
-                .is_err()
-        {
+        if length == 0 || chunks.send((Instant::now(), buffer[..length].to_vec())).is_err() {
             break;
         }
     }
     from.shutdown(Shutdown::Read).ok();
 }
 
-fn write(
-    mut to: TcpStream,
-    queue: &Receiver<(Instant, Vec<u8>)>,
-    direction: Direction,
-    state: &State,
-) {
+fn write(mut to: TcpStream, queue: &Receiver<(Instant, Vec<u8>)>, direction: Direction, state: &State) {
     for (arrived, chunk) in queue {
         let (delay, pace) = {
             let rules = state.rules();
@@ -308,10 +287,7 @@ mod tests {
         let mut stream = TcpStream::connect(proxy.address())?;
         stream.write_all(b"x")?;
         stream.set_read_timeout(Some(Duration::from_millis(200)))?;
-        assert!(
-            stream.read(&mut [0]).is_err(),
-            "a byte came through a paused proxy"
-        );
+        assert!(stream.read(&mut [0]).is_err(), "a byte came through a paused proxy");
         proxy.resume();
         stream.set_read_timeout(None)?;
         stream.read_exact(&mut [0])?;
@@ -326,20 +302,14 @@ mod tests {
         let start = Instant::now();
         stream.write_all(b"x")?;
         stream.read_exact(&mut [0])?;
-        assert!(
-            start.elapsed() >= Duration::from_millis(100),
-            "both ways are delayed"
-        );
+        assert!(start.elapsed() >= Duration::from_millis(100), "both ways are delayed");
 
         proxy.delay(Duration::ZERO);
         proxy.limit(Some(10_000));
         let start = Instant::now();
         stream.write_all(&[0; 2_000])?;
         stream.read_exact(&mut [0; 2_000])?;
-        assert!(
-            start.elapsed() >= Duration::from_millis(150),
-            "2000 bytes at 10000 a second"
-        );
+        assert!(start.elapsed() >= Duration::from_millis(150), "2000 bytes at 10000 a second");
         Ok(())
     }
 

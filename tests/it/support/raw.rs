@@ -13,25 +13,17 @@ use kafka_protocol::error::ParseResponseErrorCode;
 use kafka_protocol::messages::alter_partition_reassignments_request::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
-use kafka_protocol::messages::create_topics_request::{
-    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
-};
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
 };
 use kafka_protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
-use kafka_protocol::messages::describe_producers_request::{
-    DescribeProducersRequest, TopicRequest,
-};
+use kafka_protocol::messages::describe_producers_request::{DescribeProducersRequest, TopicRequest};
 use kafka_protocol::messages::describe_producers_response::ProducerState;
 use kafka_protocol::messages::elect_leaders_request::{ElectLeadersRequest, TopicPartitions};
-use kafka_protocol::messages::list_offsets_request::{
-    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
-};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
-use kafka_protocol::messages::{
-    ApiKey, BrokerId, MetadataResponse, RequestHeader, ResponseHeader, TopicName,
-};
+use kafka_protocol::messages::{ApiKey, BrokerId, MetadataResponse, RequestHeader, ResponseHeader, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
 use super::failure::Context;
@@ -50,18 +42,12 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects to `host:port`.
     pub(crate) fn open(address: &str) -> Outcome<Self> {
-        let resolved = address
-            .to_socket_addrs()?
-            .next()
-            .ok_or_else(|| Failure(format!("{address} has no address")))?;
-        let stream = TcpStream::connect_timeout(&resolved, CONNECT_LIMIT)
-            .context(format!("cannot connect to {address}"))?;
+        let resolved = address.to_socket_addrs()?.next().ok_or_else(|| Failure(format!("{address} has no address")))?;
+        let stream =
+            TcpStream::connect_timeout(&resolved, CONNECT_LIMIT).context(format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        Ok(Self {
-            stream,
-            correlation: 0,
-        })
+        Ok(Self { stream, correlation: 0 })
     }
 
     /// Limits how long an answer may take; for polling a broker that may be paused.
@@ -82,14 +68,10 @@ impl Connection {
             .encode(&mut frame, R::header_version(version))
             .map_err(described)?;
         request.encode(&mut frame, version).map_err(described)?;
-        self.stream
-            .write_all(&u32::try_from(frame.len())?.to_be_bytes())?;
+        self.stream.write_all(&u32::try_from(frame.len())?.to_be_bytes())?;
         self.stream.write_all(&frame)?;
-        let mut answer = self
-            .read_frame()
-            .context(format!("no answer to {:?} version {version}", R::KEY))?;
-        let header = ResponseHeader::decode(&mut answer, R::Answer::header_version(version))
-            .map_err(described)?;
+        let mut answer = self.read_frame().context(format!("no answer to {:?} version {version}", R::KEY))?;
+        let header = ResponseHeader::decode(&mut answer, R::Answer::header_version(version)).map_err(described)?;
         if header.correlation_id != self.correlation {
             return fail("the broker answered another request than the one that was sent");
         }
@@ -159,9 +141,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(bootstrap: impl Into<String>) -> Self {
-        Self {
-            bootstrap: bootstrap.into(),
-        }
+        Self { bootstrap: bootstrap.into() }
     }
 
     /// A connection to the first bootstrap broker that takes one.
@@ -201,11 +181,7 @@ impl Client {
     pub(crate) fn topics(&self) -> Outcome<Vec<String>> {
         let answer = metadata(&mut self.any()?, None)?;
         let name = |name: TopicName| name.0.as_str().to_owned();
-        Ok(answer
-            .topics
-            .into_iter()
-            .filter_map(|topic| topic.name.map(name))
-            .collect())
+        Ok(answer.topics.into_iter().filter_map(|topic| topic.name.map(name)).collect())
     }
 
     pub(crate) fn cluster_id(&self) -> Outcome<String> {
@@ -216,44 +192,27 @@ impl Client {
     }
 
     /// Creates a topic; does not wait until every broker knows it.
-    pub(crate) fn create_topic(
-        &self,
-        name: &str,
-        partitions: i32,
-        replicas: i16,
-        configs: &[(&str, &str)],
-    ) -> Outcome {
+    pub(crate) fn create_topic(&self, name: &str, partitions: i32, replicas: i16, configs: &[(&str, &str)]) -> Outcome {
         let configs = configs
             .iter()
-            .map(|(name, value)| {
-                CreatableTopicConfig::default()
-                    .with_name(text(name))
-                    .with_value(Some(text(value)))
-            })
+            .map(|(name, value)| CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value))))
             .collect();
         let topic = CreatableTopic::default()
             .with_name(topic_name(name))
             .with_num_partitions(partitions)
             .with_replication_factor(replicas)
             .with_configs(configs);
-        let request = CreateTopicsRequest::default()
-            .with_topics(vec![topic])
-            .with_timeout_ms(20_000);
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(20_000);
         for topic in self.any()?.send(7, &request)?.topics {
             let why = topic.error_message.unwrap_or_default();
-            check(
-                topic.error_code,
-                format!("cannot create {name} ({})", why.as_str()),
-            )?;
+            check(topic.error_code, format!("cannot create {name} ({})", why.as_str()))?;
         }
         Ok(())
     }
 
     pub(crate) fn delete_topic(&self, name: &str) -> Outcome {
         let topic = DeleteTopicState::default().with_name(Some(topic_name(name)));
-        let request = DeleteTopicsRequest::default()
-            .with_topics(vec![topic])
-            .with_timeout_ms(20_000);
+        let request = DeleteTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(20_000);
         for topic in self.any()?.send(6, &request)?.responses {
             check(topic.error_code, format!("cannot delete {name}"))?;
         }
@@ -280,35 +239,22 @@ impl Client {
             .with_timestamp(timestamp);
         let request = ListOffsetsRequest::default()
             .with_replica_id(BrokerId(-1))
-            .with_topics(vec![
-                ListOffsetsTopic::default()
-                    .with_name(topic_name(topic))
-                    .with_partitions(vec![wanted]),
-            ]);
+            .with_topics(vec![ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![wanted])]);
         let answer = self.leader(topic, partition)?.send(7, &request)?;
         let found = answer
             .topics
             .first()
             .and_then(|topic| topic.partitions.first())
             .ok_or_else(|| Failure("ListOffsets answered nothing".to_owned()))?;
-        check(
-            found.error_code,
-            format!("cannot list offsets of {topic}-{partition}"),
-        )?;
+        check(found.error_code, format!("cannot list offsets of {topic}-{partition}"))?;
         Ok(found.offset)
     }
 
     /// Deletes all records before `offset`; -1 means all there are. Returns the new log start.
     pub(crate) fn delete_records(&self, topic: &str, partition: i32, offset: i64) -> Outcome<i64> {
-        let wanted = DeleteRecordsPartition::default()
-            .with_partition_index(partition)
-            .with_offset(offset);
+        let wanted = DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset);
         let request = DeleteRecordsRequest::default()
-            .with_topics(vec![
-                DeleteRecordsTopic::default()
-                    .with_name(topic_name(topic))
-                    .with_partitions(vec![wanted]),
-            ])
+            .with_topics(vec![DeleteRecordsTopic::default().with_name(topic_name(topic)).with_partitions(vec![wanted])])
             .with_timeout_ms(20_000);
         let answer = self.leader(topic, partition)?.send(2, &request)?;
         let found = answer
@@ -316,19 +262,14 @@ impl Client {
             .first()
             .and_then(|topic| topic.partitions.first())
             .ok_or_else(|| Failure("DeleteRecords answered nothing".to_owned()))?;
-        check(
-            found.error_code,
-            format!("cannot delete records of {topic}-{partition}"),
-        )?;
+        check(found.error_code, format!("cannot delete records of {topic}-{partition}"))?;
         Ok(found.low_watermark)
     }
 
     /// The producer states the leader of a partition holds.
     pub(crate) fn producers(&self, topic: &str, partition: i32) -> Outcome<Vec<ProducerState>> {
         let request = DescribeProducersRequest::default().with_topics(vec![
-            TopicRequest::default()
-                .with_name(topic_name(topic))
-                .with_partition_indexes(vec![partition]),
+            TopicRequest::default().with_name(topic_name(topic)).with_partition_indexes(vec![partition]),
         ]);
         let answer = self.leader(topic, partition)?.send(0, &request)?;
         let found = answer
@@ -337,10 +278,7 @@ impl Client {
             .flat_map(|topic| topic.partitions)
             .next()
             .ok_or_else(|| Failure("DescribeProducers answered nothing".to_owned()))?;
-        check(
-            found.error_code,
-            format!("cannot describe the producers of {topic}-{partition}"),
-        )?;
+        check(found.error_code, format!("cannot describe the producers of {topic}-{partition}"))?;
         Ok(found.active_producers)
     }
 
@@ -350,20 +288,12 @@ impl Client {
             .with_partition_index(partition)
             .with_replicas(Some(replicas.iter().copied().map(BrokerId).collect()));
         let request = AlterPartitionReassignmentsRequest::default()
-            .with_topics(vec![
-                ReassignableTopic::default()
-                    .with_name(topic_name(topic))
-                    .with_partitions(vec![wanted]),
-            ])
+            .with_topics(vec![ReassignableTopic::default().with_name(topic_name(topic)).with_partitions(vec![wanted])])
             .with_timeout_ms(20_000);
         let doing = format!("cannot give {topic}-{partition} the replicas {replicas:?}");
         let answer = self.any()?.send(0, &request)?;
         check(answer.error_code, &doing)?;
-        for found in answer
-            .responses
-            .into_iter()
-            .flat_map(|topic| topic.partitions)
-        {
+        for found in answer.responses.into_iter().flat_map(|topic| topic.partitions) {
             check(found.error_code, &doing)?;
         }
         Ok(())
@@ -371,12 +301,8 @@ impl Client {
 
     /// Asks for the preferred leader. Returns the error code: "not needed" and "not in sync yet" are normal answers.
     pub(crate) fn elect_preferred(&self, topic: &str, partition: i32) -> Outcome<i16> {
-        let wanted = TopicPartitions::default()
-            .with_topic(topic_name(topic))
-            .with_partitions(vec![partition]);
-        let request = ElectLeadersRequest::default()
-            .with_topic_partitions(Some(vec![wanted]))
-            .with_timeout_ms(20_000);
+        let wanted = TopicPartitions::default().with_topic(topic_name(topic)).with_partitions(vec![partition]);
+        let request = ElectLeadersRequest::default().with_topic_partitions(Some(vec![wanted])).with_timeout_ms(20_000);
         let answer = self.any()?.send(2, &request)?;
         check(answer.error_code, "cannot elect a leader")?;
         Ok(answer
@@ -390,17 +316,12 @@ impl Client {
 }
 
 /// Metadata of one topic, of all (`None`), or of the brokers alone (an empty name).
-pub(crate) fn metadata(
-    connection: &mut Connection,
-    topic: Option<&str>,
-) -> Outcome<MetadataResponse> {
+pub(crate) fn metadata(connection: &mut Connection, topic: Option<&str>) -> Outcome<MetadataResponse> {
     let topics = topic.map(|name| match name {
         "" => Vec::new(),
         name => vec![MetadataRequestTopic::default().with_name(Some(topic_name(name)))],
     });
-    let request = MetadataRequest::default()
-        .with_topics(topics)
-        .with_allow_auto_topic_creation(false);
+    let request = MetadataRequest::default().with_topics(topics).with_allow_auto_topic_creation(false);
     connection.send(12, &request)
 }
 
@@ -409,12 +330,7 @@ pub(crate) fn partitions_of(metadata: &MetadataResponse, topic: &str) -> Outcome
     let found = metadata
         .topics
         .iter()
-        .find(|found| {
-            found
-                .name
-                .as_ref()
-                .is_some_and(|name| name.0.as_str() == topic)
-        })
+        .find(|found| found.name.as_ref().is_some_and(|name| name.0.as_str() == topic))
         .ok_or_else(|| Failure(format!("the metadata answer has no topic {topic}")))?;
     check(found.error_code, format!("no metadata of {topic}"))?;
     let ids = |nodes: &[BrokerId]| nodes.iter().map(|node| node.0).collect();

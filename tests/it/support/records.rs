@@ -33,10 +33,7 @@ pub(crate) struct Record {
 impl Record {
     /// What the ledger will find for this record in a topic with CreateTime timestamps.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        let headers = self
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_deref()));
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
         Fingerprint::new(
             self.key.as_deref(),
             self.value.as_deref(),
@@ -71,9 +68,7 @@ impl Generator {
 
     fn bytes(&mut self, length: usize) -> Vec<u8> {
         // Few different letters, so that compression has something to do.
-        std::iter::repeat_with(|| self.random.u8(b'a'..=b'h'))
-            .take(length)
-            .collect()
+        std::iter::repeat_with(|| self.random.u8(b'a'..=b'h')).take(length).collect()
     }
 
     fn headers(&mut self) -> Vec<(String, Option<Vec<u8>>)> {
@@ -110,12 +105,7 @@ impl Iterator for Generator {
             }
         };
         self.clock += self.random.i64(-50..100);
-        Some(Record {
-            key,
-            value,
-            headers: self.headers(),
-            timestamp: self.clock,
-        })
+        Some(Record { key, value, headers: self.headers(), timestamp: self.clock })
     }
 }
 
@@ -132,22 +122,13 @@ pub(crate) struct Writing {
 
 impl Default for Writing {
     fn default() -> Self {
-        Self {
-            codec: "none",
-            idempotent: true,
-            batch_bytes: 1_000_000,
-            batch_records: 10_000,
-            linger_ms: 5,
-        }
+        Self { codec: "none", idempotent: true, batch_bytes: 1_000_000, batch_records: 10_000, linger_ms: 5 }
     }
 }
 
 impl Writing {
     pub(crate) fn codec(codec: &'static str) -> Self {
-        Self {
-            codec,
-            ..Self::default()
-        }
+        Self { codec, ..Self::default() }
     }
 
     fn config(&self, bootstrap: &str) -> ClientConfig {
@@ -191,10 +172,7 @@ pub(crate) fn produce(
         writer.send(topic, partition, &record)?;
     }
     let written = writer.finish()?;
-    Ok(written
-        .into_iter()
-        .map(|acknowledged| acknowledged.offset)
-        .collect())
+    Ok(written.into_iter().map(|acknowledged| acknowledged.offset).collect())
 }
 
 /// A librdkafka producer that remembers what was acknowledged.
@@ -223,15 +201,10 @@ impl Writer {
         self.check_refused()?;
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
         for (key, value) in &record.headers {
-            headers = headers.insert(Header {
-                key,
-                value: value.as_ref(),
-            });
+            headers = headers.insert(Header { key, value: value.as_ref() });
         }
         let hash = Box::new(record.fingerprint().hash);
-        let mut message = BaseRecord::with_opaque_to(topic, hash)
-            .partition(partition)
-            .timestamp(record.timestamp);
+        let mut message = BaseRecord::with_opaque_to(topic, hash).partition(partition).timestamp(record.timestamp);
         message.key = record.key.as_deref();
         message.payload = record.value.as_deref();
         if !record.headers.is_empty() {
@@ -260,10 +233,7 @@ impl Writer {
 
     fn check_refused(&self) -> Outcome {
         let refused = &self.producer.context().refused;
-        match &*refused
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-        {
+        match &*refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) {
             Some(error) => fail(format!("a record was refused: {error}")),
             None => Ok(()),
         }
@@ -279,9 +249,7 @@ pub(crate) struct Receipts {
 
 impl Receipts {
     fn acknowledged(&self) -> std::sync::MutexGuard<'_, Vec<Acknowledged>> {
-        self.acknowledged
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.acknowledged.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -396,16 +364,10 @@ impl Load {
     /// Stops, waits for the last acknowledgement, and returns what was acknowledged per partition, by offset.
     pub(crate) fn stop(self) -> Outcome<BTreeMap<i32, Vec<Acknowledged>>> {
         self.shared.stop.store(true, Ordering::Relaxed);
-        let all = self
-            .thread
-            .join()
-            .map_err(|_| Failure("the load writer panicked".to_owned()))??;
+        let all = self.thread.join().map_err(|_| Failure("the load writer panicked".to_owned()))??;
         let mut partitions = BTreeMap::<i32, Vec<Acknowledged>>::new();
         for acknowledged in all {
-            partitions
-                .entry(acknowledged.partition)
-                .or_default()
-                .push(acknowledged);
+            partitions.entry(acknowledged.partition).or_default().push(acknowledged);
         }
         for records in partitions.values_mut() {
             records.sort_by_key(|record| record.offset);
@@ -432,26 +394,9 @@ mod tests {
         assert!(any(&|record| record.key.is_none()));
         assert!(any(&|record| record.key.as_deref() == Some(b"")));
         assert!(any(&|record| record.value.is_none()));
-        assert!(any(&|record| record
-            .headers
-            .iter()
-            .any(|(_, value)| value.is_none())));
-        assert!(any(&|record| record
-            .headers
-            .iter()
-            .any(|(name, _)| name.is_empty())));
-        assert!(any(&|record| {
-            record
-                .headers
-                .iter()
-                .filter(|(name, _)| name == "trace")
-                .count()
-                > 1
-        }));
-        assert!(
-            records
-                .windows(2)
-                .any(|pair| pair[0].timestamp > pair[1].timestamp)
-        );
+        assert!(any(&|record| record.headers.iter().any(|(_, value)| value.is_none())));
+        assert!(any(&|record| record.headers.iter().any(|(name, _)| name.is_empty())));
+        assert!(any(&|record| { record.headers.iter().filter(|(name, _)| name == "trace").count() > 1 }));
+        assert!(records.windows(2).any(|pair| pair[0].timestamp > pair[1].timestamp));
     }
 }

@@ -1,0 +1,165 @@
+//! Decides which topics are mirrored and what has to be done on the target first: `plan(source, target, policy)`.
+
+use std::collections::BTreeMap;
+
+use crate::config::{ReplicationFactor, TopicSelection};
+use crate::error::{Error, ErrorKind};
+use crate::wire::cluster::{Metadata, TopicMetadata};
+use crate::wire::errors::{BrokerError, Class};
+
+/// A topic that is mirrored already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mirrored {
+    /// The source topic's id, nil where the source has none.
+    pub id: u128,
+    /// How many of its partitions are assigned to streams.
+    pub partitions: usize,
+}
+
+/// What has to be done for one topic.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Create it on the target.
+    Create {
+        /// Partitions, as at the source.
+        partitions: i32,
+        /// Replicas on the target.
+        replication_factor: i16,
+        /// Replicas that were asked for but that the target has not enough brokers for.
+        clamped_from: Option<i16>,
+    },
+    /// Add partitions on the target.
+    Grow {
+        /// Partitions, as at the source.
+        partitions: i32,
+    },
+    /// Mirror the partitions from the first number up to the second.
+    Mirror {
+        /// First new partition.
+        from: usize,
+        /// Number of partitions, as at the source.
+        to: usize,
+        /// The source topic's id.
+        id: u128,
+    },
+    /// Leave it alone.
+    Refuse(Error),
+    /// It is gone at the source, or not the topic it was.
+    Park(Error),
+}
+
+/// What has to be done, for each topic that needs something.
+pub fn plan(
+    source: &Metadata,
+    target: &Metadata,
+    mirrored: &BTreeMap<String, Mirrored>,
+    selection: &TopicSelection,
+    replication_factor: ReplicationFactor,
+) -> BTreeMap<String, Action> {
+    let mut actions = BTreeMap::new();
+    for (name, topic) in source.topics.iter().filter(|(name, topic)| selects(selection, name, topic)) {
+        let known = mirrored.get(name);
+        if let Some(action) = plan_topic(name, topic, target, known, replication_factor) {
+            actions.insert(name.clone(), action);
+        }
+    }
+    for name in mirrored.keys().filter(|name| !source.topics.contains_key(*name)) {
+        let message = format!("topic '{name}' is gone at the source; its copy stays on the target");
+        actions.insert(name.clone(), Action::Park(Error::new(ErrorKind::Topic, message).with_topic(name)));
+    }
+    actions
+}
+
+/// Whether a topic of the source is to be mirrored.
+pub fn selects(selection: &TopicSelection, name: &str, topic: &TopicMetadata) -> bool {
+    !topic.is_internal && selection.matches(name)
+}
+
+fn plan_topic(
+    name: &str,
+    topic: &TopicMetadata,
+    target: &Metadata,
+    known: Option<&Mirrored>,
+    replication_factor: ReplicationFactor,
+) -> Option<Action> {
+    let refuse = |message: String| Some(Action::Refuse(Error::new(ErrorKind::Topic, message).with_topic(name)));
+    if let Some(error) = BrokerError::of(topic.error_code) {
+        // A topic that is just being created or deleted shows up the next time.
+        let kind = if error.class == Class::Unauthorized { ErrorKind::Authorization } else { ErrorKind::Topic };
+        let message = format!("the source does not describe topic '{name}': {error}");
+        return (error.class != Class::Leader).then(|| Action::Refuse(Error::new(kind, message).with_topic(name)));
+    }
+    if let Some(known) = known.filter(|known| known.id != topic.id) {
+        let message = format!(
+            "topic '{name}' was deleted and created again at the source (its id is {:032x}, it was {:032x}); the copy on the \
+             target is that of the old one: delete it there to start anew",
+            topic.id, known.id
+        );
+        return Some(Action::Park(Error::new(ErrorKind::TopicReset, message).with_topic(name)));
+    }
+    let partitions = topic.leaders.len();
+    let there = target.topics.get(name);
+    let error = there.map_or(Some(BrokerError::UNKNOWN_PARTITION), |there| BrokerError::of(there.error_code));
+    match (error, there) {
+        (Some(error), _) if error.code == BrokerError::UNKNOWN_PARTITION.code => {
+            let wanted = match replication_factor {
+                ReplicationFactor::Source => topic.replication_factor,
+                ReplicationFactor::Count(count) => count,
+            };
+            let possible = wanted.min(target.broker_count as i16);
+            Some(Action::Create {
+                partitions: partitions as i32,
+                replication_factor: possible,
+                clamped_from: (possible < wanted).then_some(wanted),
+            })
+        }
+        (Some(error), _) if error.class == Class::Leader => None,
+        (Some(error), _) => refuse(format!("the target does not describe topic '{name}': {error}")),
+        (None, Some(there)) if there.leaders.len() < partitions && known.is_some() => {
+            Some(Action::Grow { partitions: partitions as i32 })
+        }
+        (None, Some(there)) if there.leaders.len() < partitions => refuse(format!(
+            "topic '{name}' has {} partitions on the target and {partitions} on the source; add partitions on the target, or \
+             delete it there so that it is created anew",
+            there.leaders.len()
+        )),
+        (None, _) => {
+            let from = known.map_or(0, |known| known.partitions);
+            (from < partitions).then_some(Action::Mirror { from, to: partitions, id: topic.id })
+        }
+    }
+}
+
+/// Configurations of a source topic that the target's topic does not get, and why.
+pub const NOT_COPIED: &[(&str, &str)] = &[
+    ("follower.replication.throttled.replicas", "names brokers of the source"),
+    ("leader.replication.throttled.replicas", "names brokers of the source"),
+    (
+        "message.timestamp.type",
+        "records keep the time they have at the source, so the target's broker must not set its own",
+    ),
+    ("unclean.leader.election.enable", "how much the target may lose is decided there"),
+];
+
+/// The configurations with which a topic is created on the target.
+pub fn configs_for_target(
+    source: &BTreeMap<String, String>,
+    overrides: &BTreeMap<String, String>,
+    replication_factor: i16,
+) -> BTreeMap<String, String> {
+    let copied = source.iter().filter(|(name, _)| NOT_COPIED.iter().all(|(excluded, _)| excluded != name));
+    let mut configs: BTreeMap<String, String> = copied.map(|(name, value)| (name.clone(), value.clone())).collect();
+    configs.extend(overrides.iter().map(|(name, value)| (name.clone(), value.clone())));
+    // More than all replicas can never be in sync: the topic would be dead.
+    if let Some(minimum) = configs.get_mut("min.insync.replicas") {
+        if minimum.parse::<i16>().is_ok_and(|minimum| minimum > replication_factor) {
+            *minimum = replication_factor.to_string();
+        }
+    }
+    configs
+}
+impl TopicSelection {
+    pub(crate) fn matches(&self, topic: &str) -> bool {
+        !topic.starts_with("__") && !topic.ends_with("internal")
+    }
+}

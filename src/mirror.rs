@@ -1,0 +1,199 @@
+//! The handle of a running mirror: start, watch, pause, wait, stop.
+//!
+//! Every call is an ordinary blocking one and may come from any thread; the engine works on threads of its own and has
+//! no global state. Whatever the mirror has to tell waits in its event queue until [`Mirror::poll`] takes it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::control::{self, Request};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::shared::{Shared, guard};
+use crate::status::{State, Status};
+
+/// How long a mirror that is dropped waits for answers under way.
+const DROP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A running mirror.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use kmirror::{Mirror, config::Properties};
+///
+/// # fn main() -> kmirror::Result<()> {
+/// let mut properties = Properties::new();
+/// properties.set("source.bootstrap.servers", "a:9092");
+/// properties.set("target.bootstrap.servers", "b:9092");
+/// properties.set("topics", "orders");
+/// let (config, _warnings) = properties.build()?;
+/// let mirror = Mirror::start(config)?;
+/// mirror.wait_until_caught_up(Duration::from_secs(600))?;
+/// println!("{} records behind", mirror.status().lag.records);
+/// mirror.stop(Duration::from_secs(10))
+/// # }
+/// ```
+pub struct Mirror {
+    shared: Arc<Shared>,
+    requests: mpsc::Sender<Request>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Mirror {
+    /// Starts a mirror: connects to both clusters, prepares the topics, and begins to copy.
+    ///
+    /// Returns when copying has begun, or with what keeps it from beginning: nothing is retried for ever here. Later trouble is
+    /// told by [events](Self::poll) and in the [status](Self::status).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Connect`] if a cluster cannot be reached, [`ErrorKind::Config`] if source and target are the same
+    /// cluster or no topic matches, [`ErrorKind::Authorization`] if a permission is missing.
+    pub fn start(config: Config) -> Result<Self> {
+        let shared = Arc::new(Shared::new());
+        let (requests, receiver) = mpsc::channel(control::REQUESTS);
+        let (started, outcome) = crossbeam_channel::bounded(1);
+        let thread = {
+            let shared = shared.clone();
+            let run = move || {
+                let config = Arc::new(config);
+                let body = || control::run(config, shared.clone(), receiver, &started);
+                guard(&shared, "the control thread of the mirror ended unexpectedly", body);
+            };
+            std::thread::Builder::new().name("kmirror-control".to_owned()).spawn(run)
+        };
+        let thread =
+            thread.map_err(|error| Error::new(ErrorKind::Internal, format!("no thread can be started: {error}")))?;
+        let mirror = Mirror { shared, requests, thread: Mutex::new(Some(thread)) };
+        match outcome.recv() {
+            Ok(Ok(())) => Ok(mirror),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(mirror
+                .shared
+                .error()
+                .unwrap_or_else(|| Error::new(ErrorKind::Internal, "the mirror did not start"))),
+        }
+    }
+
+    /// Its name, which is its identity on the target.
+    pub fn name(&self) -> String {
+        self.shared.status().name
+    }
+
+    /// Its state.
+    pub fn state(&self) -> State {
+        self.shared.state()
+    }
+
+    /// Everything it knows of itself, now.
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// The next event, waiting for it at most so long. Several threads may call this; each event goes to one of them.
+    pub fn poll(&self, timeout: Duration) -> Option<Event> {
+        self.shared.events.poll(timeout)
+    }
+
+    /// Stops fetching. What is under way is finished; connections stay open.
+    ///
+    /// # Errors
+    /// [`ErrorKind::State`] if the mirror has ended.
+    pub fn pause(&self) -> Result<()> {
+        self.request(Request::Pause(true))
+    }
+
+    /// Goes on after [`pause`](Self::pause).
+    ///
+    /// # Errors
+    /// [`ErrorKind::State`] if the mirror has ended.
+    pub fn resume(&self) -> Result<()> {
+        self.request(Request::Pause(false))
+    }
+
+    /// Waits until every selected partition has reached the source's end as it is at the time of this call.
+    ///
+    /// # Errors
+    /// The error of a partition or topic that never will, when all others have; [`ErrorKind::TimedOut`] if it takes
+    /// longer than `timeout`; [`ErrorKind::State`] if the mirror ends meanwhile.
+    pub fn wait_until_caught_up(&self, timeout: Duration) -> Result<()> {
+        self.wait_until_caught_up_or(timeout, || false)
+    }
+
+    /// As [`wait_until_caught_up`](Self::wait_until_caught_up), asking every 50 ms whether to give up: for hosts that have to
+    /// look for signals while they wait.
+    ///
+    /// # Errors
+    /// As there, and [`ErrorKind::TimedOut`] when `give_up` says so.
+    pub fn wait_until_caught_up_or(&self, timeout: Duration, mut give_up: impl FnMut() -> bool) -> Result<()> {
+        const SLICE: Duration = Duration::from_millis(50);
+        let started = Instant::now();
+        let (reply, outcome) = crossbeam_channel::bounded(1);
+        self.request(Request::CatchUp(reply))?;
+        loop {
+            match outcome.recv_timeout(SLICE) {
+                Ok(outcome) => return outcome,
+                Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
+                Err(RecvTimeoutError::Timeout) if started.elapsed() < timeout && !give_up() => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    let lag = self.status().lag;
+                    let message = format!(
+                        "not caught up after {} ms: {} records behind",
+                        started.elapsed().as_millis(),
+                        lag.records
+                    );
+                    return Err(Error::new(ErrorKind::TimedOut, message));
+                }
+            }
+        }
+    }
+
+    /// Stops the mirror: nothing more is fetched or sent, and answers under way are waited for at most so long. The target
+    /// is exact at any moment; what was not sent is copied by the next start. Stopping twice is no error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`] if the engine's threads have not ended in time. They end by themselves later.
+    pub fn stop(&self, timeout: Duration) -> Result<()> {
+        let deadline = Instant::now() + timeout;
+        // A mirror that has ended already does not listen; that is what is wanted.
+        let _ = self.request(Request::Stop(deadline));
+        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        const GRACE: Duration = Duration::from_millis(500);
+        while !thread.is_finished() {
+            if Instant::now() > deadline + GRACE {
+                let message = format!("the mirror has not stopped within {} ms", timeout.as_millis());
+                return Err(Error::new(ErrorKind::TimedOut, message));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let _ = thread.join();
+        Ok(())
+    }
+
+    fn request(&self, mut request: Request) -> Result<()> {
+        loop {
+            match self.requests.try_send(request) {
+                Ok(()) => return Ok(()),
+                Err(mpsc::error::TrySendError::Closed(_)) => return Err(self.ended()),
+                Err(mpsc::error::TrySendError::Full(back)) => {
+                    request = back;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+        }
+    }
+
+    fn ended(&self) -> Error {
+        self.shared.error().unwrap_or_else(|| Error::new(ErrorKind::State, "the mirror has been stopped"))
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        let _ = self.stop(DROP_TIMEOUT);
+    }
+}

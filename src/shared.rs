@@ -1,0 +1,123 @@
+//! What the host's handle, the control thread and the streams of a mirror share.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crate::error::{Error, ErrorKind};
+use crate::event::{Event, EventKind, Events, now_ms};
+use crate::machine::lifecycle;
+use crate::status::{self, Lag, Progress, State, Status};
+
+/// Shared by all threads of a mirror.
+pub(crate) struct Shared {
+    pub(crate) events: Events,
+    own: Mutex<Own>,
+    partitions: RwLock<Vec<Arc<Progress>>>,
+}
+
+struct Own {
+    name: String,
+    state: State,
+    error: Option<Error>,
+    refused: BTreeMap<String, Error>,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Self {
+        let own = Own { name: String::new(), state: State::Starting, error: None, refused: BTreeMap::new() };
+        Shared { events: Events::new(), own: Mutex::new(own), partitions: RwLock::default() }
+    }
+
+    fn own(&self) -> MutexGuard<'_, Own> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_name(&self, name: &str) {
+        self.own().name = name.to_owned();
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.own().state
+    }
+
+    pub(crate) fn error(&self) -> Option<Error> {
+        self.own().error.clone()
+    }
+
+    pub(crate) fn refused(&self) -> BTreeMap<String, Error> {
+        self.own().refused.clone()
+    }
+
+    /// Replaces what is refused, and returns what was before.
+    pub(crate) fn set_refused(&self, refused: BTreeMap<String, Error>) -> BTreeMap<String, Error> {
+        std::mem::replace(&mut self.own().refused, refused)
+    }
+
+    pub(crate) fn set_state(&self, state: State, message: &str) {
+        let before = std::mem::replace(&mut self.own().state, state);
+        if before != state {
+            tracing::info!(state = state.name(), "{message}");
+            self.events.send(Event { state: Some(state), ..Event::new(EventKind::StateChanged, message) });
+        }
+    }
+
+    /// Works out the state from the partitions.
+    pub(crate) fn update_state(&self, paused: bool) {
+        let partitions = self.partitions();
+        let state = lifecycle::mirror_state(partitions.iter().map(|partition| partition.state()), paused);
+        if matches!(self.state(), State::Stopping | State::Stopped) || self.error().is_some() {
+            return;
+        }
+        self.set_state(state, &format!("the mirror is {}", state.name().replace('_', " ")));
+    }
+
+    /// The mirror as a whole gave up.
+    pub(crate) fn fail(&self, error: &Error) {
+        tracing::error!(kind = error.kind().name(), %error, "the mirror failed");
+        self.own().error = Some(error.clone());
+        self.events.send(Event::of_error(EventKind::Error, error));
+        self.set_state(State::Failed, error.message());
+    }
+
+    pub(crate) fn add_partition(&self, progress: Arc<Progress>) {
+        self.partitions.write().unwrap_or_else(PoisonError::into_inner).push(progress);
+    }
+
+    pub(crate) fn partitions(&self) -> Vec<Arc<Progress>> {
+        self.partitions.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let partitions = self.partitions();
+        let topics = status::topics(&partitions, now_ms());
+        let replicated = partitions.iter().map(|partition| partition.replicated());
+        let (records, bytes) = replicated.fold((0, 0), |sum, one| (sum.0 + one.records, sum.1 + one.bytes));
+        let own = self.own();
+        Status {
+            name: own.name.clone(),
+            state: own.state,
+            lag: topics.iter().map(|topic| topic.lag).fold(Lag::default(), Lag::and),
+            replicated_records: records,
+            replicated_bytes: bytes,
+            events_dropped: self.events.dropped(),
+            error: own.error.clone(),
+            topics,
+            refused: own.refused.iter().map(|(topic, error)| (topic.clone(), error.message().to_owned())).collect(),
+        }
+    }
+}
+
+/// Runs the body of an engine thread. A panic in it is told as an internal error, and does not reach the host.
+pub(crate) fn guard(shared: &Shared, what: &str, body: impl FnOnce() -> std::io::Result<()>) {
+    let message = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => format!("{what}: {error}"),
+        Err(panic) => {
+            let text =
+                panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            format!("{what}: {}", text.unwrap_or("panic"))
+        }
+    };
+    shared.fail(&Error::new(ErrorKind::Internal, message));
+}

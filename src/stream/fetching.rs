@@ -1,0 +1,160 @@
+//! Fetches from one source broker: one request at a time, the next one as soon as the answer was handed out.
+//!
+//! A fetch is sent only when the stream's memory has room for its answer, so a slow target slows this down. One
+//! partition that takes no more is left out of the session until it does, so that it does not hold the others up.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Lane, Side, Stream, backoff};
+use crate::batch;
+use crate::error::{Error, ErrorKind, Result};
+use crate::machine::partition::{Fetched, Phase};
+use crate::wire::connection::Connection;
+use crate::wire::errors::{BrokerError, Class};
+use crate::wire::fetch::{FetchLimits, FetchedRecords, Session};
+
+/// Answers larger than this do not become cheaper, but leave the processor's cache.
+const LARGEST_FETCH: usize = 2 << 20;
+const SMALLEST_FETCH: usize = 64 << 10;
+/// How long the broker may wait while some partition is left out for a moment.
+const SHORT_WAIT: Duration = Duration::from_millis(5);
+
+/// Runs for ever.
+pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
+    let mut fetcher =
+        Fetcher { stream, broker, session: Session::default(), left_out: BTreeSet::new(), connection: None };
+    let mut failures = 0;
+    loop {
+        fetcher.look_at(lane.take());
+        if fetcher.session.is_empty() {
+            lane.changed.notified().await;
+            continue;
+        }
+        match fetcher.fetch().await {
+            Ok(()) => failures = 0,
+            Err(error) => {
+                fetcher.connection = None;
+                fetcher.stream.leaders_are_stale(Side::Source);
+                if failures == 0 {
+                    fetcher.stream.tell_trouble(Side::Source, &error);
+                }
+                fetcher.show_stalled(&error);
+                tokio::time::sleep(backoff(&fetcher.stream.config.source, failures)).await;
+                failures += 1;
+            }
+        }
+    }
+}
+
+struct Fetcher {
+    stream: Rc<Stream>,
+    broker: i32,
+    session: Session,
+    /// Partitions of this broker that run but take no more at the moment.
+    left_out: BTreeSet<usize>,
+    connection: Option<Rc<Connection>>,
+}
+
+impl Fetcher {
+    /// Tells the session what these partitions want now.
+    fn look_at(&mut self, changed: BTreeSet<usize>) {
+        let mut slots = self.stream.slots.borrow_mut();
+        for index in changed {
+            let Some(slot) = slots.get_mut(index) else { continue };
+            let ours = slot.leaders[Side::Source as usize] == self.broker;
+            let wanted = slot.machine.poll_fetch().filter(|_| ours && !self.stream.halted.get());
+            match wanted {
+                Some(offset) => self.session.want(&slot.topic, slot.partition, index, offset),
+                None => self.session.forget(&slot.topic, slot.partition),
+            }
+            if ours {
+                slot.fetch_told = wanted;
+            }
+            if ours && wanted.is_none() && slot.machine.phase() == Phase::Running && !slot.machine.has_ended() {
+                self.left_out.insert(index);
+            } else {
+                self.left_out.remove(&index);
+            }
+        }
+    }
+
+    async fn fetch(&mut self) -> Result<()> {
+        let connection = match self.connection.take().filter(|connection| connection.is_open()) {
+            Some(connection) => connection,
+            None => {
+                self.session.reset();
+                self.stream.source.dial(self.broker).await?
+            }
+        };
+        let limits = self.limits();
+        let room = self.stream.budget.reserve(limits.max_bytes as usize).await;
+        let fetched = self.session.fetch(&connection, limits, room).await?;
+        self.connection = Some(connection);
+        for partition in fetched {
+            match partition.result {
+                Ok(records) => self.hand_out(partition.slot, partition.fetch_offset, records),
+                Err(error) => self.handle_error(partition.slot, partition.fetch_offset, error),
+            }
+        }
+        Ok(())
+    }
+
+    fn limits(&self) -> FetchLimits {
+        let config = &self.stream.config.source;
+        let share = self.stream.config.buffer_memory / self.stream.config.num_streams / 4;
+        let share = share / self.stream.fetchers.borrow().len().max(1);
+        let max_bytes = share.clamp(SMALLEST_FETCH, LARGEST_FETCH).min(config.fetch_max_bytes as usize);
+        FetchLimits {
+            max_wait: if self.left_out.is_empty() { config.fetch_max_wait } else { SHORT_WAIT },
+            min_bytes: config.fetch_min_bytes,
+            max_bytes: max_bytes as i32,
+            partition_max_bytes: config.max_partition_fetch_bytes.min(max_bytes as i32),
+            read_committed: self.stream.read_committed(),
+        }
+    }
+
+    fn hand_out(&mut self, slot: usize, fetch_offset: i64, fetched: FetchedRecords) {
+        if let Some(slot) = self.stream.slots.borrow().get(slot) {
+            slot.progress.set_source_next(fetched.end_offset);
+        }
+        let batches = batch::split(fetched.records)
+            .map(|batch| batch.map(|batch| Fetched { header: batch.header, size: batch.len(), payload: batch }));
+        self.stream.with_machine(slot, |machine| machine.handle_fetched(fetch_offset, batches, &fetched.aborted));
+    }
+
+    fn handle_error(&mut self, slot: usize, fetch_offset: i64, error: BrokerError) {
+        let now = self.stream.now();
+        match error.class {
+            Class::OutOfRange => {
+                self.stream.with_machine(slot, |machine| machine.handle_out_of_range(fetch_offset, now));
+            }
+            class => {
+                if class == Class::Session {
+                    self.session.reset();
+                }
+                if class == Class::Leader {
+                    self.stream.leaders_are_stale(Side::Source);
+                }
+                let kind = if class == Class::Unauthorized { ErrorKind::Authorization } else { ErrorKind::Broker };
+                let message = format!("the source does not give offset {fetch_offset}: {error}");
+                let error = Error::new(kind, message).with_offset(fetch_offset).with_kafka_code(error.code);
+                self.stream.with_machine(slot, |machine| machine.handle_unreachable(error, now));
+            }
+        }
+    }
+
+    /// Shows on all partitions of this broker that they wait for it.
+    fn show_stalled(&self, error: &Error) {
+        let now = self.stream.now();
+        let mine: Vec<usize> = {
+            let slots = self.stream.slots.borrow();
+            let of_broker = |index: &usize| slots[*index].leaders[Side::Source as usize] == self.broker;
+            (0..slots.len()).filter(of_broker).collect()
+        };
+        for slot in mine {
+            self.stream.with_machine(slot, |machine| machine.handle_unreachable(error.clone(), now));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Follows who leads the stream's partitions, and starts a fetcher or sender for each broker that leads one.
+//!
+//! Metadata is read only when something has shown that it is old: an answer of the class "leader", a broker that cannot
+//! be reached, a new assignment. A partition whose leader moved on the target is opened again, because answers of
+//! the old leader say nothing about the new one.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::{NO_LEADER, Side, Stream, backoff, fetching, producing};
+use crate::wire::cluster::Metadata;
+
+/// Runs for ever.
+pub(super) async fn run(stream: Rc<Stream>) {
+    let mut failures = 0;
+    loop {
+        stream.stale_changed.notified().await;
+        for side in [Side::Source, Side::Target] {
+            if !stream.stale[side as usize].replace(false) {
+                continue;
+            }
+            match refresh(&stream, side).await {
+                Ok(true) => failures = 0,
+                Ok(false) => {
+                    stream.leaders_are_stale(side);
+                    failures += 1;
+                }
+                Err(error) => {
+                    if failures == 0 {
+                        stream.tell_trouble(side, &error);
+                    }
+                    stream.leaders_are_stale(side);
+                    failures += 1;
+                }
+            }
+        }
+        // A broker that answers "not leader" at once must not make this a busy loop.
+        tokio::time::sleep(backoff(&stream.config.source, failures)).await;
+    }
+}
+
+/// Reads the leaders of all partitions of the stream; `false` if some have none yet.
+async fn refresh(stream: &Rc<Stream>, side: Side) -> crate::error::Result<bool> {
+    let topics: Vec<String> = stream.by_name.borrow().keys().map(ToString::to_string).collect();
+    let metadata = stream.cluster(side).metadata(Some(&topics), false).await?;
+    Ok(apply(stream, side, &metadata))
+}
+
+fn apply(stream: &Rc<Stream>, side: Side, metadata: &Metadata) -> bool {
+    let mut complete = true;
+    let count = stream.slots.borrow().len();
+    for index in 0..count {
+        let now = stream.now();
+        let (before, leader) = {
+            let mut slots = stream.slots.borrow_mut();
+            let slot = &mut slots[index];
+            let topic = metadata.topics.get(&*slot.topic);
+            let leader =
+                topic.and_then(|topic| topic.leaders.get(slot.partition as usize)).copied().unwrap_or(NO_LEADER);
+            (std::mem::replace(&mut slot.leaders[side as usize], leader), leader)
+        };
+        if leader == NO_LEADER {
+            complete = false;
+        }
+        if before == leader {
+            continue;
+        }
+        start_lane(stream, side, leader);
+        match side {
+            Side::Source => {
+                // The old fetcher has to leave it out, the new one to take it in.
+                for broker in [before, leader] {
+                    if let Some(lane) = stream.fetchers.borrow().get(&broker) {
+                        lane.put(index);
+                    }
+                }
+            }
+            Side::Target => stream.with_machine(index, |machine| machine.reopen(now)),
+        }
+    }
+    stream.closed_changed.notify_one();
+    complete
+}
+
+fn start_lane(stream: &Rc<Stream>, side: Side, broker: i32) {
+    let lanes = match side {
+        Side::Source => &stream.fetchers,
+        Side::Target => &stream.senders,
+    };
+    if broker == NO_LEADER || lanes.borrow().contains_key(&broker) {
+        return;
+    }
+    let lane = Rc::default();
+    lanes.borrow_mut().insert(broker, Rc::clone(&lane));
+    match side {
+        Side::Source => drop(tokio::task::spawn_local(fetching::run(stream.clone(), broker, lane))),
+        Side::Target => drop(tokio::task::spawn_local(producing::run(stream.clone(), broker, lane))),
+    }
+}
+
+/// The leaders of some slots, grouped: one question to each broker asks about all of them.
+pub(super) fn by_leaders(stream: &Stream, slots: &BTreeSet<usize>) -> std::collections::HashMap<[i32; 2], Vec<usize>> {
+    let mut groups: std::collections::HashMap<[i32; 2], Vec<usize>> = std::collections::HashMap::new();
+    let all = stream.slots.borrow();
+    for index in slots {
+        if let Some(slot) = all.get(*index) {
+            groups.entry(slot.leaders).or_default().push(*index);
+        }
+    }
+    groups
+}

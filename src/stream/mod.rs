@@ -1,0 +1,315 @@
+//! What joins: one thread with its own runtime, connections, memory and partitions.
+//!
+//! A stream reads the position of its partitions ([`opening`]), fetches from the leaders on the source ([`fetching`]),
+//! produces to the leaders on the target ([`producing`]) and follows both clusters' metadata ([`leaders`]). Each of these is a
+//! task on the stream's own thread; they meet in [`Stream`], whose cells are borrowed only between awaits.
+//! After every word to a machine, [`Stream::update`] looks at what it wants next and wakes whose turn it is.
+
+mod fetching;
+mod leaders;
+mod opening;
+mod producing;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::batch::Batch;
+use crate::config::{Config, IsolationLevel};
+use crate::error::{Error, ErrorKind};
+use crate::event::{Event, EventKind, Events};
+use crate::machine::partition::{Identity, Limits, Partition, Phase};
+use crate::status::{Progress, State};
+use crate::wire::cluster::Cluster;
+use crate::wire::memory::Budget;
+
+/// What the mirror tells a stream to do.
+pub(crate) enum Command {
+    /// Mirror these partitions from now on.
+    Assign(Vec<Arc<Progress>>),
+    /// Park the partitions of a topic.
+    Park(Arc<str>, Error),
+    /// Fetch nothing more for now.
+    Pause(bool),
+    /// Wait for the answers under way until the time given, then end.
+    Stop(Instant, oneshot::Sender<()>),
+}
+
+/// Commands that may wait for a stream.
+pub(crate) const COMMANDS: usize = 64;
+
+/// Everything a stream's tasks share.
+struct Stream {
+    config: Arc<Config>,
+    identity: Identity,
+    source: Cluster,
+    target: Cluster,
+    slots: RefCell<Vec<Slot>>,
+    by_name: RefCell<HashMap<Rc<str>, HashMap<i32, usize>>>,
+    /// Work for each source broker: slots whose wish to fetch has changed.
+    fetchers: RefCell<HashMap<i32, Rc<Lane>>>,
+    /// Work for each target broker: slots that have something to send.
+    senders: RefCell<HashMap<i32, Rc<Lane>>>,
+    /// Slots whose position has to be read.
+    closed: RefCell<BTreeSet<usize>>,
+    closed_changed: Notify,
+    stale: [Cell<bool>; 2],
+    stale_changed: Notify,
+    budget: Budget,
+    events: Events,
+    started: Instant,
+    halted: Cell<bool>,
+}
+
+/// One partition of the stream.
+struct Slot {
+    topic: Rc<str>,
+    partition: i32,
+    machine: Partition<Batch>,
+    progress: Arc<Progress>,
+    leaders: [i32; 2],
+    /// What the fetcher was told that this partition wants.
+    fetch_told: Option<i64>,
+    state_told: State,
+    ran: bool,
+}
+
+/// Slots that a task has to look at.
+#[derive(Default)]
+struct Lane {
+    slots: RefCell<BTreeSet<usize>>,
+    changed: Notify,
+}
+
+/// Which cluster a leader is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Source = 0,
+    Target = 1,
+}
+
+const NO_LEADER: i32 = -1;
+
+/// Runs a stream on the thread that calls it, until it is told to stop.
+pub(crate) fn run(
+    config: Arc<Config>,
+    identity: Identity,
+    events: Events,
+    commands: mpsc::Receiver<Command>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let budget = Budget::new(config.buffer_memory / config.num_streams);
+    let stream = Rc::new(Stream {
+        source: Cluster::new("source", config.source.clone()),
+        target: Cluster::new("target", config.target.clone()),
+        identity,
+        config,
+        events,
+        budget,
+        slots: RefCell::default(),
+        by_name: RefCell::default(),
+        fetchers: RefCell::default(),
+        senders: RefCell::default(),
+        closed: RefCell::default(),
+        closed_changed: Notify::new(),
+        stale: [Cell::new(false), Cell::new(false)],
+        stale_changed: Notify::new(),
+        started: Instant::now(),
+        halted: Cell::new(false),
+    });
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, stream.serve(commands));
+    Ok(())
+}
+
+impl Stream {
+    async fn serve(self: Rc<Self>, mut commands: mpsc::Receiver<Command>) {
+        tokio::task::spawn_local(opening::run(self.clone()));
+        tokio::task::spawn_local(leaders::run(self.clone()));
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Assign(partitions) => self.assign(partitions),
+                Command::Park(topic, error) => self.park_topic(&topic, &error),
+                Command::Pause(paused) => self.halt(paused),
+                Command::Stop(deadline, done) => {
+                    self.halt(true);
+                    self.drain(deadline).await;
+                    let _ = done.send(());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn assign(&self, partitions: Vec<Arc<Progress>>) {
+        let mut names: HashMap<Arc<str>, Rc<str>> = HashMap::new();
+        for progress in partitions {
+            let topic = names.entry(progress.topic.clone()).or_insert_with(|| Rc::from(&*progress.topic)).clone();
+            let mut slots = self.slots.borrow_mut();
+            self.by_name.borrow_mut().entry(topic.clone()).or_default().insert(progress.partition, slots.len());
+            self.closed.borrow_mut().insert(slots.len());
+            slots.push(Slot {
+                topic,
+                partition: progress.partition,
+                machine: Partition::new(self.identity, self.limits()),
+                progress,
+                leaders: [NO_LEADER; 2],
+                fetch_told: None,
+                state_told: State::Starting,
+                ran: false,
+            });
+        }
+        self.leaders_are_stale(Side::Source);
+        self.leaders_are_stale(Side::Target);
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            max_in_flight: self.config.target.max_in_flight,
+            queued_bytes: self.config.source.max_partition_fetch_bytes as usize,
+            backoff: self.config.target.retry_backoff,
+            backoff_max: self.config.target.retry_backoff_max,
+        }
+    }
+
+    fn read_committed(&self) -> bool {
+        self.config.isolation_level == IsolationLevel::ReadCommitted
+    }
+
+    /// Time since the stream began, as the machines count it.
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Stops or resumes fetching.
+    fn halt(&self, halted: bool) {
+        self.halted.set(halted);
+        let all: Vec<usize> = (0..self.slots.borrow().len()).collect();
+        for lane in self.fetchers.borrow().values() {
+            lane.slots.borrow_mut().extend(&all);
+            lane.changed.notify_one();
+        }
+    }
+
+    fn park_topic(&self, topic: &str, error: &Error) {
+        let slots: Vec<usize> =
+            self.by_name.borrow().get(topic).map(|slots| slots.values().copied().collect()).unwrap_or_default();
+        for slot in slots {
+            self.with_machine(slot, |machine| machine.park(error.clone()));
+        }
+    }
+
+    /// Waits until no answer is under way.
+    async fn drain(&self, deadline: Instant) {
+        const PAUSE: Duration = Duration::from_millis(2);
+        while Instant::now() < deadline && !self.slots.borrow().iter().all(|slot| slot.machine.is_idle()) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Says something to a partition's machine, and sees to what it wants then.
+    fn with_machine(&self, slot: usize, say: impl FnOnce(&mut Partition<Batch>)) {
+        if let Some(slot) = self.slots.borrow_mut().get_mut(slot) {
+            say(&mut slot.machine);
+        }
+        self.update(slot);
+    }
+
+    /// Wakes whose turn it is, and shows the partition's progress.
+    fn update(&self, index: usize) {
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = slots.get_mut(index) else { return };
+        if slot.machine.can_produce() && slot.leaders[Side::Target as usize] != NO_LEADER {
+            if let Some(lane) = self.senders.borrow().get(&slot.leaders[Side::Target as usize]) {
+                lane.put(index);
+            }
+        }
+        if slot.machine.poll_fetch() != slot.fetch_told {
+            if let Some(lane) = self.fetchers.borrow().get(&slot.leaders[Side::Source as usize]) {
+                lane.put(index);
+            }
+        }
+        slot.progress.set_replicated(slot.machine.position(), slot.machine.replicated());
+        let phase = slot.machine.phase();
+        if matches!(phase, Phase::Closed { .. }) && self.closed.borrow_mut().insert(index) {
+            self.closed_changed.notify_one();
+        }
+        slot.ran |= phase == Phase::Running;
+        let state = match phase {
+            Phase::Parked => State::Failed,
+            _ if !slot.ran => State::Starting,
+            _ if slot.machine.is_failing() => State::Stalled,
+            _ => State::CatchingUp,
+        };
+        if state == slot.state_told && (state == State::Failed || !slot.machine.is_failing()) {
+            return;
+        }
+        let changed = std::mem::replace(&mut slot.state_told, state) != state;
+        match slot.machine.error().filter(|_| state != State::CatchingUp) {
+            Some(_) if state == State::Failed => self.tell_parked(slot),
+            error => {
+                slot.progress.set_state(state, error);
+                if let (true, Some(error)) = (changed, error) {
+                    tracing::warn!(topic = &*slot.topic, partition = slot.partition, %error, "partition waits");
+                }
+            }
+        }
+    }
+
+    fn tell_parked(&self, slot: &Slot) {
+        let Some(error) = slot.machine.error() else { return };
+        let place = format!("topic '{}' partition {}", slot.topic, slot.partition);
+        let error = error.clone().context(place).with_partition(&*slot.topic, slot.partition);
+        slot.progress.set_state(State::Failed, Some(&error));
+        tracing::error!(topic = &*slot.topic, partition = slot.partition, kind = error.kind().name(), %error, "partition parked");
+        if error.kind() == ErrorKind::DataLoss {
+            self.events.send(Event::of_error(EventKind::DataLoss, &error));
+        }
+        self.events.send(Event::of_error(EventKind::PartitionParked, &error));
+    }
+
+    /// The slot of a partition.
+    fn slot(&self, topic: &str, partition: i32) -> Option<usize> {
+        self.by_name.borrow().get(topic)?.get(&partition).copied()
+    }
+
+    /// The metadata of a cluster is to be read again.
+    fn leaders_are_stale(&self, side: Side) {
+        self.stale[side as usize].set(true);
+        self.stale_changed.notify_one();
+    }
+
+    fn cluster(&self, side: Side) -> &Cluster {
+        match side {
+            Side::Source => &self.source,
+            Side::Target => &self.target,
+        }
+    }
+
+    /// Tells of trouble with a broker that is being retried.
+    fn tell_trouble(&self, side: Side, error: &Error) {
+        tracing::warn!(cluster = self.cluster(side).side, %error, "will be tried again");
+        self.events.send(Event::of_error(EventKind::Error, error));
+    }
+}
+
+impl Lane {
+    fn put(&self, slot: usize) {
+        if self.slots.borrow_mut().insert(slot) {
+            self.changed.notify_one();
+        }
+    }
+
+    fn take(&self) -> BTreeSet<usize> {
+        self.slots.take()
+    }
+}
+
+/// The pause before the next try: doubled with each failure in a row, up to the longest.
+fn backoff(config: &crate::config::ClientConfig, failures: u32) -> Duration {
+    config.retry_backoff.saturating_mul(1 << failures.min(16)).min(config.retry_backoff_max)
+}

@@ -1,0 +1,162 @@
+//! Produces to one target broker: collects one batch of every partition that has one into a request, keeps up to
+//! `max.in.flight.requests.per.connection` requests under way, and tells each machine what became of its batch.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Lane, Side, Stream, backoff};
+use crate::error::{Error, Result};
+use crate::machine::partition::{Produced, Ticket};
+use crate::wire::connection::Connection;
+use crate::wire::errors::{BrokerError, Class};
+use crate::wire::produce::{self, Part, Sent};
+
+/// Runs for ever.
+pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
+    let mut sender = Sender { stream, broker, lane, connection: None };
+    let in_flight = std::sync::Arc::new(Semaphore::new(sender.stream.config.target.max_in_flight));
+    let mut failures = 0;
+    loop {
+        if sender.lane.slots.borrow().is_empty() {
+            sender.lane.changed.notified().await;
+            continue;
+        }
+        // The semaphore is never closed.
+        let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+        match sender.send(permit).await {
+            Ok(()) => failures = 0,
+            Err(error) => {
+                if failures == 0 {
+                    sender.stream.tell_trouble(Side::Target, &error);
+                }
+                sender.give_up(&error);
+                tokio::time::sleep(backoff(&sender.stream.config.target, failures)).await;
+                failures += 1;
+            }
+        }
+    }
+}
+
+struct Sender {
+    stream: Rc<Stream>,
+    broker: i32,
+    lane: Rc<Lane>,
+    connection: Option<Rc<Connection>>,
+}
+
+/// The batches of a request: their tickets by slot.
+type Tickets = HashMap<usize, Ticket>;
+
+impl Sender {
+    async fn send(&mut self, permit: OwnedSemaphorePermit) -> Result<()> {
+        let connection = match self.connection.take().filter(|connection| connection.is_open()) {
+            Some(connection) => connection,
+            None => self.stream.target.dial(self.broker).await?,
+        };
+        self.connection = Some(connection.clone());
+        let (topics, tickets) = self.collect();
+        if tickets.is_empty() {
+            return Ok(());
+        }
+        let sent = produce::send(&connection, &topics, self.stream.config.target.request_timeout).await;
+        match sent {
+            Ok(sent) => {
+                tokio::task::spawn_local(receive(self.stream.clone(), connection, sent, tickets, permit));
+                Ok(())
+            }
+            Err(error) => {
+                lose(&self.stream, tickets);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the next batch of every partition in the lane, as long as they fit into a request.
+    fn collect(&self) -> (Vec<(Rc<str>, Vec<Part>)>, Tickets) {
+        let mut topics: HashMap<Rc<str>, Vec<Part>> = HashMap::new();
+        let mut tickets = Tickets::new();
+        let mut size = 0;
+        let mut slots = self.stream.slots.borrow_mut();
+        let mut rest = self.lane.take();
+        while let Some(index) = rest.pop_first() {
+            let Some(slot) = slots.get_mut(index) else { continue };
+            if slot.leaders[Side::Target as usize] != self.broker {
+                continue;
+            }
+            let Some(batch) = slot.machine.poll_produce() else { continue };
+            size += batch.size;
+            let header = batch.payload.rewrite_header(batch.stamp);
+            let part = Part { partition: slot.partition, header, payload: batch.payload.payload() };
+            tickets.insert(index, batch.ticket);
+            topics.entry(slot.topic.clone()).or_default().push(part);
+            if slot.machine.can_produce() {
+                self.lane.put(index);
+            }
+            if size >= self.stream.config.target.max_request_size {
+                break;
+            }
+        }
+        for index in rest {
+            self.lane.put(index);
+        }
+        (topics.into_iter().collect(), tickets)
+    }
+
+    /// The broker cannot be reached: its partitions have to find another leader, or wait.
+    fn give_up(&mut self, error: &Error) {
+        self.connection = None;
+        self.stream.leaders_are_stale(Side::Target);
+        let now = self.stream.now();
+        for slot in self.lane.take() {
+            self.stream.with_machine(slot, |machine| machine.handle_unreachable(error.clone(), now));
+        }
+    }
+}
+
+/// Waits for the answer to a request, and tells the machines.
+async fn receive(
+    stream: Rc<Stream>,
+    connection: Rc<Connection>,
+    sent: Sent,
+    mut tickets: Tickets,
+    permit: OwnedSemaphorePermit,
+) {
+    let response = sent.wait(&connection).await;
+    drop(permit);
+    let now = stream.now();
+    match response {
+        Ok(response) => {
+            for topic in &response.responses {
+                for partition in &topic.partition_responses {
+                    let slot = stream.slot(&topic.name.0, partition.index);
+                    let Some((slot, ticket)) = slot.and_then(|slot| tickets.remove_entry(&slot)) else { continue };
+                    let produced = match BrokerError::of(partition.error_code) {
+                        None => Produced::Appended { base_offset: partition.base_offset },
+                        Some(error) => {
+                            if error.class == Class::Leader {
+                                stream.leaders_are_stale(Side::Target);
+                            }
+                            Produced::Refused(error, partition.error_message.as_ref().map(ToString::to_string))
+                        }
+                    };
+                    stream.with_machine(slot, |machine| machine.handle_produced(ticket, produced, now));
+                }
+            }
+        }
+        Err(error) => {
+            tracing::debug!(%error, "produce requests lost");
+            stream.leaders_are_stale(Side::Target);
+        }
+    }
+    lose(&stream, tickets);
+}
+
+/// No answer came for these.
+fn lose(stream: &Stream, tickets: Tickets) {
+    let now = stream.now();
+    for (slot, ticket) in tickets {
+        stream.with_machine(slot, |machine| machine.handle_produced(ticket, Produced::Lost, now));
+    }
+}

@@ -1,0 +1,194 @@
+//! What a mirror asks of a cluster as a whole: topics, their configurations, a producer id.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::{
+    CreatePartitionsRequest, CreateTopicsRequest, DescribeConfigsRequest, InitProducerIdRequest, ProducerId,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::cluster::{Cluster, topic_name};
+use super::errors::{BrokerError, Class};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A topic to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: String,
+    /// Number of partitions.
+    pub partitions: i32,
+    /// Replicas of each; -1 for the target's default.
+    pub replication_factor: i16,
+    /// What differs from the defaults.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// A topic's number in DescribeConfigs.
+const TOPIC_RESOURCE: i8 = 2;
+/// A configuration that was set on the topic itself.
+const DYNAMIC_TOPIC_CONFIG: i8 = 1;
+/// Pause before a coordinator that is loading is asked again.
+const COORDINATOR_PAUSE: Duration = Duration::from_millis(100);
+
+/// The error of a request about a thing, as a sentence.
+pub fn refused(cluster: &Cluster, what: &str, broker: BrokerError, detail: Option<&str>) -> Error {
+    let kind = match broker.class {
+        Class::Unauthorized => ErrorKind::Authorization,
+        Class::Unauthenticated => ErrorKind::Authentication,
+        Class::Unsupported => ErrorKind::Unsupported,
+        Class::Refused => ErrorKind::Topic,
+        _ => ErrorKind::Broker,
+    };
+    let detail = detail.filter(|text| !text.is_empty()).map(|text| format!(" ({text})")).unwrap_or_default();
+    Error::new(kind, format!("the {} cluster refuses to {what}: {broker}{detail}", cluster.side))
+        .with_kafka_code(broker.code)
+}
+
+/// The configurations that were set on topics themselves, for each topic.
+pub async fn topic_configs(
+    cluster: &Cluster,
+    topics: &[String],
+) -> Result<BTreeMap<String, Result<BTreeMap<String, String>>>> {
+    let connection = cluster.any().await?;
+    if topics.is_empty() || !connection.supports::<DescribeConfigsRequest>() {
+        return Ok(topics.iter().map(|topic| (topic.clone(), Ok(BTreeMap::new()))).collect());
+    }
+    let resource = |topic: &String| {
+        DescribeConfigsResource::default()
+            .with_resource_type(TOPIC_RESOURCE)
+            .with_resource_name(StrBytes::from_string(topic.clone()))
+            .with_configuration_keys(None)
+    };
+    let request = DescribeConfigsRequest::default().with_resources(topics.iter().map(resource).collect());
+    let response = connection.call(&request, connection.version::<DescribeConfigsRequest>(4)?).await?;
+    let described = response.results.into_iter().map(|result| {
+        let name = result.resource_name.to_string();
+        let configs = match BrokerError::of(result.error_code) {
+            Some(error) => {
+                let what = format!("describe the configuration of topic '{name}'");
+                Err(refused(cluster, &what, error, result.error_message.as_deref()).with_topic(&name))
+            }
+            None => Ok(result
+                .configs
+                .into_iter()
+                .filter(|config| config.config_source == DYNAMIC_TOPIC_CONFIG && !config.is_sensitive)
+                .filter_map(|config| Some((config.name.to_string(), config.value?.to_string())))
+                .collect()),
+        };
+        (name, configs)
+    });
+    Ok(described.collect())
+}
+
+/// Creates topics; the result of each. A topic that exists already counts as created.
+pub async fn create_topics(
+    cluster: &Cluster,
+    controller_id: i32,
+    topics: &[NewTopic],
+) -> Result<BTreeMap<String, Result<()>>> {
+    if topics.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let connection = controller(cluster, controller_id).await?;
+    if !connection.supports::<CreateTopicsRequest>() {
+        return create_by_asking(cluster, topics).await;
+    }
+    let new = |topic: &NewTopic| {
+        let config = |(name, value): (&String, &String)| {
+            let (name, value) = (StrBytes::from_string(name.clone()), StrBytes::from_string(value.clone()));
+            CreatableTopicConfig::default().with_name(name).with_value(Some(value))
+        };
+        CreatableTopic::default()
+            .with_name(topic_name(&topic.name))
+            .with_num_partitions(topic.partitions)
+            .with_replication_factor(topic.replication_factor)
+            .with_configs(topic.configs.iter().map(config).collect())
+    };
+    let request = CreateTopicsRequest::default()
+        .with_topics(topics.iter().map(new).collect())
+        .with_timeout_ms(cluster.config().request_timeout.as_millis() as i32);
+    let response = connection.call(&request, connection.version::<CreateTopicsRequest>(5)?).await?;
+    let created = response.topics.into_iter().map(|topic| {
+        let name = topic.name.0.to_string();
+        let what = format!("create topic '{name}'");
+        let result = outcome(cluster, &what, topic.error_code, topic.error_message.as_deref());
+        (name.clone(), result.map_err(|error| error.with_topic(name)))
+    });
+    Ok(created.collect())
+}
+
+const TOPIC_ALREADY_EXISTS: i16 = 36;
+
+fn outcome(cluster: &Cluster, what: &str, error_code: i16, detail: Option<&str>) -> Result<()> {
+    match BrokerError::of(error_code) {
+        Some(error) if error.code != TOPIC_ALREADY_EXISTS => Err(refused(cluster, what, error, detail)),
+        _ => Ok(()),
+    }
+}
+
+/// A cluster without CreateTopics creates a topic when its metadata is asked for, with its own number of partitions.
+async fn create_by_asking(cluster: &Cluster, topics: &[NewTopic]) -> Result<BTreeMap<String, Result<()>>> {
+    let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
+    cluster.metadata(Some(&names), true).await?;
+    Ok(names.into_iter().map(|name| (name, Ok(()))).collect())
+}
+
+/// Adds partitions to topics, up to the number given; the result of each.
+pub async fn grow_topics(
+    cluster: &Cluster,
+    controller_id: i32,
+    topics: &BTreeMap<String, i32>,
+) -> Result<BTreeMap<String, Result<()>>> {
+    if topics.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let connection = controller(cluster, controller_id).await?;
+    let grown = |(name, count): (&String, &i32)| {
+        CreatePartitionsTopic::default().with_name(topic_name(name)).with_count(*count).with_assignments(None)
+    };
+    let request = CreatePartitionsRequest::default()
+        .with_topics(topics.iter().map(grown).collect())
+        .with_timeout_ms(cluster.config().request_timeout.as_millis() as i32);
+    let response = connection.call(&request, connection.version::<CreatePartitionsRequest>(3)?).await?;
+    let results = response.results.into_iter().map(|topic| {
+        let name = topic.name.0.to_string();
+        let what = format!("add partitions to topic '{name}'");
+        let result = outcome(cluster, &what, topic.error_code, topic.error_message.as_deref());
+        (name.clone(), result.map_err(|error| error.with_topic(name)))
+    });
+    Ok(results.collect())
+}
+
+/// Takes a producer id that nobody else in the cluster has.
+pub async fn new_producer_id(cluster: &Cluster) -> Result<(i64, i16)> {
+    let deadline = tokio::time::Instant::now() + cluster.config().request_timeout;
+    loop {
+        let connection = cluster.any().await?;
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_transaction_timeout_ms(cluster.config().request_timeout.as_millis() as i32)
+            .with_producer_id(ProducerId(-1))
+            .with_producer_epoch(-1);
+        let response = connection.call(&request, connection.version::<InitProducerIdRequest>(4)?).await?;
+        match BrokerError::of(response.error_code) {
+            None => return Ok((response.producer_id.0, response.producer_epoch)),
+            Some(error) if error.class == Class::Wait && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(COORDINATOR_PAUSE).await;
+            }
+            Some(error) => return Err(refused(cluster, "give a producer id", error, None)),
+        }
+    }
+}
+
+/// Old clusters create topics on the controller only; newer ones pass it on from any broker.
+async fn controller(cluster: &Cluster, controller_id: i32) -> Result<std::rc::Rc<super::connection::Connection>> {
+    match cluster.broker(controller_id).await {
+        Ok(connection) => Ok(connection),
+        Err(_) => cluster.any().await,
+    }
+}
