@@ -6,10 +6,13 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
+use rdkafka::producer::Producer;
+
 use crate::support::cluster::{Cluster, Options, Pair, Version, shared, unique};
 use crate::support::ledger::{self, Isolation, Ledger};
 use crate::support::proxy::Direction;
-use crate::support::records::{Generator, Load, Record, Writing, produce};
+use crate::support::records::{Generator, Load, Record, Writer, Writing, produce};
 use crate::support::{Outcome, wait_for};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
@@ -21,8 +24,17 @@ fn both_releases_give_back_what_was_written() -> Outcome {
     for cluster in [latest, previous] {
         assert_eq!(cluster.client().cluster_id()?, cluster.cluster_id());
         cluster.create_topic("orders", 5, &[])?;
+        let records = |partition: i32| Generator::new(partition.unsigned_abs().into()).take(1_000);
         for (partition, codec) in (0..).zip(CODECS) {
-            read_back(&cluster, partition, codec)?;
+            let writing = Writing::codec(codec);
+            let offsets = produce(&cluster.bootstrap(), "orders", partition, records(partition), &writing)?;
+            assert_eq!(offsets, (0..1_000).collect::<Vec<_>>());
+        }
+        let ledger = Ledger::read(&cluster.bootstrap(), "orders", Isolation::ReadCommitted)?;
+        for (partition, codec) in (0..).zip(CODECS) {
+            let written: Vec<_> = (0..).zip(records(partition).map(|record| record.fingerprint())).collect();
+            let same = ledger.partitions[&partition].records == written;
+            assert!(same, "{codec}: what was read is not what was written");
         }
         let bounds = cluster.client().bounds("orders")?;
         assert!(bounds.values().all(|bounds| (bounds.start, bounds.end) == (0, 1_000)), "{bounds:?}");
@@ -30,18 +42,6 @@ fn both_releases_give_back_what_was_written() -> Outcome {
         assert_eq!(cluster.client().delete_records("orders", 0, 10)?, 10);
         assert_eq!(cluster.client().bounds("orders")?[&0].start, 10);
     }
-    Ok(())
-}
-
-/// Writes a thousand records and expects the ledger to hold exactly them, at the offsets acknowledged.
-fn read_back(cluster: &Cluster, partition: i32, codec: &'static str) -> Outcome {
-    let records = || Generator::new(partition.unsigned_abs().into()).take(1_000);
-    let offsets = produce(&cluster.bootstrap(), "orders", partition, records(), &Writing::codec(codec))?;
-    assert_eq!(offsets, (0..1_000).collect::<Vec<_>>());
-    let ledger = Ledger::read(&cluster.bootstrap(), "orders", Isolation::ReadCommitted)?;
-    let read = &ledger.partitions[&partition].records;
-    let written: Vec<_> = (0..).zip(records().map(|record| record.fingerprint())).collect();
-    assert!(*read == written, "{codec}: what was read is not what was written");
     Ok(())
 }
 
@@ -149,4 +149,51 @@ fn a_broker_that_does_not_come_up_says_why() {
     let options = Options::default().property("log.segment.bytes", "many");
     let error = Cluster::start(options).err().expect("no broker takes that number");
     assert!(error.0.contains("log.segment.bytes"), "{error}");
+}
+
+#[test]
+fn aborted_records_show_to_those_who_read_uncommitted_only() -> Outcome {
+    let Pair { source, .. } = shared()?;
+    let topic = unique("transactions");
+    source.create_topic(&topic, 1, &[])?;
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", source.bootstrap()).set("transactional.id", unique("writer"));
+    let limit = Duration::from_secs(60);
+    let writer = Writer::from_config(&config)?;
+    writer.producer().init_transactions(limit)?;
+    for commit in [true, false] {
+        writer.producer().begin_transaction()?;
+        for record in Generator::new(6).take(10) {
+            writer.send(&topic, 0, &record)?;
+        }
+        // An abort throws away what was not sent yet; the records must have reached the log to test anything.
+        writer.producer().flush(limit)?;
+        match commit {
+            true => writer.producer().commit_transaction(limit)?,
+            false => writer.producer().abort_transaction(limit)?,
+        }
+    }
+    let read = |isolation| Ledger::read(&source.bootstrap(), &topic, isolation);
+    let all = read(Isolation::ReadUncommitted)?;
+    assert_eq!(all.count(), 20);
+    assert_eq!(all.partitions[&0].bounds.end, 22, "each transaction ends with a marker");
+    assert_eq!(read(Isolation::ReadCommitted)?.count(), 10);
+    Ok(())
+}
+
+#[test]
+fn a_ledger_read_under_load_ends_where_the_topic_ended() -> Outcome {
+    let Pair { source, .. } = shared()?;
+    let topic = unique("busy");
+    source.create_topic(&topic, 2, &[])?;
+    let load = Load::start(&source.bootstrap(), &topic, 2, 2_000, 11, &Writing::default())?;
+    load.wait_for_more(500)?;
+    let ledger = Ledger::read(&source.bootstrap(), &topic, Isolation::ReadUncommitted)?;
+    load.stop()?;
+    assert!(ledger.count() >= 500);
+    for partition in ledger.partitions.values() {
+        let offsets: Vec<_> = partition.records.iter().map(|(offset, _)| *offset).collect();
+        assert_eq!(offsets, (0..partition.bounds.end).collect::<Vec<_>>());
+    }
+    Ok(())
 }

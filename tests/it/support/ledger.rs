@@ -5,7 +5,7 @@
 //! Both report how many records were compared: "no difference" among none proves nothing, and
 //! [`Report::expect_identical`] takes the least number that must have been seen.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -104,37 +104,47 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Reads all of a topic, up to where it ends when each partition is reached.
+    /// Reads all that is in a topic now; what is written meanwhile is left out.
     pub(crate) fn read(bootstrap: &str, topic: &str, isolation: Isolation) -> Outcome<Self> {
         let bounds = Client::new(bootstrap).bounds(topic)?;
         let consumer = consumer(bootstrap, isolation)?;
         let mut assignment = TopicPartitionList::new();
-        for partition in bounds.keys() {
-            assignment.add_partition_offset(topic, *partition, Offset::Beginning)?;
-        }
-        consumer.assign(&assignment)?;
         let mut ledger = Self::default();
         for (partition, bounds) in bounds {
-            ledger.partitions.insert(partition, Partition { bounds, records: Vec::new() });
+            assignment.add_partition_offset(topic, partition, Offset::Offset(bounds.start))?;
+            let records = Vec::new();
+            ledger.partitions.insert(partition, Partition { bounds, records });
         }
-        let mut open = ledger.partitions.len();
-        while open > 0 {
+        consumer.assign(&assignment)?;
+        // By number, because librdkafka reports an end again after each record that comes later.
+        let mut open: BTreeSet<i32> = ledger.partitions.keys().copied().collect();
+        while !open.is_empty() {
             match consumer.poll(SILENCE_LIMIT) {
                 None => {
                     return fail(format!("reading {topic}: no record and no end for {SILENCE_LIMIT:?}"));
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+                Some(Err(KafkaError::PartitionEOF(partition))) => _ = open.remove(&partition),
                 Some(Err(error)) => return Err(error).context(format!("reading {topic}")),
                 Some(Ok(message)) => {
-                    let partition = ledger.partitions.entry(message.partition());
-                    partition.and_modify(|partition| {
-                        let entry = (message.offset(), Fingerprint::of(&message));
-                        partition.records.push(entry);
-                    });
+                    if !ledger.take(&message) {
+                        open.remove(&message.partition());
+                    }
                 }
             }
         }
         Ok(ledger)
+    }
+
+    /// Whether more may follow in this partition.
+    fn take(&mut self, message: &BorrowedMessage<'_>) -> bool {
+        let Some(partition) = self.partitions.get_mut(&message.partition()) else {
+            return false;
+        };
+        let offset = message.offset();
+        if offset < partition.bounds.end {
+            partition.records.push((offset, Fingerprint::of(message)));
+        }
+        offset + 1 < partition.bounds.end
     }
 
     /// Number of records in all partitions.
@@ -153,8 +163,6 @@ impl Ledger {
     }
 }
 
-// A partition's end is reported once per visit; reading goes on at the end, so nothing may be written meanwhile
-// if the ledger is to be complete. Tests stop their load first.
 fn consumer(bootstrap: &str, isolation: Isolation) -> Outcome<BaseConsumer> {
     let isolation = match isolation {
         Isolation::ReadUncommitted => "read_uncommitted",
@@ -169,6 +177,8 @@ fn consumer(bootstrap: &str, isolation: Isolation) -> Outcome<BaseConsumer> {
         .set("isolation.level", isolation)
         .set("check.crcs", "true")
         .set("fetch.wait.max.ms", "50")
+        // Its default pauses the fetching for a second whenever the queue is full.
+        .set("fetch.queue.backoff.ms", "5")
         .create()?)
 }
 

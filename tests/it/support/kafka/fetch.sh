@@ -15,8 +15,9 @@ wanted="$version $(cksum < "$pom")"
 complete() { [ -f "$dest/.complete" ] && [ "$(cat "$dest/.complete")" = "$wanted" ]; }
 fail() { echo "fetch.sh: $*" >&2; exit 1; }
 
-complete && exit 0
+# Asked first: with the jars in place a missing java would otherwise show as a broker that cannot be started.
 command -v java > /dev/null || fail "java was not found; the tests on real Kafka need a Java 17 runtime (Debian: apt-get install default-jre-headless)"
+complete && exit 0
 command -v mvn > /dev/null || fail "mvn was not found; the tests on real Kafka fetch the brokers with Maven (Debian: apt-get install maven)"
 command -v flock > /dev/null || fail "flock was not found; it is part of util-linux"
 
