@@ -53,12 +53,23 @@ impl Version {
         }
     }
 
+    /// Where the loaded classes of a broker are kept, see [`super::warm`].
+    pub(crate) fn archive(self) -> Outcome<PathBuf> {
+        Ok(self.jars()?.join(".classes.jsa"))
+    }
+
     /// A command that runs `class` of this release.
-    pub(crate) fn java(self, heap: &str, class: &str) -> Outcome<Command> {
+    pub(crate) fn java(self, options: &[String], class: &str) -> Outcome<Command> {
         let mut command = nursery::command("java");
+        let archive = self.archive()?;
+        if archive.exists() {
+            // One that does not fit (another JVM, other jars) is ignored.
+            command.arg(format!("-XX:SharedArchiveFile={}", archive.display()));
+        }
         command
-            .args([heap, "-Xms32m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .args(["-Xms32m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
             .args(["-Xshare:auto", "-Djava.awt.headless=true"])
+            .args(options)
             .args(["-Dorg.slf4j.simpleLogger.showDateTime=true"])
             .args(["-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"])
             .arg("-cp")
@@ -85,7 +96,8 @@ pub(crate) struct Shape {
     pub(crate) version: Version,
     pub(crate) cluster_id: String,
     pub(crate) ports: Vec<Ports>,
-    pub(crate) heap: String,
+    /// Options for the JVM.
+    pub(crate) jvm: Vec<String>,
     /// Broker properties of the test, which win over the harness's.
     pub(crate) properties: Vec<(String, String)>,
 }
@@ -107,7 +119,7 @@ impl Broker {
         let ports = shape.ports[usize::try_from(id - 1)?];
         let properties = directory.join("server.properties");
         fs::write(&properties, server_properties(shape, id, &directory)?)?;
-        let mut command = shape.version.java("-Xmx128m", "kafka.tools.StorageTool")?;
+        let mut command = shape.version.java(&["-Xmx128m".to_owned()], "kafka.tools.StorageTool")?;
         command
             .args(["format", "-t", &shape.cluster_id, "-c"])
             .arg(&properties)
@@ -128,7 +140,7 @@ impl Broker {
     /// Starts the process and returns at once; the log of an earlier run is kept and continued.
     pub(crate) fn launch(&mut self) -> Outcome {
         let log = File::options().create(true).append(true).open(self.log_path())?;
-        let mut command = self.shape.version.java(&self.shape.heap, "kafka.Kafka")?;
+        let mut command = self.shape.version.java(&self.shape.jvm, "kafka.Kafka")?;
         command
             .arg(self.directory.join("server.properties"))
             .current_dir(&self.directory)
@@ -170,16 +182,28 @@ impl Broker {
         Ok(())
     }
 
+    /// SIGTERM: an orderly end. Waits for it.
+    pub(crate) fn terminate(&mut self) -> Outcome {
+        self.signal(Signal::SIGTERM)?;
+        if let Some(mut process) = self.process.take() {
+            process.wait()?;
+        }
+        Ok(())
+    }
+
     /// SIGSTOP, or SIGCONT.
     pub(crate) fn pause(&mut self, paused: bool) -> Outcome {
         let signal = if paused { Signal::SIGSTOP } else { Signal::SIGCONT };
+        self.signal(signal)?;
+        self.paused = paused;
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) -> Outcome {
         let Some(pid) = self.pid() else {
             return fail(format!("broker {} does not run", self.id));
         };
-        kill(Pid::from_raw(i32::try_from(pid)?), signal)
-            .context(format!("cannot send {signal} to broker {}", self.id))?;
-        self.paused = paused;
-        Ok(())
+        kill(Pid::from_raw(i32::try_from(pid)?), signal).context(format!("cannot send {signal} to broker {}", self.id))
     }
 
     /// The process id of the JVM.

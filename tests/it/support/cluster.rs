@@ -13,7 +13,7 @@ use super::broker::{Broker, Ports, Shape, free_port};
 use super::failure::Context;
 use super::proxy::Proxy;
 use super::raw::{self, Client, Connection, Partition};
-use super::{Failure, Outcome, fail, nursery, wait_for};
+use super::{Failure, Outcome, fail, nursery, wait_for, warm};
 
 pub(crate) use super::broker::Version;
 
@@ -28,15 +28,21 @@ pub(crate) struct Options {
     pub(crate) nodes: usize,
     /// Puts a [`Proxy`] before every broker, and has clients told the proxy's port.
     pub(crate) proxied: bool,
-    /// The JVM's heap option.
-    pub(crate) heap: String,
+    /// Options for the JVM; the first is the heap.
+    pub(crate) jvm: Vec<String>,
     /// Broker properties that win over the harness's own.
     pub(crate) properties: Vec<(String, String)>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { version: Version::Latest, nodes: 1, proxied: false, heap: "-Xmx384m".to_owned(), properties: Vec::new() }
+        Self {
+            version: Version::Latest,
+            nodes: 1,
+            proxied: false,
+            jvm: vec!["-Xmx384m".to_owned()],
+            properties: Vec::new(),
+        }
     }
 }
 
@@ -57,7 +63,7 @@ impl Options {
     }
 
     pub(crate) fn heap(mut self, option: &str) -> Self {
-        self.heap = option.to_owned();
+        self.jvm[0] = option.to_owned();
         self
     }
 
@@ -79,6 +85,12 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts a cluster and waits until all its brokers serve clients.
     pub(crate) fn start(options: Options) -> Outcome<Self> {
+        warm::up(options.version)?;
+        Self::start_cold(options)
+    }
+
+    /// Like [`Cluster::start`], without making the class archive first.
+    pub(crate) fn start_cold(options: Options) -> Outcome<Self> {
         let version = options.version;
         let (shape, proxies) = plan(options)?;
         let directory = nursery::directory("cluster")?;
@@ -178,6 +190,11 @@ impl Cluster {
     /// SIGKILL: the broker is gone at once, its data stays.
     pub(crate) fn kill(&self, node: i32) -> Outcome {
         self.brokers()[index(node)].kill()
+    }
+
+    /// SIGTERM: the broker ends in order, here without handing over its leaderships first.
+    pub(crate) fn terminate(&self, node: i32) -> Outcome {
+        self.brokers()[index(node)].terminate()
     }
 
     /// SIGSTOP: the broker keeps its connections and answers nothing.
@@ -343,7 +360,7 @@ fn plan(options: Options) -> Outcome<(Shape, Vec<Proxy>)> {
         version: options.version,
         cluster_id: cluster_id(),
         ports,
-        heap: options.heap,
+        jvm: options.jvm,
         properties: options.properties,
     };
     Ok((shape, proxies))

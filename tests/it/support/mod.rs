@@ -18,6 +18,7 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod records;
+pub(crate) mod warm;
 
 pub(crate) use failure::{Failure, Outcome, fail};
 
