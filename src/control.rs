@@ -247,15 +247,15 @@ impl Control {
                 Action::Park(error) => self.park(&name, &error).await,
             }
         }
-        let changed = !creations.is_empty() || !growths.is_empty();
-        refused.extend(self.create(creations, target.controller_id).await?);
+        let asked = creations.len() + growths.len();
+        let mut unchanged = self.create(creations, target.controller_id).await?;
         let grown = admin::grow_topics(&self.target, target.controller_id, &growths).await?;
-        refused.extend(grown.into_iter().filter_map(|(name, result)| Some((name, result.err()?))));
+        unchanged.extend(grown.into_iter().filter_map(|(name, result)| Some((name, result.err()?))));
+        let changed = asked > unchanged.len();
+        refused.append(&mut unchanged);
         self.assign(assigned).await;
-        let all_refused =
-            changed && refused.len() >= growths.len() && refused.keys().any(|name| !growths.contains_key(name));
         self.refuse(refused);
-        Ok(changed && !all_refused)
+        Ok(changed)
     }
 
     /// Creates topics as they are at the source; returns those that could not be, and why.
@@ -399,6 +399,7 @@ impl Control {
     /// Answers when all partitions have reached the source's end as it is now, or one of them never will.
     async fn catch_up(self: Rc<Self>, reply: Sender<Result<()>>) {
         let outcome = self.reach_ends().await;
+        self.show_state();
         let _ = reply.send(outcome);
     }
 
@@ -470,7 +471,10 @@ impl Control {
                 };
                 for (progress, name) in group.into_iter().zip(named) {
                     match offsets.get(&name) {
-                        Some(Ok(offset)) => ends.push((progress, *offset)),
+                        Some(Ok(offset)) => {
+                            progress.set_source_next(*offset);
+                            ends.push((progress, *offset));
+                        }
                         _ => missing.push(progress),
                     }
                 }
