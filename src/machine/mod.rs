@@ -4,5 +4,6 @@
 //! tried by simulation before it meets a broker.
 
 pub mod lifecycle;
+mod opening;
 pub mod partition;
 pub mod topics;

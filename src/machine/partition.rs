@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use crate::batch::{Header, Malformed, Stamp};
 use crate::error::{Error, ErrorKind};
+use crate::machine::opening::{Fit, check_logs, check_source, other_writer, sequence_after};
+pub use crate::machine::opening::{Identity, SourceLog, TargetLog, Writer};
 use crate::status::Replicated;
 use crate::wire::errors::{BrokerError, Class};
 
@@ -29,53 +31,6 @@ pub struct Limits {
     pub backoff: Duration,
     /// The longest pause.
     pub backoff_max: Duration,
-}
-
-/// Whose sequence numbers these are: the mirror's identity on the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    /// The producer id, kept for ever.
-    pub producer_id: i64,
-    /// Its epoch.
-    pub producer_epoch: i16,
-}
-
-/// What the target's partition holds, as read when opening.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TargetLog {
-    /// First offset that is kept.
-    pub log_start_offset: i64,
-    /// Next offset that the leader will give.
-    pub log_end_offset: i64,
-    /// Next offset that all in-sync replicas have not yet reached.
-    pub high_watermark: i64,
-    /// The last thing our producer id wrote, as the broker's producer state or the log's last batch tells.
-    pub writer: Writer,
-}
-
-/// What is known of who wrote the end of the target's log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Writer {
-    /// Our producer id, and with which epoch and sequence number it wrote last.
-    Mirror {
-        /// Epoch of that write.
-        producer_epoch: i16,
-        /// Sequence number of the last record.
-        last_sequence: i32,
-    },
-    /// Somebody else, or an unknown one.
-    Other,
-    /// Nobody: the log holds no batch.
-    Nobody,
-}
-
-/// What the source's partition holds, as read when opening.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SourceLog {
-    /// First offset that is kept.
-    pub log_start_offset: i64,
-    /// Next offset that the leader will give.
-    pub log_end_offset: i64,
 }
 
 /// A batch as the machine sees it; the payload is never looked at.
@@ -156,8 +111,14 @@ pub struct Partition<P> {
     window: VecDeque<Entry<P>>,
     sent: usize,
     queued_bytes: usize,
-    /// The broker holds no producer state to check a first sequence number against: one batch alone.
+    /// The broker may hold no producer state to check a first sequence number against: one batch alone. A broker forgets
+    /// a producer whose last record is older than a day, which for old records is at once, so this is so after every
+    /// pause.
     alone: bool,
+    /// The reading of both logs before, if it did not fit together.
+    doubt: Option<TargetLog>,
+    /// What is being read is of no use any more.
+    discard_reading: bool,
     failures: u32,
     replicated: Replicated,
     /// Times that the batch at this offset arrived damaged at the target.
@@ -180,17 +141,6 @@ const CORRUPT_ATTEMPTS: u32 = 3;
 /// Pause before asking again whether all replicas have what the leader has.
 const REPLICATION_PAUSE: Duration = Duration::from_millis(20);
 
-/// Sequence numbers count up to `i32::MAX` and go on at 0.
-fn sequence_after(sequence: i32, records: i32) -> i32 {
-    ((i64::from(sequence) + i64::from(records)) % (1 << 31)) as i32
-}
-
-/// The sequence number of the record at an offset, while every offset has its record: the same for every process of
-/// the mirror, so that a late request of a dead one meets the same numbers.
-fn sequence_at(offset: i64) -> i32 {
-    (offset % (1 << 31)) as i32
-}
-
 impl<P> Partition<P> {
     /// A partition whose position is not known yet.
     pub fn new(identity: Identity, limits: Limits) -> Self {
@@ -206,6 +156,8 @@ impl<P> Partition<P> {
             sent: 0,
             queued_bytes: 0,
             alone: true,
+            doubt: None,
+            discard_reading: false,
             failures: 0,
             replicated: Replicated::default(),
             corrupt: (-1, 0),
@@ -300,32 +252,64 @@ impl<P> Partition<P> {
     }
 
     /// Both logs were read. Goes on from the target's end, or parks if that cannot be right.
+    ///
+    /// The reading is several requests, and a late request of a dead process, another process of this mirror or an election
+    /// may come between them. What is asked of the driver, so that a reading can be judged:
+    ///
+    /// - The target's log end is read first and again last, the high watermark and the writer in between, all from one leader. If
+    ///   the log end moved, the high watermark is to be given as -1. The source's ends may be read at any time.
+    /// - Where the broker has no producer state for the mirror, the writer is that of the target's batch just before the log end
+    ///   that was read; [`Writer::Nobody`] only if the log start is that log end.
+    /// - Every `poll_open` gets one answer, also if `reopen` or `park` was called meanwhile.
+    /// - All batches of a generation, which is what is sent between two openings, go to that leader over one
+    ///   connection. A new connection, also to the same broker, begins with `reopen`: what was sent over the old one may still
+    ///   arrive, and a broker that has forgotten the producer would take a later batch in the place of an earlier one.
+    /// - A partition that was silent for minutes is told to `reopen` before it sends: if another process has written
+    ///   meanwhile, a broker that has forgotten the producer would not refuse.
     pub fn handle_opened(&mut self, source: SourceLog, target: TargetLog, now: Duration) {
         if self.phase != Phase::Opening {
             return;
         }
-        // Until every replica has what the leader has, the log end is a promise that a dying leader can break.
-        if target.high_watermark < target.log_end_offset {
+        if std::mem::take(&mut self.discard_reading) {
+            self.phase = Phase::Closed { due: now };
+            return;
+        }
+        // Until every replica has what the leader has, the log end is a promise that a dying leader can break. More than
+        // the log end was replicated only if the log grew while it was read.
+        if target.high_watermark != target.log_end_offset {
             self.phase = Phase::Closed { due: now + REPLICATION_PAUSE };
             return;
         }
-        let next_sequence = match self.check_writer(&target) {
-            Ok(sequence) => sequence,
-            Err(error) => return self.park(error),
-        };
-        let position = target.log_end_offset;
-        if let Err(error) = check_source(&source, position) {
-            return self.park(error);
+        match check_logs(self.identity, &source, &target, self.doubt.as_ref()) {
+            Fit::Fits { next_sequence } => self.next_sequence = next_sequence,
+            Fit::ReadAgain => {
+                self.doubt = Some(target);
+                self.phase = Phase::Closed { due: now + REPLICATION_PAUSE };
+                return;
+            }
+            Fit::Wrong(error) => return self.park(error),
         }
-        self.resume_at(position);
-        self.next_sequence = next_sequence;
-        self.alone = !matches!(target.writer, Writer::Mirror { .. });
+        self.doubt = None;
+        self.resume_at(target.log_end_offset);
+        if self.next_fetch > source.log_end_offset {
+            // The source was cut back: what it has lost must not be written to the target.
+            self.forget_window();
+            self.next_fetch = target.log_end_offset;
+        }
+        if let Err(error) = check_source(&source, self.next_fetch) {
+            if self.window.is_empty() {
+                return self.park(error);
+            }
+            self.end = Some(error);
+        }
+        self.alone = true;
         self.phase = Phase::Running;
     }
 
     /// The position could not be read.
     pub fn handle_open_failed(&mut self, error: Error, now: Duration) {
         if self.phase == Phase::Opening {
+            self.discard_reading = false;
             self.close(Some(error), now);
         }
     }
@@ -405,11 +389,16 @@ impl<P> Partition<P> {
         }
     }
 
-    /// Reads the position again, at once.
+    /// Reads the position again, at once. What is being read already is not enough.
     pub fn reopen(&mut self, now: Duration) {
-        if matches!(self.phase, Phase::Running | Phase::Opening) {
-            self.generation = self.generation.wrapping_add(1);
-            self.phase = Phase::Closed { due: now };
+        match self.phase {
+            Phase::Running => {
+                self.generation = self.generation.wrapping_add(1);
+                self.sent = 0;
+                self.phase = Phase::Closed { due: now };
+            }
+            Phase::Opening => self.discard_reading = true,
+            Phase::Closed { .. } | Phase::Parked => {}
         }
     }
 
@@ -435,43 +424,21 @@ impl<P> Partition<P> {
                 if times >= CORRUPT_ATTEMPTS {
                     return self.park(error(ErrorKind::RecordRefused, "refuses as damaged, again and again,"));
                 }
-                // The copy in memory may be what is damaged.
-                self.forget_window();
+                // The copy in memory may be what is damaged; it is fetched again.
                 self.close(Some(error(ErrorKind::Broker, "refuses as damaged")), now);
             }
             Class::Unauthorized | Class::Unauthenticated => {
                 self.close(Some(error(ErrorKind::Authorization, "does not allow")), now);
             }
-            Class::Position => self.reopen(now),
+            // Once, this is how a lost answer shows; in a row, reading again at once would be a busy loop.
+            Class::Position if self.failures == 0 => {
+                self.failures = 1;
+                self.reopen(now);
+            }
+            Class::Position => self.close(Some(error(ErrorKind::Broker, "does not expect")), now),
             Class::Leader | Class::Wait | Class::OutOfRange | Class::Session => {
                 self.close(Some(error(ErrorKind::Broker, "did not take")), now);
             }
-        }
-    }
-
-    /// Which sequence number comes next, if the target's log is ours.
-    fn check_writer(&self, target: &TargetLog) -> Result<i32, Error> {
-        let expected = sequence_at(target.log_end_offset);
-        match target.writer {
-            Writer::Mirror { producer_epoch, .. } if producer_epoch > self.identity.producer_epoch => Err(Error::new(
-                ErrorKind::Fenced,
-                format!(
-                    "the target has writes of a newer owner of this mirror (epoch {producer_epoch}, ours is {})",
-                    self.identity.producer_epoch
-                ),
-            )),
-            Writer::Mirror { last_sequence, .. } if sequence_after(last_sequence, 1) == expected => Ok(expected),
-            Writer::Mirror { last_sequence, .. } => Err(other_writer(format!(
-                "its log ends at offset {} but this mirror's last record there is number {last_sequence}",
-                target.log_end_offset
-            ))),
-            Writer::Other => Err(other_writer(format!(
-                "it holds offsets {} to {} that this mirror did not write",
-                target.log_start_offset,
-                target.log_end_offset - 1
-            ))),
-            // An empty log gives its next offset to whoever writes first; that is where its source's copy goes on.
-            Writer::Nobody => Ok(expected),
         }
     }
 
@@ -503,12 +470,13 @@ impl<P> Partition<P> {
         }
         if header.base_offset < self.next_fetch {
             let message = format!(
-                "the target ends at offset {}, inside the source's batch {} to {}; this version copies whole batches only",
+                "offset {} is inside the source's batch {} to {}, of which the target has the first part already: the \
+                 source's log was cut back and went on differently, or its topic was deleted and created again",
                 self.next_fetch,
                 header.base_offset,
                 header.last_offset()
             );
-            return Err(Error::new(ErrorKind::OffsetGap, message).with_offset(self.next_fetch));
+            return Err(Error::new(ErrorKind::DataLoss, message).with_offset(self.next_fetch));
         }
         if header.is_log_append_time() && header.record_count > 1 {
             let message = format!(
@@ -550,6 +518,7 @@ impl<P> Partition<P> {
             return self.park(error);
         }
         if self.window.is_empty() {
+            self.alone = true;
             if let Some(error) = self.end.take() {
                 self.park(error);
             }
@@ -599,7 +568,6 @@ impl<P> Partition<P> {
         let factor = 1u32 << self.failures.min(16);
         let pause = self.limits.backoff.saturating_mul(factor).min(self.limits.backoff_max);
         self.failures += 1;
-        self.generation = self.generation.wrapping_add(1);
         // A partition that cannot get rid of its batches must not keep memory from those that can.
         self.forget_window();
         if error.is_some() {
@@ -607,40 +575,6 @@ impl<P> Partition<P> {
         }
         self.phase = Phase::Closed { due: now + pause };
     }
-}
-
-/// Whether the source still has what comes next.
-fn check_source(source: &SourceLog, position: i64) -> Result<(), Error> {
-    if position > source.log_end_offset {
-        let message = format!(
-            "the source ends at offset {} but offset {position} was replicated already: its log was cut back, or the topic \
-             was deleted and created again; compare both before deleting the target topic to start anew",
-            source.log_end_offset
-        );
-        return Err(Error::new(ErrorKind::DataLoss, message).with_offset(position));
-    }
-    if position < source.log_start_offset && position == 0 {
-        let message = format!(
-            "the source begins at offset {}; this version can only begin at 0, because nothing can stand for the \
-             offsets before",
-            source.log_start_offset
-        );
-        return Err(Error::new(ErrorKind::OffsetGap, message).with_offset(0));
-    }
-    if position < source.log_start_offset {
-        let message = format!(
-            "source offsets {position} to {} were removed before they were replicated (the source begins at {} now)",
-            source.log_start_offset - 1,
-            source.log_start_offset
-        );
-        return Err(Error::new(ErrorKind::DataLoss, message).with_offset(position));
-    }
-    Ok(())
-}
-
-fn other_writer(what: String) -> Error {
-    let advice = "mirror into a topic that nobody else writes to, or delete it on the target to start anew";
-    Error::new(ErrorKind::TargetConflict, format!("the target partition has another writer: {what}; {advice}"))
 }
 
 fn malformed(malformed: Malformed) -> Error {
@@ -657,3 +591,6 @@ fn malformed(malformed: Malformed) -> Error {
         .with_offset(offset),
     }
 }
+
+#[cfg(test)]
+mod tests;
