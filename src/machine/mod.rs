@@ -7,3 +7,6 @@ pub mod lifecycle;
 mod opening;
 pub mod partition;
 pub mod topics;
+
+#[cfg(test)]
+mod simulation;

@@ -1,0 +1,526 @@
+//! One seeded history: what happens in which order, and what must be true all the time and at the end.
+//!
+//! A [`Plan`] drawn from the seed says which trouble this history is about; then random steps are taken (a driver polls
+//! its machine, a broker works, an answer arrives, something breaks), each followed by the checks. At last everything
+//! heals, and the mirror has a bounded number of rounds to reach the end it must reach.
+
+use std::time::Duration;
+
+use super::network::{Connection, Fault, Request};
+use super::planted::Bug;
+use super::process::{Fetch, Process};
+use super::world::{Entry, FOREIGN, Kind, MAX_RECORDS, MIRROR, Source, Target, bytes_of, limits};
+use crate::error::ErrorKind;
+use crate::machine::partition::Limits;
+
+/// What a history is about, besides crashes, cut connections, slow replicas and elections, which are in all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    Nothing,
+    /// Brokers forget the producer id: idle for long, or its records have old timestamps.
+    StateExpires,
+    /// The target's retention removes everything that was copied.
+    TargetEmptied,
+    /// The target loses committed batches.
+    TargetUnclean,
+    /// Somebody else writes to the target.
+    ForeignWriter,
+    /// A newer owner of the mirror writes with a higher epoch.
+    NewOwner,
+    /// The source has something that cannot be copied.
+    SourceHas(Kind),
+    /// The source has a hole.
+    SourceHole,
+    /// The source's retention overtakes the mirror.
+    SourceRetention,
+    /// The source loses what was copied already.
+    SourceUnclean,
+}
+
+#[derive(Debug)]
+struct Plan {
+    trouble: Trouble,
+    /// The step at which it happens.
+    at: u32,
+    steps: u32,
+    /// Mirror processes alive at once.
+    processes: usize,
+    one_at_a_time: bool,
+    limits: Limits,
+    /// Of 1000 steps, how many break something.
+    faults: u32,
+    /// Batches until the source holds what the trouble is about.
+    clean_batches: usize,
+}
+
+impl Plan {
+    fn draw(rng: &mut fastrand::Rng) -> Self {
+        let trouble = match rng.u32(0..100) {
+            0..38 => Trouble::Nothing,
+            38..48 => Trouble::StateExpires,
+            48..52 => Trouble::TargetEmptied,
+            52..62 => Trouble::TargetUnclean,
+            62..72 => Trouble::ForeignWriter,
+            72..76 => Trouble::NewOwner,
+            76..78 => Trouble::SourceHas(Kind::Marker),
+            78..80 => Trouble::SourceHas(Kind::Aborted),
+            80..82 => Trouble::SourceHas(Kind::Compacted),
+            82..84 => Trouble::SourceHas(Kind::AppendTime),
+            84..88 => Trouble::SourceHas(Kind::Poison),
+            88..90 => Trouble::SourceHole,
+            90..95 => Trouble::SourceRetention,
+            _ => Trouble::SourceUnclean,
+        };
+        let steps = rng.u32(60..260);
+        let max_in_flight = if rng.bool() { 5 } else { rng.usize(1..=5) };
+        Plan {
+            trouble,
+            at: rng.u32(0..steps),
+            steps,
+            processes: if rng.u32(0..4) == 0 { 2 } else { 1 },
+            one_at_a_time: rng.bool(),
+            limits: limits(max_in_flight, rng.usize(100..900)),
+            faults: [0, 15, 50, 120][rng.usize(0..4)],
+            clean_batches: rng.usize(0..12),
+        }
+    }
+}
+
+macro_rules! tell {
+    ($history:expr, $($what:tt)*) => {
+        if $history.verbose { println!("{:>5} ms  {}", $history.now.as_millis(), format_args!($($what)*)); }
+    };
+}
+pub(super) use tell;
+
+#[derive(Debug)]
+pub(super) struct History {
+    pub(super) rng: fastrand::Rng,
+    plan: Plan,
+    pub(super) source: Source,
+    pub(super) target: Target,
+    pub(super) connections: Vec<Connection>,
+    pub(super) processes: Vec<Process>,
+    pub(super) now: Duration,
+    pub(super) verbose: bool,
+    pub(super) bug: Option<Bug>,
+    healing: bool,
+    /// A checksum error twice at the same batch is bad luck, three times is another history.
+    damages_left: u32,
+    violation: Option<String>,
+}
+
+/// Runs the history of a seed. The error says which promise was broken.
+pub(super) fn run(seed: u64, bug: Option<Bug>, verbose: bool) -> Result<Trouble, String> {
+    let mut history = History::new(seed, bug, verbose);
+    history.live();
+    history.heal();
+    history.check_end();
+    match history.violation {
+        Some(violation) => Err(format!("{:?}: {violation}", history.plan.trouble)),
+        None => Ok(history.plan.trouble),
+    }
+}
+
+impl History {
+    fn new(seed: u64, bug: Option<Bug>, verbose: bool) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let plan = Plan::draw(&mut rng);
+        // Some logs begin where sequence numbers wrap.
+        let first = if rng.u32(0..10) == 0 { (1 << 31) - rng.i64(1..40) } else { 0 };
+        let mut history = History {
+            source: Source::beginning_at(first),
+            target: Target::beginning_at(first),
+            connections: Vec::new(),
+            processes: (0..plan.processes).map(|_| Process::new(plan.limits, bug)).collect(),
+            now: Duration::ZERO,
+            verbose,
+            bug,
+            healing: false,
+            damages_left: 2,
+            violation: None,
+            rng,
+            plan,
+        };
+        tell!(history, "{:?}", history.plan);
+        for _ in 0..history.rng.u32(0..8) {
+            history.grow();
+        }
+        history
+    }
+
+    fn live(&mut self) {
+        for step in 0..self.plan.steps {
+            if step == self.plan.at {
+                self.trouble();
+            }
+            self.step();
+            self.check();
+            if self.violation.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        self.now += Duration::from_millis(self.rng.u64(0..4));
+        if self.rng.u32(0..1000) < self.plan.faults {
+            return self.fault();
+        }
+        let process = self.rng.usize(0..self.processes.len());
+        match self.rng.u32(0..100) {
+            0..25 => self.drive(process),
+            25..45 => self.deliver_fetch(process),
+            45..60 => self.read_next(process),
+            60..70 => self.target.replicate(self.rng.usize(0..3), self.rng.usize(1..4)),
+            70..94 => self.work_on_a_connection(),
+            94..95 => self.target.expand(self.rng.usize(0..3)),
+            _ => self.grow(),
+        }
+    }
+
+    /// The source gets another batch.
+    fn grow(&mut self) {
+        let kind = match self.plan.trouble {
+            Trouble::SourceHas(kind) if self.source.batches.len() == self.plan.clean_batches => kind,
+            _ => Kind::Records,
+        };
+        if self.plan.trouble == Trouble::SourceHole && self.source.batches.len() == self.plan.clean_batches {
+            self.source.leave_hole(self.rng.i64(1..4));
+        }
+        let fewest = if matches!(kind, Kind::AppendTime | Kind::Compacted) { 2 } else { 1 };
+        let count = if kind == Kind::Marker { 1 } else { self.rng.i32(fewest..=MAX_RECORDS) };
+        if self.source.batches.len() < 60 {
+            self.source.append(count, kind);
+        }
+    }
+
+    fn work_on_a_connection(&mut self) {
+        if self.connections.is_empty() {
+            return;
+        }
+        let at = self.rng.usize(0..self.connections.len());
+        match self.rng.u32(0..4) {
+            0 => self.serve(at),
+            1 => self.connections[at].answer(&self.target),
+            2 => {
+                self.serve(at);
+                self.connections[at].answer(&self.target);
+            }
+            _ => {
+                self.deliver_answer(at);
+            }
+        }
+    }
+
+    pub(super) fn serve(&mut self, at: usize) {
+        let connection = &mut self.connections[at];
+        if !connection.serve(&mut self.target, self.plan.one_at_a_time) {
+            return;
+        }
+        let (broker, process) = (connection.broker, connection.process);
+        let Some(&entry) = self.target.leader().log.last() else { return };
+        tell!(self, "broker {broker} appends {entry:?} of process {process}");
+        // Behind a foreign batch nothing is where it should be; then what counts is that it ends soon.
+        if !self.source.had(&entry) && !self.target.leader().has_foreign() {
+            self.violate(format!("the target got {entry:?}, which is not what the source has there"));
+        }
+    }
+
+    /// Something breaks.
+    fn fault(&mut self) {
+        let process = self.rng.usize(0..self.processes.len());
+        let broker = self.rng.usize(0..3);
+        match self.rng.u32(0..100) {
+            0..15 => self.crash(process),
+            15..40 => self.cut_connection(process),
+            40..52 => {
+                tell!(self, "broker {broker} falls behind");
+                self.target.shrink(broker);
+            }
+            52..70 if self.target.in_sync[broker] => {
+                tell!(self, "broker {broker} is elected, log end {}", self.target.brokers[broker].end());
+                self.step_down();
+                self.target.elect(broker);
+            }
+            70..78 => {
+                tell!(self, "the leader restarts");
+                self.step_down();
+                let all_replayed = self.plan.trouble != Trouble::TargetEmptied;
+                self.target.leader_mut().restart(all_replayed);
+            }
+            78..90 => {
+                if let Some(connection) = self.a_connection() {
+                    connection.give_up(7);
+                }
+            }
+            _ => {
+                tell!(self, "process {process}: its driver has reason to read again");
+                self.reopen(process);
+            }
+        }
+    }
+
+    fn a_connection(&mut self) -> Option<&mut Connection> {
+        let at = self.rng.usize(0..self.connections.len().max(1));
+        self.connections.get_mut(at)
+    }
+
+    /// What happens to a request when it arrives.
+    pub(super) fn fault_of_request(&mut self) -> Option<Fault> {
+        if self.healing || self.rng.u32(0..1000) >= self.plan.faults {
+            return None;
+        }
+        match self.rng.u32(0..4) {
+            0 => Some(Fault::FailsBefore),
+            1 => Some(Fault::FailsAfter),
+            _ => {
+                self.damages_left = self.damages_left.saturating_sub(1);
+                (self.damages_left > 0).then_some(Fault::Damaged)
+            }
+        }
+    }
+
+    fn step_down(&mut self) {
+        let leader = self.target.leader;
+        for connection in self.connections.iter_mut().filter(|connection| connection.broker == leader) {
+            connection.broker_steps_down();
+        }
+    }
+
+    fn trouble(&mut self) {
+        match self.plan.trouble {
+            Trouble::Nothing | Trouble::SourceHas(_) | Trouble::SourceHole => {}
+            Trouble::StateExpires => self.expire(),
+            Trouble::TargetEmptied => {
+                for broker in &mut self.target.brokers {
+                    broker.remove_all();
+                }
+                self.expire();
+            }
+            Trouble::TargetUnclean => self.lose_target_data(),
+            Trouble::ForeignWriter => self.write_to_target(FOREIGN, -1),
+            Trouble::NewOwner => self.write_to_target(MIRROR.producer_id, MIRROR.producer_epoch + 1),
+            Trouble::SourceRetention => {
+                let (end, start) = (self.source.end, self.source.start);
+                let kept = self.source.batches.iter().rev().nth(self.rng.usize(0..4)).map_or(end, |batch| batch.base);
+                self.source.start = kept.max(start);
+                tell!(self, "the source begins at {} now", self.source.start);
+            }
+            Trouble::SourceUnclean => {
+                self.source.cut_back(self.rng.usize(1..5));
+                self.plan.clean_batches = 0;
+                tell!(self, "the source ends at {} now", self.source.end);
+            }
+        }
+    }
+
+    /// The broker forgets the producer id. A request that is under way meanwhile would meet a log that takes anything:
+    /// a mirror cannot guard against that, so it is left out here.
+    fn expire(&mut self) {
+        let quiet = self.connections.iter().all(Connection::is_quiet)
+            && self.processes.iter().all(|process| process.machine.get().queued_bytes() == 0);
+        if !quiet {
+            self.plan.at += 1;
+            return;
+        }
+        tell!(self, "the brokers forget the producer id");
+        let all = self.rng.bool();
+        let (leader, end) = (self.target.leader, self.target.leader().end());
+        for process in &mut self.processes {
+            process.producer_forgotten(end, self.now);
+        }
+        for (at, broker) in self.target.brokers.iter_mut().enumerate() {
+            if all || at != leader || self.rng.bool() {
+                broker.forget_producers();
+            }
+        }
+    }
+
+    /// Without producer state or with data lost, the log end alone does not show that a reading is torn; where neither
+    /// happens, the machine must do without a second look at it.
+    pub(super) fn reads_end_again(&mut self) -> bool {
+        let torn = matches!(self.plan.trouble, Trouble::StateExpires | Trouble::TargetEmptied | Trouble::TargetUnclean);
+        torn || self.rng.bool()
+    }
+
+    fn lose_target_data(&mut self) {
+        let broker = self.rng.usize(0..3);
+        let len = self.target.brokers[broker].log.len();
+        let keep = self.rng.usize(0..=len);
+        self.step_down();
+        self.target.elect_unclean(broker, keep);
+        tell!(self, "broker {broker} is elected with its log cut back to {}", self.target.leader().end());
+        if keep == 0 {
+            // As with expiry: what is under way would be taken anywhere in an empty log.
+            for at in 0..self.processes.len() {
+                self.cut_all(at, 0);
+            }
+            self.connections.iter_mut().for_each(|connection| connection.requests.clear());
+        }
+        for process in &mut self.processes {
+            process.target_lost_data(keep == 0);
+        }
+    }
+
+    fn write_to_target(&mut self, producer_id: i64, epoch: i16) {
+        let end = self.target.leader().end();
+        let leader = self.target.leader_mut();
+        let entry: Entry = match self.source.batch_at(end) {
+            Some(batch) if epoch >= 0 => leader.append(batch.count, batch.id, producer_id, epoch, 0),
+            // A new owner has nothing to write yet.
+            None if epoch >= 0 => {
+                self.plan.at += 1;
+                return;
+            }
+            _ => leader.append(self.rng.i32(1..=MAX_RECORDS), u32::MAX, producer_id, epoch, -1),
+        };
+        self.target.advance_high_watermark();
+        tell!(self, "somebody else writes {entry:?}");
+    }
+
+    pub(super) fn violate(&mut self, what: String) {
+        tell!(self, "BROKEN: {what}");
+        self.violation.get_or_insert(what);
+    }
+
+    fn check(&mut self) {
+        let durable = self.target.durable_end();
+        for at in 0..self.processes.len() {
+            let limit = self.plan.limits.queued_bytes + super::world::FETCH_BATCHES * bytes_of(MAX_RECORDS);
+            if let Err(what) = self.processes[at].check(durable, limit) {
+                return self.violate(format!("process {at}: {what}"));
+            }
+            if self.processes[at].machine.is_parked() {
+                self.check_parked(at);
+            }
+        }
+    }
+
+    /// A partition stops only for the reason that this history has, and says where.
+    fn check_parked(&mut self, at: usize) {
+        let Some(error) = self.processes[at].machine.get().error() else {
+            return self.violate(format!("process {at} is parked without an error"));
+        };
+        let offset = error.offset();
+        let unusable = self.source.batches.iter().find(|batch| batch.kind != Kind::Records).map(|batch| batch.base);
+        let right = match (self.plan.trouble, error.kind()) {
+            (Trouble::ForeignWriter, ErrorKind::TargetConflict) | (Trouble::NewOwner, ErrorKind::Fenced) => true,
+            (Trouble::SourceHas(Kind::Poison | Kind::AppendTime), ErrorKind::RecordRefused) => offset == unusable,
+            (Trouble::SourceHas(_), ErrorKind::OffsetGap) => offset == unusable,
+            (Trouble::SourceHole, ErrorKind::OffsetGap) => {
+                let before = self.source.batches.get(self.plan.clean_batches.wrapping_sub(1));
+                offset == Some(before.map_or(self.source.start, |batch| batch.end()))
+            }
+            (Trouble::SourceRetention, ErrorKind::DataLoss | ErrorKind::OffsetGap) => offset < Some(self.source.start),
+            (Trouble::SourceUnclean, ErrorKind::DataLoss) => true,
+            _ => false,
+        };
+        if !right {
+            let error = format!("{error:?} at offset {offset:?}");
+            self.violate(format!("process {at} stopped for no good reason: {error}"));
+        }
+    }
+
+    /// All faults end; the mirror gets its time to do what is left.
+    fn heal(&mut self) {
+        if self.violation.is_some() {
+            return;
+        }
+        tell!(self, "everything heals");
+        self.healing = true;
+        for round in 0..120 {
+            // Everybody writes once more, so that nobody can overlook a foreign writer.
+            if round == 0 && self.plan.trouble != Trouble::SourceUnclean {
+                self.grow();
+                self.grow();
+            }
+            self.now += Duration::from_millis(60);
+            self.target.heal();
+            for at in 0..self.connections.len() {
+                while !self.connections[at].requests.is_empty() && self.violation.is_none() {
+                    self.serve(at);
+                    self.target.heal();
+                    self.connections[at].answer(&self.target);
+                }
+                self.connections[at].answer(&self.target);
+                while self.connections[at].alive && self.deliver_answer(at) {}
+            }
+            for at in 0..self.processes.len() {
+                self.deliver_fetch(at);
+                for _ in 0..6 {
+                    self.read_next(at);
+                }
+                self.drive(at);
+            }
+            self.check();
+            if self.violation.is_some() || self.is_at_rest() {
+                return;
+            }
+        }
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.connections.iter().all(Connection::is_quiet)
+            && self.processes.iter().all(|process| {
+                let machine = process.machine.get();
+                process.machine.is_parked() || machine.position() == Some(self.source.end)
+            })
+    }
+
+    fn check_end(&mut self) {
+        if self.violation.is_some() {
+            return;
+        }
+        let foreign = self.target.leader().has_foreign();
+        let fenced = self.target.leader().log.iter().any(|entry| entry.epoch > MIRROR.producer_epoch);
+        for at in 0..self.processes.len() {
+            let machine = self.processes[at].machine.get();
+            let parked = self.processes[at].machine.is_parked();
+            let (phase, position, error) = (machine.phase(), machine.position(), machine.error().cloned());
+            if !parked && (position != Some(self.source.end) || foreign || fenced) {
+                let end = self.source.end;
+                return self
+                    .violate(format!("process {at} does not get on: {phase:?} at {position:?} of {end}, {error:?}"));
+            }
+            if parked && self.must_go_on() && !foreign && !fenced {
+                return self.violate(format!("process {at} stopped although it could go on: {error:?}"));
+            }
+        }
+        self.check_logs(foreign);
+    }
+
+    /// Whether what the trouble was about never came to matter.
+    fn must_go_on(&self) -> bool {
+        match self.plan.trouble {
+            // What the source has lost and replaced before the mirror looked is not seen by offsets alone.
+            Trouble::SourceUnclean => self.target.leader().log.iter().all(|entry| self.source.has(entry)),
+            // A late batch may have landed after its process found that the source has it no more.
+            Trouble::SourceRetention => false,
+            // A foreign batch that was never replicated may have been seen before it was lost.
+            Trouble::ForeignWriter | Trouble::NewOwner => false,
+            Trouble::SourceHas(_) | Trouble::SourceHole => self.source.batches.len() <= self.plan.clean_batches,
+            _ => true,
+        }
+    }
+
+    /// The target is the source, from the first batch on, without anything left out, twice, or moved.
+    fn check_logs(&mut self, foreign: bool) {
+        let mut next = self.target.leader().log.first().map_or(0, |entry| entry.base);
+        for entry in self.target.leader().log.clone() {
+            if entry.base != next || (!foreign && !self.source.had(&entry)) {
+                return self.violate(format!("the target has {entry:?} where {next} should follow"));
+            }
+            next = entry.end();
+        }
+    }
+
+    pub(super) fn fetch(&self, offset: i64) -> Fetch {
+        Fetch { offset, batches: self.source.fetch(offset) }
+    }
+
+    pub(super) fn send(&mut self, at: usize, request: Request) {
+        tell!(self, "process {} sends {:?} as {:?}", self.connections[at].process, request.batch, request.stamp);
+        self.connections[at].requests.push_back(request);
+    }
+}

@@ -1,0 +1,327 @@
+//! A mirror process: the machine, and the driver that reads, fetches and sends for it as the engine's driver must.
+//!
+//! The driver's duties are written down at `Partition::handle_opened`; here is the shortest driver that keeps them. Nothing
+//! of a process survives its crash but the requests that its brokers have already received.
+
+use std::time::Duration;
+
+use super::history::{History, tell};
+use super::network::{Connection, Request};
+use super::planted::{Bug, Machine};
+use super::world::{Entry, MIRROR, SourceBatch};
+use crate::error::{Error, ErrorKind};
+use crate::machine::partition::{Limits, Phase, SourceLog, TargetLog, Writer};
+
+/// The answer to a fetch, on its way.
+#[derive(Debug, Clone)]
+pub(super) struct Fetch {
+    pub(super) offset: i64,
+    /// `None`: out of range.
+    pub(super) batches: Option<Vec<SourceBatch>>,
+}
+
+/// Where the driver is with reading the position.
+#[derive(Debug)]
+struct Opening {
+    /// The broker it asks: the leader when it began.
+    broker: usize,
+    /// What is still to be read, last first.
+    reads: Vec<Read>,
+    source: SourceLog,
+    target: TargetLog,
+    /// The target lost data meanwhile.
+    outdated: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) machine: Machine,
+    limits: Limits,
+    opening: Option<Opening>,
+    fetches: Vec<Fetch>,
+    /// The connection that this generation sends on.
+    connection: Option<usize>,
+    /// Sent in this generation and not answered.
+    in_flight: usize,
+    position: Option<i64>,
+    /// The position it knows of may be beyond what the target has since lost.
+    outdated: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Read {
+    TargetEnd,
+    TargetWriter,
+    TargetWatermark,
+    /// A log that moved meanwhile counts as one that is not replicated yet.
+    TargetEndAgain,
+    SourceEnds,
+}
+
+impl Process {
+    pub(super) fn new(limits: Limits, bug: Option<Bug>) -> Self {
+        Process {
+            machine: Machine::new(limits, bug),
+            limits,
+            opening: None,
+            fetches: Vec::new(),
+            connection: None,
+            in_flight: 0,
+            position: None,
+            outdated: false,
+        }
+    }
+
+    /// The brokers forgot the producer id, which takes longer than a driver trusts a reading: where somebody else has written since,
+    /// and where the reading is not finished, it reads again.
+    pub(super) fn producer_forgotten(&mut self, end: i64, now: Duration) {
+        let phase = self.machine.get().phase();
+        if phase == Phase::Opening || self.machine.get().position() != Some(end) {
+            self.machine.reopen(now);
+        }
+    }
+
+    /// `empty`: nothing is left, and with it no producer state that would show that a reading is old.
+    pub(super) fn target_lost_data(&mut self, empty: bool) {
+        self.outdated = true;
+        if let Some(opening) = &mut self.opening {
+            opening.outdated = true;
+            if empty {
+                opening.broker = usize::MAX;
+            }
+        }
+    }
+
+    /// What must be true of a process after every step.
+    pub(super) fn check(&mut self, durable: i64, queue_limit: usize) -> Result<(), String> {
+        let machine = self.machine.get();
+        let position = machine.position();
+        if position < self.position && !self.outdated {
+            return Err(format!("the position went back from {:?} to {position:?}", self.position));
+        }
+        if position > Some(durable) && !self.outdated {
+            return Err(format!("position {position:?}, but only {durable} is on all in-sync replicas"));
+        }
+        self.position = position;
+        if machine.queued_bytes() > queue_limit {
+            return Err(format!("{} bytes queued", machine.queued_bytes()));
+        }
+        if self.in_flight > self.limits.max_in_flight {
+            return Err(format!("{} batches in flight", self.in_flight));
+        }
+        let idle = machine.poll_fetch().is_none() && !machine.can_produce();
+        if self.machine.is_parked() && !(idle && machine.error().is_some()) {
+            return Err("parked, but goes on or does not say why".to_string());
+        }
+        Ok(())
+    }
+}
+
+impl History {
+    /// The driver asks its machine for everything that it may want.
+    pub(super) fn drive(&mut self, at: usize) {
+        let now = self.now;
+        if self.processes[at].machine.poll_open(now) {
+            let mut reads = match self.rng.bool() {
+                true => vec![Read::TargetWatermark, Read::TargetWriter, Read::TargetEnd],
+                false => vec![Read::TargetWriter, Read::TargetWatermark, Read::TargetEnd],
+            };
+            if self.reads_end_again() {
+                reads.insert(0, Read::TargetEndAgain);
+            }
+            reads.insert(self.rng.usize(0..=reads.len()), Read::SourceEnds);
+            self.processes[at].opening = Some(Opening {
+                broker: self.target.leader,
+                reads,
+                source: SourceLog { log_start_offset: 0, log_end_offset: 0 },
+                target: TargetLog { log_start_offset: 0, log_end_offset: 0, high_watermark: 0, writer: Writer::Nobody },
+                outdated: false,
+            });
+        }
+        self.produce(at);
+        let process = &self.processes[at];
+        if let Some(offset) = process.machine.get().poll_fetch().filter(|_| process.fetches.len() < 3) {
+            let fetch = self.fetch(offset);
+            self.processes[at].fetches.push(fetch);
+        }
+    }
+
+    fn produce(&mut self, at: usize) {
+        while let Some(sent) = self.processes[at].machine.poll_produce(self.now) {
+            if self.processes[at].machine.is_parked() {
+                return self.violate(format!("process {at} writes although it is parked"));
+            }
+            let Some(connection) = self.processes[at].connection else {
+                return self.violate(format!("process {at} writes before it has read the position"));
+            };
+            let process = &mut self.processes[at];
+            process.in_flight += 1;
+            let unchecked = self.target.leader().producer_state().is_none();
+            if unchecked && process.in_flight > 1 && self.connections[connection].broker == self.target.leader {
+                self.violate(format!("process {at} sends more than one batch while the broker knows nothing"));
+            }
+            let fault = self.fault_of_request();
+            self.send(connection, Request { ticket: sent.ticket, stamp: sent.stamp, batch: sent.batch, fault });
+            if self.rng.u32(0..4) == 0 {
+                return;
+            }
+        }
+    }
+
+    /// The driver's next read of the position; after the last one the machine gets the result.
+    pub(super) fn read_next(&mut self, at: usize) {
+        let now = self.now;
+        let process = &mut self.processes[at];
+        let Some(mut opening) = process.opening.take() else { return };
+        if opening.broker != self.target.leader {
+            tell!(self, "process {at} asks a broker that leads no more");
+            let error = Error::new(ErrorKind::Broker, "not the leader");
+            return self.processes[at].machine.handle_open_failed(error, now);
+        }
+        if let Some(read) = opening.reads.pop() {
+            if self.read(&mut opening, read).is_none() {
+                let error = Error::new(ErrorKind::Broker, "the end of the log went away while it was read");
+                return self.processes[at].machine.handle_open_failed(error, now);
+            }
+            self.processes[at].opening = Some(opening);
+            return;
+        }
+        tell!(self, "process {at} read {:?} and {:?}", opening.source, opening.target);
+        self.drop_connection(at);
+        self.connections.push(Connection::new(at, opening.broker));
+        let process = &mut self.processes[at];
+        process.connection = Some(self.connections.len() - 1);
+        process.in_flight = 0;
+        process.machine.handle_opened(opening.source, opening.target, now);
+        if process.machine.get().phase() == Phase::Running && process.outdated {
+            process.outdated = opening.outdated;
+            process.position = None;
+        }
+        tell!(self, "process {at} is {:?} at {:?}", self.processes[at].machine.get().phase(), opening.target);
+    }
+
+    /// `None` if it cannot be answered.
+    fn read(&mut self, opening: &mut Opening, read: Read) -> Option<()> {
+        let leader = self.target.leader();
+        match read {
+            Read::TargetEnd => {
+                opening.target.log_start_offset = leader.start;
+                opening.target.log_end_offset = leader.end();
+            }
+            Read::TargetWatermark => opening.target.high_watermark = leader.high_watermark,
+            Read::TargetEndAgain if opening.target.log_end_offset != leader.end() => opening.target.high_watermark = -1,
+            Read::TargetEndAgain => {}
+            Read::SourceEnds => {
+                opening.source = SourceLog { log_start_offset: self.source.start, log_end_offset: self.source.end };
+            }
+            Read::TargetWriter => {
+                // DescribeProducers; where that knows nothing, the last batch before the log end that was read.
+                let log = &mut opening.target;
+                let writer = |entry: &Entry| Writer::Mirror {
+                    producer_epoch: entry.epoch,
+                    last_sequence: entry.last_sequence(),
+                };
+                log.writer = match leader.producer_state() {
+                    Some(entry) => writer(entry),
+                    None if log.log_start_offset == log.log_end_offset => Writer::Nobody,
+                    None => {
+                        let last = leader.log.iter().find(|entry| entry.end() == log.log_end_offset);
+                        let last = last.filter(|_| leader.start < log.log_end_offset)?;
+                        if last.producer_id == MIRROR.producer_id { writer(last) } else { Writer::Other }
+                    }
+                };
+            }
+        }
+        Some(())
+    }
+
+    /// A fetch answer arrives: in any order, sometimes twice.
+    pub(super) fn deliver_fetch(&mut self, at: usize) {
+        let process = &mut self.processes[at];
+        if process.fetches.is_empty() {
+            return;
+        }
+        let which = self.rng.usize(0..process.fetches.len());
+        let fetch = match self.rng.u32(0..20) {
+            0 => process.fetches[which].clone(),
+            _ => process.fetches.swap_remove(which),
+        };
+        tell!(self, "process {at} gets {fetch:?}");
+        let process = &mut self.processes[at];
+        match &fetch.batches {
+            Some(batches) => process.machine.handle_fetched(fetch.offset, batches, &[(100, 0)]),
+            None => process.machine.handle_out_of_range(fetch.offset, self.now),
+        }
+    }
+
+    /// An answer of the target arrives. Whether there was one.
+    pub(super) fn deliver_answer(&mut self, at: usize) -> bool {
+        let connection = &mut self.connections[at];
+        let process = connection.process;
+        if !connection.alive {
+            self.forget_if_over(at);
+            return false;
+        }
+        let Some(answer) = connection.next_answer() else { return false };
+        tell!(self, "process {process} hears of the batch at {}: {:?}", answer.base, answer.produced);
+        let process = &mut self.processes[process];
+        if process.connection == Some(at) {
+            process.in_flight = process.in_flight.saturating_sub(1);
+        }
+        process.machine.handle_produced(answer.ticket, answer.base, answer.produced, self.now);
+        true
+    }
+
+    /// The process's connection breaks, and the machine hears of it.
+    pub(super) fn cut_connection(&mut self, at: usize) {
+        let received = self.rng.usize(0..6);
+        tell!(self, "process {at} loses its connection, {received} requests may have arrived");
+        self.cut_all(at, received);
+    }
+
+    pub(super) fn cut_all(&mut self, at: usize, received: usize) {
+        let Some(connection) = self.processes[at].connection.take() else { return };
+        let lost = self.connections[connection].cut(received);
+        let process = &mut self.processes[at];
+        process.in_flight = 0;
+        for answer in lost {
+            process.machine.handle_produced(answer.ticket, answer.base, answer.produced, self.now);
+        }
+        // Also when nothing was under way: the next connection may lead to another broker.
+        process.machine.reopen(self.now);
+    }
+
+    /// Before a new connection is used, the old one is let go, or still brings answers that are of no interest.
+    fn drop_connection(&mut self, at: usize) {
+        if let Some(connection) = self.processes[at].connection.take().filter(|_| self.rng.bool()) {
+            let received = self.rng.usize(0..6);
+            self.connections[connection].cut(received);
+        }
+    }
+
+    pub(super) fn reopen(&mut self, at: usize) {
+        self.processes[at].machine.reopen(self.now);
+    }
+
+    /// The process dies and another one of the same name starts.
+    pub(super) fn crash(&mut self, at: usize) {
+        tell!(self, "process {at} crashes");
+        let received = self.rng.usize(0..6);
+        for connection in self.connections.iter_mut().filter(|connection| connection.process == at) {
+            connection.cut(received);
+        }
+        self.processes[at] = Process::new(self.processes[at].limits, self.bug);
+    }
+
+    /// Connections that nobody will hear of again make room.
+    fn forget_if_over(&mut self, at: usize) {
+        let last = self.connections.len() - 1;
+        if !self.connections[at].is_over() {
+            return;
+        }
+        self.connections.swap_remove(at);
+        for process in self.processes.iter_mut().filter(|process| process.connection == Some(last)) {
+            process.connection = Some(at);
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! Two clusters in a few vectors: a source log that grows, and a target of three brokers with Kafka's rules.
+//!
+//! The target's rules are those that a mirror's promises rest on: acks=all and the high watermark, in-sync replicas,
+//! truncation after an election, and the producer state that makes an append conditional (the last five batches of a
+//! producer id, rebuilt from the log, forgotten with time). The producer state is not stored: it is read off the log on
+//! every append, from the point on that a broker still remembers.
+
+use std::time::Duration;
+
+use crate::batch::{Header, attributes};
+use crate::machine::partition::{Identity, Limits};
+
+pub(super) const MIRROR: Identity = Identity { producer_id: 7, producer_epoch: 3 };
+pub(super) const FOREIGN: i64 = -1;
+pub(super) const MIN_IN_SYNC: usize = 2;
+/// A fetch answers with at most this many batches.
+pub(super) const FETCH_BATCHES: usize = 4;
+/// Records of the largest batch.
+pub(super) const MAX_RECORDS: i32 = 4;
+
+pub(super) fn limits(max_in_flight: usize, queued_bytes: usize) -> Limits {
+    Limits { max_in_flight, queued_bytes, backoff: Duration::from_millis(10), backoff_max: Duration::from_millis(200) }
+}
+
+/// What a source batch is, as far as a mirror cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Records,
+    /// The target refuses it whenever it sees it.
+    Poison,
+    AppendTime,
+    Marker,
+    Aborted,
+    Compacted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SourceBatch {
+    pub(super) base: i64,
+    pub(super) count: i32,
+    pub(super) id: u32,
+    pub(super) kind: Kind,
+}
+
+impl SourceBatch {
+    pub(super) fn end(&self) -> i64 {
+        self.base + i64::from(self.count)
+    }
+
+    pub(super) fn size(&self) -> usize {
+        bytes_of(self.count)
+    }
+
+    pub(super) fn header(&self) -> Header {
+        let flags = match self.kind {
+            Kind::Records | Kind::Poison | Kind::Compacted => 0,
+            Kind::AppendTime => attributes::LOG_APPEND_TIME,
+            Kind::Marker => attributes::CONTROL | attributes::TRANSACTIONAL,
+            Kind::Aborted => attributes::TRANSACTIONAL,
+        };
+        let removed = i32::from(self.kind == Kind::Compacted);
+        Header {
+            base_offset: self.base,
+            length: self.size() as i32 - 12,
+            magic: 2,
+            crc: self.id,
+            attributes: flags,
+            last_offset_delta: self.count - 1,
+            base_timestamp: 0,
+            max_timestamp: 0,
+            producer_id: 100,
+            producer_epoch: 0,
+            base_sequence: 0,
+            record_count: self.count - removed,
+        }
+    }
+}
+
+pub(super) fn bytes_of(records: i32) -> usize {
+    61 + 10 * records as usize
+}
+
+/// The source's partition. Batches removed by retention stay in the vector: they are what the target is held against.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) batches: Vec<SourceBatch>,
+    /// What an unclean election took from the end.
+    pub(super) cut: Vec<SourceBatch>,
+    pub(super) start: i64,
+    pub(super) end: i64,
+    next_id: u32,
+}
+
+impl Source {
+    pub(super) fn beginning_at(start: i64) -> Self {
+        Source { batches: Vec::with_capacity(64), cut: Vec::new(), start, end: start, next_id: 0 }
+    }
+
+    pub(super) fn append(&mut self, count: i32, kind: Kind) {
+        self.batches.push(SourceBatch { base: self.end, count, id: self.next_id, kind });
+        self.next_id += 1;
+        self.end += i64::from(count);
+    }
+
+    /// Offsets without a batch, as compaction leaves them.
+    pub(super) fn leave_hole(&mut self, offsets: i64) {
+        self.end += offsets;
+    }
+
+    /// An unclean election: the last batches are gone, others take their offsets.
+    pub(super) fn cut_back(&mut self, batches: usize) {
+        let keep = self.batches.len().saturating_sub(batches);
+        self.cut.extend(self.batches.drain(keep..));
+        self.end = self.batches.last().map_or(self.start, SourceBatch::end);
+    }
+
+    /// Whole batches from the one that holds an offset; `None` if the offset is out of range.
+    pub(super) fn fetch(&self, offset: i64) -> Option<Vec<SourceBatch>> {
+        let held = self.start <= offset && offset <= self.end;
+        held.then(|| {
+            let from = self.index_of(offset);
+            self.batches[from..].iter().take(FETCH_BATCHES).copied().collect()
+        })
+    }
+
+    pub(super) fn batch_at(&self, offset: i64) -> Option<SourceBatch> {
+        self.batches.get(self.index_of(offset)).copied().filter(|batch| batch.base == offset)
+    }
+
+    /// Whether the source has this batch at this offset.
+    pub(super) fn has(&self, entry: &Entry) -> bool {
+        self.batch_at(entry.base).is_some_and(|batch| entry.is(&batch))
+    }
+
+    /// Whether the source has, or had before it was cut back, this batch at this offset.
+    pub(super) fn had(&self, entry: &Entry) -> bool {
+        self.has(entry) || self.cut.iter().any(|batch| entry.is(batch))
+    }
+
+    fn index_of(&self, offset: i64) -> usize {
+        self.batches.partition_point(|batch| batch.end() <= offset)
+    }
+}
+
+/// A batch in a broker's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) base: i64,
+    pub(super) count: i32,
+    pub(super) id: u32,
+    pub(super) producer_id: i64,
+    pub(super) epoch: i16,
+    pub(super) sequence: i32,
+}
+
+impl Entry {
+    pub(super) fn end(&self) -> i64 {
+        self.base + i64::from(self.count)
+    }
+
+    fn is(&self, batch: &SourceBatch) -> bool {
+        (self.base, self.id, self.count) == (batch.base, batch.id, batch.count)
+    }
+
+    pub(super) fn last_sequence(&self) -> i32 {
+        ((i64::from(self.sequence) + i64::from(self.count) - 1) % (1 << 31)) as i32
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Broker {
+    pub(super) log: Vec<Entry>,
+    /// Where the log begins while it has no batch.
+    first: i64,
+    /// First offset that retention has kept.
+    pub(super) start: i64,
+    pub(super) high_watermark: i64,
+    /// Batches before this one are no longer part of the producer state.
+    forgotten: usize,
+    /// Batches before this one are known by their sequence only: a snapshot keeps a producer's last batch.
+    coarse: usize,
+}
+
+/// What the producer state says about a batch.
+pub(super) enum Sequence {
+    Next,
+    Duplicate { base: i64 },
+    OutOfOrder,
+    OldEpoch,
+}
+
+impl Broker {
+    pub(super) fn end(&self) -> i64 {
+        self.log.last().map_or(self.first, Entry::end)
+    }
+
+    fn remembered(&self) -> impl Iterator<Item = &Entry> {
+        self.log[self.forgotten..].iter().rev().filter(|entry| entry.producer_id == MIRROR.producer_id)
+    }
+
+    /// The last batch of the mirror, as far as the producer state goes.
+    pub(super) fn producer_state(&self) -> Option<&Entry> {
+        self.remembered().next()
+    }
+
+    pub(super) fn check(&self, epoch: i16, sequence: i32, count: i32) -> Sequence {
+        let Some(last) = self.producer_state() else { return Sequence::Next };
+        if epoch < last.epoch {
+            return Sequence::OldEpoch;
+        }
+        if epoch > last.epoch {
+            return if sequence == 0 { Sequence::Next } else { Sequence::OutOfOrder };
+        }
+        let exact = self.log.len() - self.coarse.min(self.log.len() - 1);
+        let mut recent = self.remembered().take(5.min(exact));
+        let known = |entry: &&Entry| entry.epoch == epoch && entry.sequence == sequence && entry.count == count;
+        match recent.find(known) {
+            Some(duplicate) => Sequence::Duplicate { base: duplicate.base },
+            None if i64::from(sequence) == (i64::from(last.last_sequence()) + 1) % (1 << 31) => Sequence::Next,
+            None => Sequence::OutOfOrder,
+        }
+    }
+
+    pub(super) fn append(&mut self, count: i32, id: u32, producer_id: i64, epoch: i16, sequence: i32) -> Entry {
+        let entry = Entry { base: self.end(), count, id, producer_id, epoch, sequence };
+        self.log.push(entry);
+        entry
+    }
+
+    pub(super) fn has_foreign(&self) -> bool {
+        self.log.iter().any(|entry| entry.producer_id == FOREIGN)
+    }
+
+    /// The producer id was idle, or its records are too old: nothing is known of it any more.
+    pub(super) fn forget_producers(&mut self) {
+        self.forgotten = self.log.len();
+    }
+
+    /// A restart: the state comes back from the log, the batches before the snapshot only by their last sequence.
+    pub(super) fn restart(&mut self, all_replayed: bool) {
+        if all_replayed {
+            self.forgotten = 0;
+        }
+        self.coarse = self.log.len().saturating_sub(1);
+    }
+
+    /// Retention has removed everything that is committed.
+    pub(super) fn remove_all(&mut self) {
+        self.start = self.high_watermark;
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.log.truncate(len);
+        self.forgotten = self.forgotten.min(len);
+        self.coarse = self.coarse.min(len);
+        let end = self.end();
+        self.high_watermark = self.high_watermark.min(end);
+        self.start = self.start.min(end);
+    }
+}
+
+/// The target's partition on its three brokers.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) brokers: [Broker; 3],
+    pub(super) leader: usize,
+    pub(super) in_sync: [bool; 3],
+}
+
+impl Target {
+    pub(super) fn beginning_at(first: i64) -> Self {
+        let broker = || Broker {
+            log: Vec::with_capacity(64),
+            first,
+            start: first,
+            high_watermark: first,
+            forgotten: 0,
+            coarse: 0,
+        };
+        Target { brokers: [broker(), broker(), broker()], leader: 0, in_sync: [true; 3] }
+    }
+
+    pub(super) fn leader(&self) -> &Broker {
+        &self.brokers[self.leader]
+    }
+
+    pub(super) fn leader_mut(&mut self) -> &mut Broker {
+        &mut self.brokers[self.leader]
+    }
+
+    pub(super) fn in_sync_count(&self) -> usize {
+        self.in_sync.iter().filter(|in_sync| **in_sync).count()
+    }
+
+    /// What every in-sync replica has: what survives whichever of them leads next.
+    pub(super) fn durable_end(&self) -> i64 {
+        let in_sync = self.brokers.iter().zip(self.in_sync).filter(|(_, in_sync)| *in_sync);
+        in_sync.map(|(broker, _)| broker.end()).min().unwrap_or(0)
+    }
+
+    /// One fetch of a follower: it takes the next batches, and learns the high watermark as it was before.
+    pub(super) fn replicate(&mut self, follower: usize, batches: usize) {
+        if follower == self.leader {
+            return;
+        }
+        let have = self.brokers[follower].log.len();
+        let watermark = self.leader().high_watermark;
+        for at in have..self.leader().log.len().min(have + batches) {
+            let entry = self.leader().log[at];
+            self.brokers[follower].log.push(entry);
+        }
+        let start = self.leader().start;
+        let copy = &mut self.brokers[follower];
+        copy.high_watermark = copy.high_watermark.max(watermark.min(copy.end()));
+        copy.start = copy.start.max(start.min(copy.end()));
+        self.advance_high_watermark();
+    }
+
+    pub(super) fn advance_high_watermark(&mut self) {
+        let durable = self.durable_end();
+        let leader = self.leader_mut();
+        leader.high_watermark = leader.high_watermark.max(durable);
+    }
+
+    /// A follower falls out of the in-sync replicas.
+    pub(super) fn shrink(&mut self, follower: usize) {
+        if follower != self.leader {
+            self.in_sync[follower] = false;
+            self.advance_high_watermark();
+        }
+    }
+
+    /// A follower is back among the in-sync replicas, once it has all that is committed.
+    pub(super) fn expand(&mut self, follower: usize) {
+        if self.brokers[follower].end() >= self.leader().high_watermark {
+            self.in_sync[follower] = true;
+        }
+    }
+
+    /// Another broker leads; the others drop what it does not have.
+    pub(super) fn elect(&mut self, leader: usize) {
+        self.leader = leader;
+        for other in (0..self.brokers.len()).filter(|other| *other != leader) {
+            let same =
+                self.brokers[other].log.iter().zip(&self.brokers[leader].log).take_while(|(a, b)| a == b).count();
+            self.brokers[other].truncate(same);
+        }
+        self.advance_high_watermark();
+    }
+
+    /// A broker leads that has lost the end of its log, or never had it.
+    pub(super) fn elect_unclean(&mut self, leader: usize, keep: usize) {
+        self.brokers[leader].truncate(keep);
+        self.in_sync = [false; 3];
+        self.in_sync[leader] = true;
+        self.elect(leader);
+    }
+
+    /// Every replica has everything.
+    pub(super) fn heal(&mut self) {
+        for _ in 0..2 {
+            for follower in 0..self.brokers.len() {
+                self.replicate(follower, usize::MAX / 2);
+            }
+            self.in_sync = [true; 3];
+            self.advance_high_watermark();
+        }
+    }
+}
