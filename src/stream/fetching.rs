@@ -148,12 +148,7 @@ impl Fetcher {
     /// Shows on all partitions of this broker that they wait for it.
     fn show_stalled(&self, error: &Error) {
         let now = self.stream.now();
-        let mine: Vec<usize> = {
-            let slots = self.stream.slots.borrow();
-            let of_broker = |index: &usize| slots[*index].leaders[Side::Source as usize] == self.broker;
-            (0..slots.len()).filter(of_broker).collect()
-        };
-        for slot in mine {
+        for slot in self.stream.slots_led_by(Side::Source, self.broker) {
             self.stream.with_machine(slot, |machine| machine.handle_unreachable(error.clone(), now));
         }
     }

@@ -76,6 +76,8 @@ struct Slot {
     fetch_told: Option<i64>,
     state_told: State,
     ran: bool,
+    /// When a batch was sent last, or the position was read.
+    last_sent: Duration,
 }
 
 /// Slots that a task has to look at.
@@ -161,6 +163,7 @@ impl Stream {
                 fetch_told: None,
                 state_told: State::Starting,
                 ran: false,
+                last_sent: Duration::ZERO,
             });
         }
         self.leaders_are_stale(Side::Source);
@@ -275,6 +278,12 @@ impl Stream {
     /// The slot of a partition.
     fn slot(&self, topic: &str, partition: i32) -> Option<usize> {
         self.by_name.borrow().get(topic)?.get(&partition).copied()
+    }
+
+    /// The slots whose partition is led by a broker.
+    fn slots_led_by(&self, side: Side, broker: i32) -> Vec<usize> {
+        let slots = self.slots.borrow();
+        (0..slots.len()).filter(|index| slots[*index].leaders[side as usize] == broker).collect()
     }
 
     /// The metadata of a cluster is to be read again.

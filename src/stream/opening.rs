@@ -44,6 +44,7 @@ fn take_due(stream: &Stream) -> std::collections::BTreeSet<usize> {
             return true;
         }
         if slot.machine.poll_open(now) {
+            slot.last_sent = now;
             due.insert(*index);
         }
         matches!(slot.machine.phase(), Phase::Closed { .. })

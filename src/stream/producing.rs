@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -12,6 +13,9 @@ use crate::machine::partition::{Produced, Ticket};
 use crate::wire::connection::Connection;
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::produce::{self, Part, Sent};
+
+/// After so long without a batch the position is read again before the next one.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Runs for ever.
 pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
@@ -53,7 +57,11 @@ impl Sender {
     async fn send(&mut self, permit: OwnedSemaphorePermit) -> Result<()> {
         let connection = match self.connection.take().filter(|connection| connection.is_open()) {
             Some(connection) => connection,
-            None => self.stream.target.dial(self.broker).await?,
+            None => {
+                let connection = self.stream.target.dial(self.broker).await?;
+                self.reopen_unanswered();
+                connection
+            }
         };
         self.connection = Some(connection.clone());
         let (topics, tickets) = self.collect();
@@ -73,19 +81,41 @@ impl Sender {
         }
     }
 
+    /// What was sent over an old connection may still arrive: nothing may follow it over a new one before the position
+    /// was read again.
+    fn reopen_unanswered(&self) {
+        let now = self.stream.now();
+        for slot in self.stream.slots_led_by(Side::Target, self.broker) {
+            self.stream.with_machine(slot, |machine| {
+                if !machine.is_idle() {
+                    machine.reopen(now);
+                }
+            });
+        }
+    }
+
     /// Takes the next batch of every partition in the lane, as long as they fit into a request.
     fn collect(&self) -> (Vec<(Rc<str>, Vec<Part>)>, Tickets) {
         let mut topics: HashMap<Rc<str>, Vec<Part>> = HashMap::new();
         let mut tickets = Tickets::new();
         let mut size = 0;
         let mut slots = self.stream.slots.borrow_mut();
+        let now = self.stream.now();
+        let mut silent = Vec::new();
         let mut rest = self.lane.take();
         while let Some(index) = rest.pop_first() {
             let Some(slot) = slots.get_mut(index) else { continue };
             if slot.leaders[Side::Target as usize] != self.broker {
                 continue;
             }
+            // A broker forgets who wrote to a silent partition, and then takes any sequence number.
+            if slot.machine.is_idle() && now.saturating_sub(slot.last_sent) > SILENCE {
+                slot.machine.reopen(now);
+                silent.push(index);
+                continue;
+            }
             let Some(batch) = slot.machine.poll_produce() else { continue };
+            slot.last_sent = now;
             size += batch.size;
             let header = batch.payload.rewrite_header(batch.stamp);
             let part = Part { partition: slot.partition, header, payload: batch.payload.payload() };
@@ -100,6 +130,10 @@ impl Sender {
         }
         for index in rest {
             self.lane.put(index);
+        }
+        drop(slots);
+        for index in silent {
+            self.stream.update(index);
         }
         (topics.into_iter().collect(), tickets)
     }
