@@ -1,20 +1,95 @@
-//! The typed configuration of a mirror, and the ways to it.
+//! The configuration of a mirror: the typed [`Config`], and [`Properties`], the way to it.
+//!
+//! Values come from files and from calls, as text under dotted keys. [`Properties`] gathers them and remembers where
+//! each one stood; [`Properties::build`] checks all of them at once. Which keys there are is decided in one
+//! place, the table of [`properties`].
+//!
+//! ```
+//! use kmirror::config::Properties;
+//! let mut properties = Properties::new();
+//! properties.set("source.bootstrap.servers", "a.example.com:9092");
+//! properties.set("target.bootstrap.servers", "b.example.com:9092");
+//! properties.set("topics", r"orders, billing\..*");
+//! let (config, warnings) = properties.build()?;
+//! assert_eq!(config.get("buffer.memory").as_deref(), Some("33554432"));
+//! assert!(config.topics.matches("orders") && warnings.is_empty());
+//! # Ok::<_, kmirror::Error>(())
+//! ```
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
-/// Everything a mirror needs to know, checked.
-#[derive(Debug, Clone)]
+mod build;
+mod collect;
+mod document;
+mod files;
+mod ignored;
+mod problems;
+pub mod properties;
+mod property;
+mod resolve;
+mod security;
+mod select;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use collect::Properties;
+pub use problems::Warning;
+pub use select::{GroupSelection, TopicSelection};
+
+/// One of the two clusters of a mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Side {
+    /// Where records are read.
+    Source,
+    /// Where records are written.
+    Target,
+}
+
+impl Side {
+    /// `source` or `target`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Source => "source",
+            Side::Target => "target",
+        }
+    }
+
+    /// The prefix of its client properties in a flat set.
+    pub(crate) fn prefix(self) -> &'static str {
+        match self {
+            Side::Source => "source.",
+            Side::Target => "target.",
+        }
+    }
+
+    /// The other one.
+    pub(crate) fn other(self) -> Side {
+        match self {
+            Side::Source => Side::Target,
+            Side::Target => Side::Source,
+        }
+    }
+}
+
+/// Everything a mirror needs to know, checked. Its `Debug` is the list of properties, without secrets.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
     /// `name`: the mirror's identity on the target; `None` until both cluster ids are known.
     pub name: Option<String>,
+    /// `group.id`.
+    pub group_id: Option<String>,
     /// `source.*`: how to reach the source.
     pub source: ClientConfig,
     /// `target.*`: how to reach the target.
     pub target: ClientConfig,
     /// `topics`, `topics.exclude`: what is mirrored.
     pub topics: TopicSelection,
+    /// `groups`, `groups.exclude`: whose offsets are copied.
+    pub groups: GroupSelection,
     /// `start`: where partitions begin that the mirror has not begun.
     pub start: Start,
     /// `isolation.level`.
@@ -27,6 +102,8 @@ pub struct Config {
     pub replication_factor: ReplicationFactor,
     /// `sync.topic.configs`.
     pub sync_topic_configs: bool,
+    /// `sync.group.offsets`.
+    pub sync_group_offsets: bool,
     /// `topic.configs.override`.
     pub topic_configs_override: BTreeMap<String, String>,
     /// `refresh.interval.ms`.
@@ -39,8 +116,43 @@ pub struct Config {
     pub lag_threshold: Option<Duration>,
 }
 
-/// How to reach one cluster.
-#[derive(Debug, Clone)]
+impl Config {
+    /// The value of a property in the spelling of a flat set, as text that reads back as the same value; `None` if it is
+    /// not set or there is no such property. A secret is `[hidden]`.
+    pub fn get(&self, key: &str) -> Option<String> {
+        let (property, side) = resolve::property_of(key)?;
+        property.get(self, side).map(|value| property.shown(value))
+    }
+
+    /// Every property that is set, with its key in the spelling of a flat set; secrets are `[hidden]`.
+    pub fn entries(&self) -> impl Iterator<Item = (String, String)> {
+        resolve::all_keys().filter_map(|key| self.get(&key).map(|value| (key, value)))
+    }
+
+    /// How to reach one side.
+    pub fn client(&self, side: Side) -> &ClientConfig {
+        match side {
+            Side::Source => &self.source,
+            Side::Target => &self.target,
+        }
+    }
+
+    pub(crate) fn client_mut(&mut self, side: Side) -> &mut ClientConfig {
+        match side {
+            Side::Source => &mut self.source,
+            Side::Target => &mut self.target,
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.entries()).finish()
+    }
+}
+
+/// How to reach one cluster. Its `Debug` is the list of its properties, without secrets.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct ClientConfig {
     /// `bootstrap.servers`: `host:port` of brokers to ask first.
@@ -69,9 +181,11 @@ pub struct ClientConfig {
     pub max_in_flight: usize,
 }
 
-/// Which topics are mirrored.
-#[derive(Debug, Clone)]
-pub struct TopicSelection {/* names, regexes */}
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(properties::table().filter_map(|property| property.shown_of_client(self))).finish()
+    }
+}
 
 /// `start`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

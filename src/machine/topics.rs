@@ -158,8 +158,3 @@ pub fn configs_for_target(
     }
     configs
 }
-impl TopicSelection {
-    pub(crate) fn matches(&self, topic: &str) -> bool {
-        !topic.starts_with("__") && !topic.ends_with("internal")
-    }
-}

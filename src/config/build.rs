@@ -1,0 +1,359 @@
+//! Turns gathered properties into a checked configuration: finds out which value of a property counts, checks it, and
+//! then checks what holds between properties. Goes on after a problem, so that all of them are told at once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::collect::{Entry, Item, Origin, Properties};
+use super::problems::{AT_END, Report, Warning};
+use super::property::{Availability, Kind, Property};
+use super::resolve::{self, Meaning};
+use super::value::{self, quote};
+use super::{
+    ClientConfig, Config, GroupSelection, IsolationLevel, ReplicationFactor, Side, Start, TopicSelection, properties,
+};
+use crate::error::{Error, ErrorKind, Result};
+
+impl Properties {
+    /// The configuration, and what to know about it. The error lists every problem on a line of its own, with file
+    /// and line, in the order of the files. No message has the value of a secret.
+    pub fn build(&self) -> Result<(Config, Vec<Warning>)> {
+        let mut build = Build::new()?;
+        build.read(&self.items);
+        build.apply_settings();
+        build.judge_security();
+        build.judge_whole();
+        let warnings = build.report.finish()?;
+        Ok((build.config, warnings))
+    }
+}
+
+/// A property, and the side of a client property.
+type Target = (&'static str, Option<Side>);
+
+/// An entry that sets a property, and how closely its spelling is the property's key.
+struct Candidate<'a> {
+    order: usize,
+    entry: &'a Entry,
+    property: &'static Property,
+    spelling: usize,
+}
+
+struct Build<'a> {
+    config: Config,
+    report: Report,
+    candidates: BTreeMap<Target, Vec<Candidate<'a>>>,
+    /// Keys of TLS and SASL.
+    security: Vec<(usize, Side, &'a Entry)>,
+    /// What has a value, also if the value is wrong.
+    given: BTreeMap<Target, (usize, &'a Entry)>,
+    /// What has a value that is wrong.
+    wrong: BTreeSet<Target>,
+    /// Whether the clusters are told in a way this version cannot read.
+    clusters_are_told: bool,
+}
+
+impl<'a> Build<'a> {
+    fn new() -> Result<Self> {
+        let (report, candidates, security) = (Report::default(), BTreeMap::new(), Vec::new());
+        let (given, wrong) = (BTreeMap::new(), BTreeSet::new());
+        Ok(Build { config: defaults()?, report, candidates, security, given, wrong, clusters_are_told: false })
+    }
+
+    /// Finds out what every key means.
+    fn read(&mut self, items: &'a [Item]) {
+        let mut lines: HashMap<(&str, &str), usize> = HashMap::new();
+        for (order, item) in items.iter().enumerate() {
+            let entry = match item {
+                Item::Entry(entry) => entry,
+                Item::Bad { origin, what } => {
+                    self.report.problem(order, Some(origin), "", what);
+                    continue;
+                }
+                Item::MirrorMaker2(origin) => {
+                    self.report.problem(order, Some(origin), "", resolve::MIRROR_MAKER_2);
+                    self.clusters_are_told = true;
+                    continue;
+                }
+            };
+            if let Origin::File { name, line } = &entry.origin
+                && let Some(first) = lines.insert((name, &entry.key), *line).filter(|first| first != line)
+            {
+                let what = format!("stands here and in line {first}: keep one of them");
+                self.problem(order, entry, &what);
+                continue;
+            }
+            self.read_entry(order, entry);
+        }
+    }
+
+    fn read_entry(&mut self, order: usize, entry: &'a Entry) {
+        match resolve::meaning(&entry.key, entry.file_of) {
+            Meaning::Setting { property, side, spelling } => {
+                let candidate = Candidate { order, entry, property, spelling };
+                self.candidates.entry((property.key, side)).or_default().push(candidate);
+            }
+            Meaning::Security(side) => self.security.push((order, side, entry)),
+            Meaning::Ignored(ignored) => {
+                if ignored.is_worth_a_warning(&entry.value) {
+                    self.warning(order, entry, format!("has no effect: {}", ignored.reason));
+                }
+            }
+            Meaning::Idle(reason) => self.warning(order, entry, format!("has no effect: {reason}")),
+            Meaning::Mistake(what) => self.problem(order, entry, &what),
+        }
+    }
+
+    /// Gives every property its value.
+    fn apply_settings(&mut self) {
+        for (target, candidates) in std::mem::take(&mut self.candidates) {
+            let Some(winner) = self.winner(candidates) else { continue };
+            self.given.insert(target, (winner.order, winner.entry));
+            if let Err(what) = self.apply(&winner, target.1) {
+                self.problem(winner.order, winner.entry, &what);
+                self.wrong.insert(target);
+            }
+        }
+    }
+
+    /// The entry that counts: the last call; without a call the file where the key belongs, the key before its aliases.
+    fn winner(&mut self, candidates: Vec<Candidate<'a>>) -> Option<Candidate<'a>> {
+        let is_call = |candidate: &Candidate<'_>| matches!(candidate.entry.origin, Origin::Call(_));
+        if candidates.iter().any(is_call) {
+            return candidates.into_iter().rfind(is_call);
+        }
+        let rank = |candidate: &Candidate<'_>| {
+            let at_home = candidate.property.home.is_none() || candidate.property.home == candidate.entry.file_of;
+            (!at_home, candidate.spelling)
+        };
+        let mut candidates = candidates;
+        candidates.sort_by_key(rank);
+        let mut candidates = candidates.into_iter();
+        let winner = candidates.next()?;
+        for other in candidates.filter(|other| other.entry.value.trim() != winner.entry.value.trim()) {
+            let (used, origin) = (resolve::shown_key(&winner.entry.key, winner.entry.file_of), &winner.entry.origin);
+            if rank(&other) == rank(&winner) {
+                let what = format!("has another value in {origin}: keep one of them");
+                self.problem(other.order, other.entry, &what);
+            } else {
+                self.warning(other.order, other.entry, format!("has no effect: {used} in {origin} decides"));
+            }
+        }
+        Some(winner)
+    }
+
+    fn apply(&mut self, winner: &Candidate<'a>, side: Option<Side>) -> Result<(), String> {
+        let (property, value) = (winner.property, winner.entry.value.as_str());
+        if value.split_once("${").is_some_and(|(_, reference)| reference.contains(':')) {
+            return Err(
+                "refers to a value elsewhere with ${…}, which this version does not resolve: write the value".into()
+            );
+        }
+        let mut text = property.check(value)?;
+        if text.is_empty() && property.kind == Kind::Text {
+            text = property.default.unwrap_or_default().to_owned();
+        }
+        match property.availability {
+            Availability::Now => {}
+            Availability::Only(only) if text.eq_ignore_ascii_case(only) => {}
+            // Told together with the keys that belong to it.
+            Availability::Only(_) if property.key == SECURITY_PROTOCOL => return Ok(()),
+            Availability::Only(only) => {
+                return Err(format!("{}={text} is not available in this version yet: only {only}", property.key));
+            }
+            Availability::NotYet(why) => {
+                let asks_for_nothing = text == "false";
+                if !asks_for_nothing {
+                    self.warning(winner.order, winner.entry, format!("has no effect yet: {why}"));
+                }
+            }
+        }
+        property.set(&mut self.config, side, &text)
+    }
+
+    /// TLS and SASL: none of it works in this version, and it must not be left out silently.
+    fn judge_security(&mut self) {
+        for side in [Side::Source, Side::Target] {
+            let keys: Vec<_> = self.security.iter().filter(|(_, of, _)| *of == side).copied().collect();
+            let protocol = self.given.get(&(SECURITY_PROTOCOL, Some(side))).copied();
+            match protocol {
+                _ if self.wrong.contains(&(SECURITY_PROTOCOL, Some(side))) => {}
+                Some((_, entry)) if entry.value.trim().eq_ignore_ascii_case("PLAINTEXT") => {
+                    for (order, _, entry) in keys {
+                        self.warning(order, entry, format!("has no effect with {SECURITY_PROTOCOL}=PLAINTEXT"));
+                    }
+                }
+                Some((order, entry)) => {
+                    let name = entry.value.trim().to_ascii_uppercase();
+                    let what = format!("{SECURITY_PROTOCOL}={name} is not available in this version: only PLAINTEXT");
+                    self.problem(order, entry, &what);
+                }
+                None => {
+                    for (order, _, entry) in keys {
+                        let what = "is not available in this version: only security.protocol=PLAINTEXT is; \
+                                    if that is what the listener speaks, say so, or remove the key";
+                        self.problem(order, entry, what);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What holds between properties.
+    fn judge_whole(&mut self) {
+        self.judge_servers();
+        self.judge_topics();
+        self.judge_name();
+        for side in [Side::Source, Side::Target] {
+            self.judge_backoff(side);
+        }
+        let (wait, timeout) = (self.config.source.fetch_max_wait, self.config.source.request_timeout);
+        if wait >= timeout {
+            let what = "must be shorter than source.request.timeout.ms, or every fetch of a quiet topic fails";
+            self.problem_of(("fetch.max.wait.ms", Some(Side::Source)), what);
+        }
+    }
+
+    fn judge_servers(&mut self) {
+        for side in [Side::Source, Side::Target] {
+            let target = ("bootstrap.servers", Some(side));
+            if !self.given.contains_key(&target) && !self.clusters_are_told {
+                self.problem_of(target, "is missing: give host:port of some of its brokers");
+            }
+        }
+        let mut servers = [Side::Source, Side::Target].map(|side| self.config.client(side).bootstrap_servers.clone());
+        servers.iter_mut().for_each(|servers| servers.sort());
+        if servers[0] == servers[1] && !servers[0].is_empty() {
+            let what = "is the same as source.bootstrap.servers: a cluster is not mirrored to itself";
+            self.problem_of(("bootstrap.servers", Some(Side::Target)), what);
+        }
+    }
+
+    fn judge_topics(&mut self) {
+        let target = ("topics", None);
+        if self.config.topics.include.is_empty() && !self.wrong.contains(&target) {
+            self.problem_of(
+                target,
+                "selects nothing: give names or regular expressions, or leave it out for all topics",
+            );
+        }
+        let impossible: Vec<_> = self.config.topics.impossible().map(quote).collect();
+        if !impossible.is_empty() {
+            let what = format!("names {}, which belongs to one cluster and is never mirrored", impossible.join(", "));
+            self.problem_of(target, &what);
+        }
+    }
+
+    /// Without a name the group of the consumer's file names the mirror.
+    fn judge_name(&mut self) {
+        let Some(group) = self.config.group_id.clone().filter(|_| self.config.name.is_none()) else { return };
+        if self.given.contains_key(&("name", None)) {
+            return;
+        }
+        let name: String = group.chars().map(|c| if value::is_name_char(c) { c } else { '_' }).collect();
+        if let Err(what) = value::check_name(&name) {
+            self.problem_of(("group.id", None), &format!("cannot name the mirror, as it {what}; set name"));
+            return;
+        }
+        if let Some((order, entry)) = self.given.get(&("group.id", None)).copied().filter(|_| name != group) {
+            let message =
+                format!("names the mirror '{name}', without what a name cannot have; set name to choose another");
+            self.warning(order, entry, message);
+        }
+        self.config.name = Some(name);
+    }
+
+    /// A first pause longer than the longest was possible before Kafka 3.7 had a longest, so old files have it.
+    fn judge_backoff(&mut self, side: Side) {
+        let (first, longest) = (("retry.backoff.ms", Some(side)), ("retry.backoff.max.ms", Some(side)));
+        let client = self.config.client_mut(side);
+        if client.retry_backoff <= client.retry_backoff_max {
+            return;
+        }
+        if !self.given.contains_key(&longest) {
+            client.retry_backoff_max = client.retry_backoff;
+            return;
+        }
+        client.retry_backoff = client.retry_backoff_max;
+        if let Some((order, entry)) = self.given.get(&first).or(self.given.get(&longest)).copied() {
+            self.warning(
+                order,
+                entry,
+                "is adjusted: every pause is retry.backoff.max.ms, as the first is not shorter".to_owned(),
+            );
+        }
+    }
+
+    fn problem(&mut self, order: usize, entry: &Entry, what: &str) {
+        self.report.problem(order, Some(&entry.origin), &resolve::shown_key(&entry.key, entry.file_of), what);
+    }
+
+    /// A problem of a property, wherever it was set.
+    fn problem_of(&mut self, target: Target, what: &str) {
+        match self.given.get(&target).copied() {
+            Some((order, entry)) => self.problem(order, entry, what),
+            None => {
+                let prefix = target.1.map_or("", Side::prefix);
+                self.report.problem(AT_END, None, &format!("{prefix}{}", target.0), what);
+            }
+        }
+    }
+
+    fn warning(&mut self, order: usize, entry: &Entry, message: String) {
+        let key = resolve::shown_key(&entry.key, entry.file_of);
+        self.report.warning(order, Some(&entry.origin), &key, message);
+    }
+}
+
+const SECURITY_PROTOCOL: &str = "security.protocol";
+
+/// The configuration with the defaults of the table.
+fn defaults() -> Result<Config> {
+    let mut config = blank();
+    for property in properties::table() {
+        if let Some(text) = property.default {
+            property
+                .set(&mut config, None, text)
+                .map_err(|what| Error::new(ErrorKind::Internal, format!("the default of {} {what}", property.key)))?;
+        }
+    }
+    Ok(config)
+}
+
+/// A configuration whose every field is still to be filled from the table.
+fn blank() -> Config {
+    let client = ClientConfig {
+        bootstrap_servers: Vec::new(),
+        client_id: String::new(),
+        request_timeout: Duration::ZERO,
+        connection_setup_timeout: Duration::ZERO,
+        retry_backoff: Duration::ZERO,
+        retry_backoff_max: Duration::ZERO,
+        fetch_min_bytes: 0,
+        fetch_max_wait: Duration::ZERO,
+        fetch_max_bytes: 0,
+        max_partition_fetch_bytes: 0,
+        max_request_size: 0,
+        max_in_flight: 0,
+    };
+    Config {
+        name: None,
+        group_id: None,
+        source: client.clone(),
+        target: client,
+        topics: TopicSelection::default(),
+        groups: GroupSelection::default(),
+        start: Start::Earliest,
+        isolation_level: IsolationLevel::ReadCommitted,
+        num_streams: 0,
+        buffer_memory: 0,
+        replication_factor: ReplicationFactor::Source,
+        sync_topic_configs: false,
+        sync_group_offsets: false,
+        topic_configs_override: BTreeMap::new(),
+        refresh_interval: Duration::ZERO,
+        lag_interval: Duration::ZERO,
+        lag_threshold_records: None,
+        lag_threshold: None,
+    }
+}

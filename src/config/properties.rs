@@ -1,0 +1,215 @@
+//! The table of properties.
+//!
+//! What reads, checks, documents and lists properties goes by its rows, so that a key is written down once. The tables
+//! beside it are the keys that have no meaning here (`ignored.rs`), and the keys of TLS and SASL (`security.rs`).
+//!
+#![doc = include_str!("../manual/properties.md")]
+
+use super::Side;
+pub use super::document::markdown;
+use super::property::Field;
+pub use super::property::{Availability, Kind, Property, Scope, Unit};
+pub use super::security::is_secret;
+use super::value::{NONE, Value};
+
+/// Every property, the ones of the whole mirror first.
+pub fn table() -> impl Iterator<Item = &'static Property> {
+    MIRROR.iter().chain(CLIENT)
+}
+
+/// The property of a key that stands alone, in any of its spellings.
+pub(super) fn of_mirror(key: &str) -> Option<&'static Property> {
+    MIRROR.iter().find(|property| property.spelling(key).is_some())
+}
+
+/// The property of a key of one of the clients, in any of its spellings.
+pub(super) fn of_client(key: &str) -> Option<&'static Property> {
+    CLIENT.iter().find(|property| property.spelling(key).is_some())
+}
+
+/// The [`Field`] with this path in `Config`.
+macro_rules! field {
+    ($($path:ident).+) => {
+        Field::Mirror {
+            set: |config, text| Value::from_text(text).map(|value| config.$($path).+ = value),
+            get: |config| config.$($path).+.to_text(),
+        }
+    };
+}
+
+/// The [`Field`] with this name in `ClientConfig`.
+macro_rules! client_field {
+    ($name:ident) => {
+        Field::Client {
+            set: |config, text| Value::from_text(text).map(|value| config.$name = value),
+            get: |config| config.$name.to_text(),
+        }
+    };
+}
+
+const fn mirror(key: &'static str, kind: Kind, field: Field, meaning: &'static str) -> Property {
+    Property::new(Scope::Mirror, key, kind, field, meaning)
+}
+
+const fn both(key: &'static str, kind: Kind, field: Field, meaning: &'static str) -> Property {
+    Property::new(Scope::Both, key, kind, field, meaning)
+}
+
+const fn source(key: &'static str, kind: Kind, field: Field, meaning: &'static str) -> Property {
+    Property::new(Scope::Source, key, kind, field, meaning)
+}
+
+const fn target(key: &'static str, kind: Kind, field: Field, meaning: &'static str) -> Property {
+    Property::new(Scope::Target, key, kind, field, meaning)
+}
+
+const fn integer(min: i64, max: i64) -> Kind {
+    Kind::Integer { min, max }
+}
+
+const INT_MAX: i64 = i32::MAX as i64;
+const HOUR: i64 = 3_600_000;
+const ON_TROUBLE: Kind = Kind::Other("fail");
+
+// A row stays a row.
+#[rustfmt::skip]
+static MIRROR: &[Property] = &[
+    mirror("name", Kind::Name, field!(name),
+        "The mirror's identity on the target. Without it the group.id, else the ids of both clusters."),
+    mirror("group.id", Kind::Text, field!(group_id),
+        "The consumer group of a consumer's file: it gives the mirror its name when name is not set.")
+        .home(Side::Source),
+    mirror("topics", Kind::Patterns, field!(topics.include),
+        "The topics to mirror. An exact name here beats a pattern in topics.exclude.")
+        .default(".*").aliases(&["topics.whitelist"]),
+    mirror("topics.exclude", Kind::Patterns, field!(topics.exclude),
+        "The topics to leave out. Topics of kmirror and of the brokers themselves are never mirrored.")
+        .default(r".*[\-\.]internal, .*\.replica, __.*").aliases(&["topics.blacklist"]),
+    mirror("groups", Kind::Patterns, field!(groups.include),
+        "The consumer groups whose offsets are copied.")
+        .default(".*").availability(GROUPS_NOT_YET),
+    mirror("groups.exclude", Kind::Patterns, field!(groups.exclude),
+        "The consumer groups whose offsets are not copied.")
+        .default("console-consumer-.*, connect-.*, __.*")
+        .aliases(&["groups.blacklist"]).availability(GROUPS_NOT_YET),
+    mirror("offsets", Kind::Choice(&["preserve", "translate"]), Field::Fixed,
+        "preserve: a record has the same offset on the target. translate: records are appended, and an exact map is kept.")
+        .default("preserve").availability(Availability::Only("preserve")),
+    mirror("start", Kind::Other("earliest, latest or a timestamp"), field!(start),
+        "Where partitions begin that the mirror has not begun.")
+        .default("earliest").availability(Availability::Only("earliest")),
+    mirror("isolation.level", Kind::Choice(&["read_committed", "read_uncommitted"]), field!(isolation_level),
+        "What is copied of transactional data: read_committed leaves out what is open or aborted.")
+        .default("read_committed").home(Side::Source),
+    mirror("num.streams", integer(1, 64), field!(num_streams),
+        "Worker threads. Each has its own connections and its share of the partitions.")
+        .default("1").unit(Unit::Threads),
+    mirror("buffer.memory", integer(1 << 20, i64::MAX), field!(buffer_memory),
+        "Bytes in flight in the whole mirror, between what is fetched and what is acknowledged.")
+        .default("33554432").unit(Unit::Bytes).home(Side::Target)
+        .because("one fetch of one partition needs that much"),
+    mirror("replication.factor", Kind::Other("source, or a number from 1"), field!(replication_factor),
+        "Of topics created on the target: source is what the source has, at most the number of brokers of the target.")
+        .default("source"),
+    mirror("replication.policy", Kind::Choice(&["identity", "default"]), Field::Fixed,
+        "identity: a topic has the same name on the target. default: it is <source alias>.<topic>, as in MirrorMaker 2.")
+        .default("identity").availability(Availability::Only("identity")),
+    mirror("replication.policy.separator", Kind::Text, Field::Fixed,
+        "What stands between the alias and the topic with replication.policy=default.")
+        .default(".").availability(Availability::NotYet("topics keep their names in this version")),
+    mirror("sync.topic.configs", Kind::Boolean, field!(sync_topic_configs),
+        "Whether settings of topics are copied, and kept equal.")
+        .default("true"),
+    mirror("sync.group.offsets", Kind::Boolean, field!(sync_group_offsets),
+        "Whether offsets of consumer groups are copied.")
+        .default("true").availability(GROUPS_NOT_YET),
+    mirror("sync.topic.acls", Kind::Boolean, Field::Fixed,
+        "Whether ACLs of topics are copied.")
+        .default("false").availability(Availability::Only("false")),
+    mirror("refresh.interval.ms", integer(100, INT_MAX), field!(refresh_interval),
+        "How often topics, partitions and settings are looked at for changes.")
+        .default("5000").unit(Unit::Milliseconds)
+        .because("each look costs both clusters a few requests"),
+    mirror("topic.configs.override", Kind::Pairs, field!(topic_configs_override),
+        "Settings of topics on the target that differ from the source, for example retention.ms=86400000.")
+        .default(""),
+    mirror("throttle.bytes.per.second", Kind::OptionalInteger { min: 1, max: i64::MAX }, Field::Fixed,
+        "The most the whole mirror copies in a second.")
+        .default(NONE).unit(Unit::Bytes).availability(Availability::Only(NONE)),
+    mirror("on.data.loss", ON_TROUBLE, Field::Fixed,
+        "When records of the source are gone before they were copied. fail: that partition stops, the others go on.")
+        .default("fail").availability(Availability::Only("fail")),
+    mirror("on.topic.reset", ON_TROUBLE, Field::Fixed,
+        "When a topic of the source was deleted and created again. fail: its partitions stop, the others go on.")
+        .default("fail").availability(Availability::Only("fail")),
+    mirror("on.target.conflict", ON_TROUBLE, Field::Fixed,
+        "When the target has something the mirror did not write. fail: that partition stops, the others go on.")
+        .default("fail").availability(Availability::Only("fail")),
+    mirror("on.record.refused", ON_TROUBLE, Field::Fixed,
+        "When the target does not take a record. fail: that partition stops, the others go on.")
+        .default("fail").availability(Availability::Only("fail")),
+    mirror("lag.interval.ms", integer(50, INT_MAX), field!(lag_interval),
+        "How often the lag is worked out and told.")
+        .default("1000").unit(Unit::Milliseconds)
+        .because("each time the source is asked for the ends of its partitions"),
+    mirror("lag.threshold.records", Kind::OptionalInteger { min: 1, max: i64::MAX }, field!(lag_threshold_records),
+        "The lag in records above which an event says so.")
+        .default(NONE).unit(Unit::Records),
+    mirror("lag.threshold.ms", Kind::OptionalInteger { min: 1, max: i64::MAX }, field!(lag_threshold),
+        "The lag in time above which an event says so.")
+        .default(NONE).unit(Unit::Milliseconds),
+    mirror("http.listen", Kind::Text, Field::Fixed,
+        "host:port where metrics, health and status are served.")
+        .default(NONE).availability(Availability::Only(NONE)),
+];
+
+const GROUPS_NOT_YET: Availability = Availability::NotYet("offsets of consumer groups are not copied in this version");
+
+#[rustfmt::skip]
+static CLIENT: &[Property] = &[
+    both("bootstrap.servers", Kind::Servers, client_field!(bootstrap_servers),
+        "Brokers to ask first; the others are found through them. Needed for both clusters.")
+        .aliases(&["metadata.broker.list"]),
+    both("client.id", Kind::Text, client_field!(client_id),
+        "What the mirror calls itself in the logs, metrics and quotas of the brokers.")
+        .default("kmirror"),
+    both("security.protocol", Kind::Choice(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]), Field::Fixed,
+        "Whether connections are encrypted and authenticated.")
+        .default("PLAINTEXT").availability(Availability::Only("PLAINTEXT")),
+    both("request.timeout.ms", integer(1, INT_MAX), client_field!(request_timeout),
+        "How long a broker may take for an answer before the connection is given up.")
+        .default("30000").unit(Unit::Milliseconds).aliases(&["socket.timeout.ms"]),
+    both("socket.connection.setup.timeout.ms", integer(1, INT_MAX), client_field!(connection_setup_timeout),
+        "How long a new connection may take, with TLS and authentication.")
+        .default("10000").unit(Unit::Milliseconds),
+    both("retry.backoff.ms", integer(1, HOUR), client_field!(retry_backoff),
+        "The first pause after a failure, of a request or of a connection; it doubles with each failure that follows.")
+        .default("100").unit(Unit::Milliseconds).aliases(&["reconnect.backoff.ms"])
+        .because("without a pause a broker in trouble would be flooded"),
+    both("retry.backoff.max.ms", integer(1, HOUR), client_field!(retry_backoff_max),
+        "The longest pause after a failure.")
+        .default("1000").unit(Unit::Milliseconds).aliases(&["reconnect.backoff.max.ms"])
+        .because("without a pause a broker in trouble would be flooded"),
+    source("fetch.min.bytes", integer(0, INT_MAX), client_field!(fetch_min_bytes),
+        "How much a broker gathers before it answers a fetch.")
+        .default("1").unit(Unit::Bytes),
+    source("fetch.max.wait.ms", integer(0, INT_MAX), client_field!(fetch_max_wait),
+        "How long a broker waits for fetch.min.bytes.")
+        .default("500").unit(Unit::Milliseconds).aliases(&["fetch.wait.max.ms"]),
+    source("fetch.max.bytes", integer(1, INT_MAX), client_field!(fetch_max_bytes),
+        "The most one answer to a fetch brings, less when buffer.memory has no room. A single larger batch still passes.")
+        .default("57671680").unit(Unit::Bytes),
+    source("max.partition.fetch.bytes", integer(1, INT_MAX), client_field!(max_partition_fetch_bytes),
+        "The most one answer brings of one partition. A single larger batch still passes.")
+        .default("1048576").unit(Unit::Bytes).aliases(&["fetch.message.max.bytes"]),
+    target("max.request.size", integer(1024, INT_MAX), client_field!(max_request_size),
+        "The most one produce request carries. More than Java's 1 MiB, as here it bounds the batches of many partitions \
+         in one request, not one record; a single larger batch still passes.")
+        .default("4194304").unit(Unit::Bytes).aliases(&["message.max.bytes"])
+        .idle_elsewhere("it bounds produce requests, and nothing is produced to the source"),
+    target("max.in.flight.requests.per.connection", integer(1, 5), client_field!(max_in_flight),
+        "Produce requests a broker of the target is sent before it has answered the first.")
+        .default("5").unit(Unit::Requests).aliases(&["max.in.flight"])
+        .because("a broker recognises a repeated batch among the last five of a producer only")
+        .idle_elsewhere("it bounds produce requests, and nothing is produced to the source"),
+];
