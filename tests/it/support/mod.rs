@@ -13,6 +13,7 @@ pub(crate) mod broker;
 pub(crate) mod cluster;
 pub(crate) mod failure;
 pub(crate) mod ledger;
+pub(crate) mod mirroring;
 pub(crate) mod nursery;
 pub(crate) mod process;
 pub(crate) mod proxy;

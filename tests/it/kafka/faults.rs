@@ -1,0 +1,173 @@
+//! `kill -9` and other faults under load, against real brokers: nothing lost, nothing twice, every offset equal.
+//!
+//! Each scenario is a number of rounds. In every round the mirror runs for a random moment while something happens to a
+//! broker or not, and is then killed without warning; the load never stops. At the end one more run catches up and the
+//! ledger compares every record, at both isolation levels, on both sides. The short form runs in every test run, the
+//! hundred rounds that are promised run in `make nightly`.
+
+use std::time::Duration;
+
+use crate::support::cluster::{Cluster, Options, Pair, shared, unique};
+use crate::support::mirroring::Mirroring;
+use crate::support::process::Kmirror;
+use crate::support::records::{Load, Writing};
+use crate::support::{Outcome, fail, ledger};
+
+const PARTITIONS: i32 = 4;
+const RECORDS_PER_SECOND: u32 = 4000;
+const PROMISED_ROUNDS: usize = 100;
+
+/// What happens to the clusters in a round, while the mirror runs.
+trait Fault {
+    fn strike(&mut self, random: &mut fastrand::Rng) -> Outcome;
+    /// Undoes what would keep the next round from working.
+    fn heal(&mut self) -> Outcome {
+        Ok(())
+    }
+}
+
+/// Nothing but the mirror itself is killed.
+struct MirrorOnly;
+
+impl Fault for MirrorOnly {
+    fn strike(&mut self, _: &mut fastrand::Rng) -> Outcome {
+        Ok(())
+    }
+}
+
+/// A broker is killed and started again.
+struct BrokerKilled<'a> {
+    cluster: &'a Cluster,
+    down: Option<i32>,
+}
+
+impl Fault for BrokerKilled<'_> {
+    fn strike(&mut self, random: &mut fastrand::Rng) -> Outcome {
+        let node = random.i32(1..=self.cluster.nodes() as i32);
+        self.cluster.kill(node)?;
+        self.down = Some(node);
+        Ok(())
+    }
+
+    fn heal(&mut self) -> Outcome {
+        match self.down.take() {
+            Some(node) => self.cluster.restart(node),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Leaders are moved, on both sides.
+struct LeadersMoved<'a> {
+    pair: &'a Pair,
+    topic: &'a str,
+}
+
+impl Fault for LeadersMoved<'_> {
+    fn strike(&mut self, random: &mut fastrand::Rng) -> Outcome {
+        for cluster in [&self.pair.source, &self.pair.target] {
+            // The mirror creates the target's topic in the first round, perhaps only after this.
+            if cluster.client().topics()?.iter().any(|topic| topic == self.topic) {
+                let partition = random.i32(0..PARTITIONS);
+                cluster.move_leader(self.topic, partition, random.i32(1..=cluster.nodes() as i32))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn rounds(pair: &Pair, topic: &str, rounds: usize, mut fault: impl Fault) -> Outcome {
+    let seed = fastrand::u64(..);
+    println!("{topic}: {rounds} rounds, seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let load = Load::start(&pair.source.bootstrap(), topic, PARTITIONS, RECORDS_PER_SECOND, seed, &Writing::default())?;
+    let mirroring = Mirroring::pair(pair, topic);
+    let (mut copied, mut rounds_with_copies) = (0, 0);
+    for round in 0..rounds {
+        let mut mirror = mirroring.start()?;
+        pause(&mut random, 20..600);
+        fault.strike(&mut random)?;
+        pause(&mut random, 0..600);
+        if let Some(status) = mirror.exited()? {
+            return fail(format!("round {round}: the mirror ended by itself with {status}:\n{}", mirror.stderr()));
+        }
+        mirror.kill9()?;
+        fault.heal()?;
+        let now = copied_records(&pair.target, topic);
+        rounds_with_copies += usize::from(now > copied);
+        copied = now;
+        load.wait_for_more(1)?;
+    }
+    let written: usize = load.stop()?.values().map(Vec::len).sum();
+    // Killed before it had done anything, the mirror would prove nothing.
+    assert!(rounds_with_copies > rounds / 2, "only {rounds_with_copies} of {rounds} rounds copied anything");
+    finish(pair, topic, &mirroring, written)
+}
+
+fn finish(pair: &Pair, topic: &str, mirroring: &Mirroring, written: usize) -> Outcome {
+    let mirror: Kmirror = mirroring.catch_up()?;
+    let compared = ledger::expect_identical(&pair.source.bootstrap(), &pair.target.bootstrap(), topic, written)?;
+    println!(
+        "{topic}: {compared} records identical at equal offsets\n{}",
+        mirror.stderr().lines().last().unwrap_or("")
+    );
+    Ok(())
+}
+
+fn copied_records(cluster: &Cluster, topic: &str) -> i64 {
+    cluster.client().bounds(topic).map_or(0, |bounds| bounds.values().map(|bounds| bounds.end).sum())
+}
+
+fn pause(random: &mut fastrand::Rng, milliseconds: std::ops::Range<u64>) {
+    std::thread::sleep(Duration::from_millis(random.u64(milliseconds)));
+}
+
+fn three_brokers_each() -> Outcome<Pair> {
+    Pair::start(Options::default().nodes(3), Options::default().nodes(3))
+}
+
+fn mirror_killed(count: usize) -> Outcome {
+    let pair = shared()?;
+    let topic = unique("mirror-killed");
+    pair.source.create_topic(&topic, PARTITIONS, &[])?;
+    rounds(pair, &topic, count, MirrorOnly)
+}
+
+/// The three scenarios that need three brokers on each side, on one pair of clusters.
+fn three_broker_scenarios(count: usize) -> Outcome {
+    let pair = three_brokers_each()?;
+    for name in ["target-broker-killed", "leaders-moved", "source-broker-killed"] {
+        let topic = unique(name);
+        pair.source.create_topic(&topic, PARTITIONS, &[])?;
+        match name {
+            "target-broker-killed" => {
+                rounds(&pair, &topic, count, BrokerKilled { cluster: &pair.target, down: None })?;
+            }
+            "leaders-moved" => rounds(&pair, &topic, count, LeadersMoved { pair: &pair, topic: &topic })?,
+            _ => rounds(&pair, &topic, count, BrokerKilled { cluster: &pair.source, down: None })?,
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_mirror_is_killed_under_load() -> Outcome {
+    mirror_killed(12)
+}
+
+#[test]
+fn brokers_are_killed_and_leaders_moved_under_load() -> Outcome {
+    three_broker_scenarios(3)
+}
+
+#[test]
+#[ignore = "long: make nightly"]
+fn the_mirror_is_killed_a_hundred_times() -> Outcome {
+    mirror_killed(PROMISED_ROUNDS)
+}
+
+#[test]
+#[ignore = "long: make nightly"]
+fn brokers_are_killed_and_leaders_moved_a_hundred_times() -> Outcome {
+    three_broker_scenarios(PROMISED_ROUNDS)
+}

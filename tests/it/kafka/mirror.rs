@@ -1,0 +1,288 @@
+//! What a mirror does with topics on real brokers: copies them at the same offsets, finds new ones, refuses what it must.
+//!
+//! Every comparison is made by librdkafka through the ledger: key, value, headers, timestamp and offset of every record.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::Producer;
+
+use crate::support::cluster::{Cluster, Options, Pair, Version, shared, unique};
+use crate::support::mirroring::Mirroring;
+use crate::support::records::{Generator, Load, Record, Writer, Writing, produce};
+use crate::support::{Outcome, ledger, wait_for};
+
+const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
+/// A hang limit, not a measure.
+const LIMIT: Duration = Duration::from_secs(90);
+
+fn write(cluster: &Cluster, topic: &str, partition: i32, count: usize, writing: &Writing) -> Outcome {
+    produce(&cluster.bootstrap(), topic, partition, Generator::new(7).take(count), writing).map(drop)
+}
+
+fn expect_identical(pair: &Pair, topic: &str, least: usize) -> Outcome {
+    ledger::expect_identical(&pair.source.bootstrap(), &pair.target.bootstrap(), topic, least).map(drop)
+}
+
+#[test]
+fn every_codec_is_identical_from_either_release_to_the_other() -> Outcome {
+    let previous = || Options::default().version(Version::Previous);
+    let pairs = [Pair::start(Options::default(), previous())?, Pair::start(previous(), Options::default())?];
+    for pair in &pairs {
+        let topic = "orders";
+        pair.source.create_topic(topic, 5, &[])?;
+        for (partition, codec) in (0..).zip(CODECS) {
+            for idempotent in [true, false] {
+                write(&pair.source, topic, partition, 700, &Writing { idempotent, ..Writing::codec(codec) })?;
+            }
+        }
+        Mirroring::pair(pair, topic).catch_up()?;
+        expect_identical(pair, topic, 7000)?;
+        // The log is the only memory: a second run has nothing to do, and does nothing.
+        Mirroring::pair(pair, topic).catch_up()?;
+        expect_identical(pair, topic, 7000)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn topics_and_partitions_that_appear_later_are_found() -> Outcome {
+    let pair = shared()?;
+    let name = unique("later");
+    let (first, second) = (format!("{name}.first"), format!("{name}.second"));
+    pair.source.create_topic(&first, 1, &[])?;
+    write(&pair.source, &first, 0, 100, &Writing::default())?;
+    let mirroring = Mirroring::of(&pair.source, &pair.target, &name, &format!("{name}\\..*"));
+    let mut mirror = mirroring.start()?;
+    wait_copied(pair, &first)?;
+
+    pair.source.create_topic(&second, 2, &[])?;
+    write(&pair.source, &second, 1, 100, &Writing::default())?;
+    wait_copied(pair, &second)?;
+
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", pair.source.bootstrap()).create()?;
+    block_on(admin.create_partitions(&[NewPartitions::new(&first, 3)], &AdminOptions::new()))?;
+    wait_for("the new partitions have leaders", LIMIT, || {
+        Ok(pair.source.client().partitions(&first).is_ok_and(|partitions| partitions.len() == 3).then_some(()))
+    })?;
+    write(&pair.source, &first, 2, 100, &Writing::default())?;
+    wait_copied(pair, &first)?;
+
+    mirror.signal(Signal::SIGTERM)?;
+    assert_eq!(mirror.wait(LIMIT)?.code(), Some(143), "{}", mirror.stderr());
+    expect_identical(pair, &first, 200)?;
+    expect_identical(pair, &second, 100)
+}
+
+/// Waits until the target has as many partitions, each with the source's end.
+fn wait_copied(pair: &Pair, topic: &str) -> Outcome {
+    let ends = |cluster: &Cluster| -> Outcome<BTreeMap<i32, i64>> {
+        Ok(cluster.client().bounds(topic)?.into_iter().map(|(partition, bounds)| (partition, bounds.end)).collect())
+    };
+    let wanted = ends(&pair.source)?;
+    wait_for(&format!("{topic} is copied"), LIMIT, || {
+        Ok(ends(&pair.target).is_ok_and(|ends| ends == wanted).then_some(()))
+    })
+}
+
+#[test]
+fn a_topic_is_created_with_the_partitions_and_the_configuration_of_the_source() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("configured");
+    let configs = [("cleanup.policy", "compact"), ("max.message.bytes", "2000000"), ("min.insync.replicas", "3")];
+    pair.source.create_topic(&topic, 3, &configs)?;
+    Mirroring::pair(pair, &topic).set("topic.configs.override=retention.ms=123456").catch_up()?;
+    assert_eq!(pair.target.client().partitions(&topic)?.len(), 3);
+    let copied = configs_of(&pair.target, &topic)?;
+    let value = |key: &str| copied.get(key).map(String::as_str);
+    assert_eq!(value("cleanup.policy"), Some("compact"));
+    assert_eq!(value("max.message.bytes"), Some("2000000"));
+    assert_eq!(value("retention.ms"), Some("123456"));
+    assert_eq!(value("min.insync.replicas"), Some("1"), "more than all replicas would make a dead topic");
+    assert_eq!(value("segment.bytes"), None, "what is default at the source stays default at the target");
+    Ok(())
+}
+
+/// What was set on the topic itself.
+fn configs_of(cluster: &Cluster, topic: &str) -> Outcome<BTreeMap<String, String>> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", cluster.bootstrap()).create()?;
+    let described = block_on(admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()))?;
+    let mut configs = BTreeMap::new();
+    for resource in described {
+        for entry in resource.map_err(|code| crate::support::Failure(code.to_string()))?.entries {
+            if entry.source == rdkafka::admin::ConfigSource::DynamicTopic {
+                configs.insert(entry.name, entry.value.unwrap_or_default());
+            }
+        }
+    }
+    Ok(configs)
+}
+
+fn block_on<T, E: Into<Box<dyn std::error::Error>>>(future: impl Future<Output = Result<T, E>>) -> Outcome<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(future).map_err(|error| crate::support::Failure(error.into().to_string()))
+}
+
+#[test]
+fn a_topic_that_cannot_be_mirrored_is_refused_and_the_others_go_on() -> Outcome {
+    let pair = shared()?;
+    let name = unique("refused");
+    let [good, foreign, narrow] = ["good", "foreign", "narrow"].map(|topic| format!("{name}.{topic}"));
+    for topic in [&good, &foreign, &narrow] {
+        pair.source.create_topic(topic, 2, &[])?;
+        write(&pair.source, topic, 0, 50, &Writing::default())?;
+    }
+    pair.target.create_topic(&foreign, 2, &[])?;
+    write(&pair.target, &foreign, 0, 20, &Writing::default())?;
+    pair.target.create_topic(&narrow, 1, &[])?;
+
+    let (mirror, code) = Mirroring::of(&pair.source, &pair.target, &name, &format!("{name}\\..*")).finish()?;
+    let said = mirror.stderr();
+    assert_eq!(code, 5, "{said}");
+    expect_identical(pair, &good, 50)?;
+    assert_eq!(pair.target.client().bounds(&foreign)?[&0].end, 20, "nothing is mixed into a foreign log");
+    assert_eq!(pair.target.client().bounds(&narrow)?[&0].end, 0);
+    assert!(
+        said.contains(&format!("topic '{foreign}' partition 0: the target partition has another writer")),
+        "{said}"
+    );
+    assert!(said.contains(&format!("topic '{narrow}' has 1 partitions on the target and 2 on the source")), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_gap_parks_its_partition_and_never_shifts_an_offset() -> Outcome {
+    let pair = shared()?;
+    let name = unique("gap");
+    let [headless, transactional, good] = ["headless", "transactional", "good"].map(|topic| format!("{name}.{topic}"));
+    for topic in [&headless, &transactional, &good] {
+        pair.source.create_topic(topic, 1, &[])?;
+        write(&pair.source, topic, 0, 30, &Writing::default())?;
+    }
+    pair.source.client().delete_records(&headless, 0, 10)?;
+    for end in [Transaction::Commit, Transaction::Abort] {
+        write_transaction(&pair.source, &transactional, 20, end)?;
+    }
+
+    let (mirror, code) = Mirroring::of(&pair.source, &pair.target, &name, &format!("{name}\\..*")).finish()?;
+    let said = mirror.stderr();
+    assert_eq!(code, 5, "{said}");
+    expect_identical(pair, &good, 30)?;
+    assert_eq!(pair.target.client().bounds(&headless)?[&0].end, 0);
+    // Thirty records and the twenty committed ones; the next offset is the marker's.
+    assert_eq!(pair.target.client().bounds(&transactional)?[&0].end, 50, "{said}");
+    assert!(said.contains(&format!("topic '{headless}' partition 0: the source begins at offset 10")), "{said}");
+    assert!(said.contains("source offsets 50 to 50 hold no record (a transaction marker)"), "{said}");
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Transaction {
+    Commit,
+    Abort,
+}
+
+fn write_transaction(cluster: &Cluster, topic: &str, records: usize, end: Transaction) -> Outcome {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", cluster.bootstrap()).set("transactional.id", unique("transaction"));
+    let writer = Writer::from_config(&config)?;
+    let limit = Duration::from_secs(60);
+    writer.producer().init_transactions(limit)?;
+    writer.producer().begin_transaction()?;
+    for record in Generator::new(3).take(records) {
+        writer.send(topic, 0, &record)?;
+    }
+    writer.producer().flush(limit)?;
+    match end {
+        Transaction::Commit => writer.producer().commit_transaction(limit)?,
+        Transaction::Abort => writer.producer().abort_transaction(limit)?,
+    }
+    writer.finish().map(drop)
+}
+
+#[test]
+fn records_that_the_source_lost_before_they_were_copied_are_told_with_their_range() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("lost");
+    pair.source.create_topic(&topic, 1, &[])?;
+    write(&pair.source, &topic, 0, 40, &Writing::default())?;
+    Mirroring::pair(pair, &topic).catch_up()?;
+    write(&pair.source, &topic, 0, 40, &Writing::default())?;
+    pair.source.client().delete_records(&topic, 0, 60)?;
+    let (mirror, code) = Mirroring::pair(pair, &topic).finish()?;
+    assert_eq!(code, 5, "{}", mirror.stderr());
+    assert!(
+        mirror.stderr().contains("source offsets 40 to 59 were removed before they were replicated"),
+        "{}",
+        mirror.stderr()
+    );
+    assert_eq!(pair.target.client().bounds(&topic)?[&0].end, 40);
+    Ok(())
+}
+
+#[test]
+fn a_topic_that_was_created_anew_is_not_appended_to_its_old_copy() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("reset");
+    pair.source.create_topic(&topic, 1, &[])?;
+    write(&pair.source, &topic, 0, 40, &Writing::default())?;
+    let mut mirror = Mirroring::pair(pair, &topic).start()?;
+    wait_copied(pair, &topic)?;
+    pair.source.client().delete_topic(&topic)?;
+    wait_for("the topic is gone", LIMIT, || Ok((!pair.source.client().topics()?.contains(&topic)).then_some(())))?;
+    pair.source.create_topic(&topic, 1, &[])?;
+    write(&pair.source, &topic, 0, 100, &Writing::default())?;
+    let status = mirror.wait(LIMIT)?;
+    assert_eq!(status.code(), Some(5), "the only topic is parked: {}", mirror.stderr());
+    assert_eq!(pair.target.client().bounds(&topic)?[&0].end, 40, "{}", mirror.stderr());
+    Ok(())
+}
+
+#[test]
+fn two_processes_of_one_mirror_do_no_harm() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("twice");
+    pair.source.create_topic(&topic, 3, &[])?;
+    let load = Load::start(&pair.source.bootstrap(), &topic, 3, 3000, 1, &Writing::default())?;
+    let mirroring = Mirroring::pair(pair, &topic);
+    let mut both = [mirroring.start()?, mirroring.start()?];
+    load.wait_for_more(8000)?;
+    for mirror in &mut both {
+        mirror.kill9()?;
+    }
+    let written = load.stop()?.values().map(Vec::len).sum();
+    mirroring.catch_up()?;
+    expect_identical(pair, &topic, written)
+}
+
+#[test]
+fn a_slow_target_slows_the_fetches_and_memory_stays_bounded() -> Outcome {
+    const BUFFER: u64 = 4 << 20;
+    const DATA: usize = 30 << 20;
+    let pair = Pair::start(Options::default(), Options::default().proxied())?;
+    let topic = "slow";
+    pair.source.create_topic(topic, 2, &[])?;
+    let record = |number: usize| Record {
+        key: Some(number.to_be_bytes().to_vec()),
+        value: Some(vec![number as u8; 10_000]),
+        headers: Vec::new(),
+        timestamp: 1_700_000_000_000,
+    };
+    for partition in 0..2 {
+        produce(&pair.source.bootstrap(), topic, partition, (0..DATA / 20_000).map(record), &Writing::default())?;
+    }
+    pair.target.proxy(1).limit(Some(6 << 20));
+    let mut mirror = Mirroring::pair(&pair, topic).set(&format!("buffer.memory={BUFFER}")).catch_up()?;
+    let peak = mirror.usage().peak_kib * 1024;
+    assert!(peak < (64 << 20), "{peak} bytes at the most, with {BUFFER} of buffer.memory and {DATA} to copy");
+    // Without backpressure all of the data would have been in memory.
+    assert!(peak < DATA as u64 + (12 << 20), "{peak} bytes: the fetches did not wait for the target");
+    pair.target.proxy(1).limit(None);
+    expect_identical(&pair, topic, 2 * (DATA / 20_000))
+}
