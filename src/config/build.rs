@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::collect::{Entry, Item, Origin, Properties};
+use super::collect::{Entry, Item, Origin, Place, Properties};
 use super::problems::{AT_END, Report, Warning};
 use super::property::{Availability, Kind, Property};
 use super::resolve::{self, Meaning};
@@ -88,7 +88,7 @@ impl<'a> Build<'a> {
     }
 
     fn read_entry(&mut self, order: usize, entry: &'a Entry) {
-        match resolve::meaning(&entry.key, entry.file_of) {
+        match resolve::meaning(&entry.key, entry.place) {
             Meaning::Setting { property, side, spelling } => {
                 let candidate = Candidate { order, entry, property, spelling };
                 self.candidates.entry((property.key, side)).or_default().push(candidate);
@@ -123,7 +123,8 @@ impl<'a> Build<'a> {
             return candidates.into_iter().rfind(is_call);
         }
         let rank = |candidate: &Candidate<'_>| {
-            let at_home = candidate.property.home.is_none() || candidate.property.home == candidate.entry.file_of;
+            let home = candidate.property.home.map(Place::ClientFile);
+            let at_home = home.is_none_or(|home| home == candidate.entry.place);
             (!at_home, candidate.spelling)
         };
         let mut candidates = candidates;
@@ -131,7 +132,7 @@ impl<'a> Build<'a> {
         let mut candidates = candidates.into_iter();
         let winner = candidates.next()?;
         for other in candidates.filter(|other| other.entry.value.trim() != winner.entry.value.trim()) {
-            let (used, origin) = (resolve::shown_key(&winner.entry.key, winner.entry.file_of), &winner.entry.origin);
+            let (used, origin) = (resolve::shown_key(&winner.entry.key, winner.entry.place), &winner.entry.origin);
             if rank(&other) == rank(&winner) {
                 let what = format!("has another value in {origin}: keep one of them");
                 self.problem(other.order, other.entry, &what);
@@ -285,7 +286,7 @@ impl<'a> Build<'a> {
     }
 
     fn problem(&mut self, order: usize, entry: &Entry, what: &str) {
-        self.report.problem(order, Some(&entry.origin), &resolve::shown_key(&entry.key, entry.file_of), what);
+        self.report.problem(order, Some(&entry.origin), &resolve::shown_key(&entry.key, entry.place), what);
     }
 
     /// A problem of a property, wherever it was set.
@@ -300,7 +301,7 @@ impl<'a> Build<'a> {
     }
 
     fn warning(&mut self, order: usize, entry: &Entry, message: String) {
-        let key = resolve::shown_key(&entry.key, entry.file_of);
+        let key = resolve::shown_key(&entry.key, entry.place);
         self.report.warning(order, Some(&entry.origin), &key, message);
     }
 }

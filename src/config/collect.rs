@@ -41,9 +41,19 @@ pub(super) struct Entry {
     /// As it is written.
     pub(super) key: String,
     pub(super) value: String,
-    /// The side whose client's file it stands in; keys there have no prefix.
-    pub(super) file_of: Option<Side>,
+    pub(super) place: Place,
     pub(super) origin: Origin,
+}
+
+/// Where a key is written, which decides how it is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In a call: somebody chose the key.
+    Call,
+    /// In a flat file.
+    FlatFile,
+    /// In the file of the clients of one side, where client properties have no prefix.
+    ClientFile(Side),
 }
 
 /// Where a property stood.
@@ -80,24 +90,24 @@ impl Properties {
 
     /// As [`set`](Properties::set), with a name for messages of what the user wrote, for example `--set`.
     pub fn set_from(&mut self, origin: &str, key: impl Into<String>, value: impl Into<String>) -> &mut Self {
-        let origin = Origin::Call(origin.into());
-        self.items.push(Item::Entry(Entry { key: key.into(), value: value.into(), file_of: None, origin }));
+        let (origin, key) = (Origin::Call(origin.into()), key.into().trim().to_owned());
+        self.items.push(Item::Entry(Entry { key, value: value.into(), place: Place::Call, origin }));
         self
     }
 
     /// Reads a file of properties in the spelling of a flat set. Fails only if it cannot be read as text;
     /// what is wrong in it is told by [`build`](Properties::build).
     pub fn load_file(&mut self, path: impl AsRef<Path>) -> Result<&mut Self> {
-        self.load(None, path.as_ref())
+        self.load(Place::FlatFile, path.as_ref())
     }
 
     /// Reads a file of one client as MirrorMaker 1 has them: the consumer's for the source, the producer's for the
     /// target. Its keys have no prefix. Properties of the whole mirror may stand in it too.
     pub fn load_client_file(&mut self, side: Side, path: impl AsRef<Path>) -> Result<&mut Self> {
-        self.load(Some(side), path.as_ref())
+        self.load(Place::ClientFile(side), path.as_ref())
     }
 
-    fn load(&mut self, file_of: Option<Side>, path: &Path) -> Result<&mut Self> {
+    fn load(&mut self, place: Place, path: &Path) -> Result<&mut Self> {
         let name = path.display().to_string();
         let unreadable = |why: String| Error::new(ErrorKind::Config, format!("{name}: cannot be read: {why}"));
         let mut bytes = Vec::new();
@@ -106,11 +116,11 @@ impl Properties {
         if bytes.len() as u64 > LARGEST_FILE {
             return Err(unreadable("it is larger than 1 MiB, so it is no file of properties".to_owned()));
         }
-        self.read(file_of, &name, &bytes).map_err(|why| unreadable(why.to_owned()))
+        self.read(place, &name, &bytes).map_err(|why| unreadable(why.to_owned()))
     }
 
     /// Takes over the lines of a file.
-    pub(super) fn read(&mut self, file_of: Option<Side>, name: &str, bytes: &[u8]) -> Result<&mut Self, &'static str> {
+    pub(super) fn read(&mut self, place: Place, name: &str, bytes: &[u8]) -> Result<&mut Self, &'static str> {
         let name: Arc<str> = name.into();
         let origin = |line| Origin::File { name: name.clone(), line };
         let lines = files::read(bytes)?;
@@ -121,7 +131,7 @@ impl Properties {
             return Ok(self);
         }
         self.items.extend(lines.into_iter().map(|line| match line {
-            Ok(line) => Item::Entry(Entry { key: line.key, value: line.value, file_of, origin: origin(line.number) }),
+            Ok(line) => Item::Entry(Entry { key: line.key, value: line.value, place, origin: origin(line.number) }),
             Err(bad) => Item::Bad { origin: origin(bad.number), what: bad.what.to_owned() },
         }));
         Ok(self)
@@ -148,7 +158,7 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Properties {
 impl fmt::Debug for Properties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries = self.items.iter().filter_map(|item| match item {
-            Item::Entry(entry) => Some((resolve::shown_key(&entry.key, entry.file_of), entry.origin.to_string())),
+            Item::Entry(entry) => Some((resolve::shown_key(&entry.key, entry.place), entry.origin.to_string())),
             Item::Bad { .. } | Item::MirrorMaker2(_) => None,
         });
         f.debug_map().entries(entries).finish()

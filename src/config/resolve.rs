@@ -1,6 +1,7 @@
 //! Decides what a written key means: a property, a key without meaning here, or a mistake, and which key was
 //! probably meant.
 
+use super::collect::Place;
 use super::ignored::{self, IGNORED, Ignored};
 use super::property::{Property, Scope};
 use super::security::is_security_key;
@@ -29,8 +30,8 @@ pub(super) enum Meaning {
     Mistake(String),
 }
 
-/// What a key means, in a flat set (`None`) or in a file of one side's client.
-pub(super) fn meaning(key: &str, file_of: Option<Side>) -> Meaning {
+/// What a key means, written in this place.
+pub(super) fn meaning(key: &str, place: Place) -> Meaning {
     if is_of_mirror_maker_2(key) {
         return Meaning::Mistake(MIRROR_MAKER_2.to_owned());
     }
@@ -38,13 +39,13 @@ pub(super) fn meaning(key: &str, file_of: Option<Side>) -> Meaning {
         let spelling = property.spelling(key).unwrap_or_default();
         return Meaning::Setting { property, side: None, spelling };
     }
-    let known = match (file_of, split_prefix(key)) {
-        (Some(side), None) => of_client(key, side, file_of),
-        (None, Some((side, bare))) => of_client(bare, side, file_of),
-        (None, None) => ignored::find(key).map(Meaning::Ignored),
-        (Some(_), Some(_)) => None,
+    let known = match (place, split_prefix(key)) {
+        (Place::ClientFile(side), None) => of_client(key, side, place),
+        (Place::ClientFile(_), Some(_)) => None,
+        (_, Some((side, bare))) => of_client(bare, side, place),
+        (_, None) => ignored::find(key).map(Meaning::Ignored),
     };
-    known.unwrap_or_else(|| Meaning::Mistake(mistake(key, file_of)))
+    known.unwrap_or_else(|| Meaning::Mistake(mistake(key, place)))
 }
 
 /// Whether only a MirrorMaker 2 file has such a key.
@@ -54,7 +55,7 @@ pub(super) fn is_of_mirror_maker_2(key: &str) -> bool {
 
 /// The property and the side of a key in the spelling of a flat set.
 pub(super) fn property_of(key: &str) -> Option<(&'static Property, Option<Side>)> {
-    match meaning(key, None) {
+    match meaning(key, Place::Call) {
         Meaning::Setting { property, side, .. } => Some((property, side)),
         _ => None,
     }
@@ -76,7 +77,7 @@ fn split_prefix(key: &str) -> Option<(Side, &str)> {
 }
 
 /// What a key without prefix means for the clients of a side.
-fn of_client(bare: &str, side: Side, file_of: Option<Side>) -> Option<Meaning> {
+fn of_client(bare: &str, side: Side, place: Place) -> Option<Meaning> {
     if let Some(property) = properties::of_client(bare) {
         if property.scope.sides().contains(&side) {
             let spelling = property.spelling(bare).unwrap_or_default();
@@ -85,9 +86,9 @@ fn of_client(bare: &str, side: Side, file_of: Option<Side>) -> Option<Meaning> {
         let wrong_side = || {
             let (other, key) = (side.other(), property.flat_key(Some(side.other())));
             let what = format!("is a property of the clients of the {} only", other.name());
-            match file_of {
-                None => format!("{what}: did you mean {key}?"),
-                Some(_) => format!("{what}: move it to their file, or set {key}"),
+            match place {
+                Place::ClientFile(_) => format!("{what}: move it to their file, or set {key}"),
+                Place::Call | Place::FlatFile => format!("{what}: did you mean {key}?"),
             }
         };
         return Some(property.idle_elsewhere.map_or_else(|| Meaning::Mistake(wrong_side()), Meaning::Idle));
@@ -102,8 +103,8 @@ fn of_client(bare: &str, side: Side, file_of: Option<Side>) -> Option<Meaning> {
     ignored::find(bare).map(Meaning::Ignored)
 }
 
-fn mistake(key: &str, file_of: Option<Side>) -> String {
-    if let (Some(side), Some((prefix, bare))) = (file_of, split_prefix(key)) {
+fn mistake(key: &str, place: Place) -> String {
+    if let (Place::ClientFile(side), Some((prefix, bare))) = (place, split_prefix(key)) {
         let what = format!("keys in the file of the {}'s clients have no prefix", side.name());
         return if prefix == side {
             format!("{what}: did you mean {bare}?")
@@ -114,12 +115,14 @@ fn mistake(key: &str, file_of: Option<Side>) -> String {
     if let Some((_, bare)) = split_prefix(key).filter(|(_, bare)| properties::of_mirror(bare).is_some()) {
         return format!("is a property of the whole mirror: did you mean {bare}?");
     }
-    if file_of.is_none() && (properties::of_client(key).is_some() || is_security_key(key)) {
+    if properties::of_client(key).is_some() || is_security_key(key) {
         return format!("needs the prefix of a cluster: did you mean {}?", with_prefixes(key));
     }
-    match nearest(key, file_of) {
+    match nearest(key, place) {
         Some(nearest) => format!("there is no such key: did you mean {nearest}?"),
-        None if is_presentable(key) => "there is no such key: `kmirror config` lists the keys there are".to_owned(),
+        None if is_presentable(key, place) => {
+            "there is no such key: `kmirror config` lists the keys there are".to_owned()
+        }
         None => "this is no key: does a line before it lack the backslash that continues it?".to_owned(),
     }
 }
@@ -132,7 +135,7 @@ fn with_prefixes(key: &str) -> String {
 }
 
 /// The known key that was probably meant, as it is to be written here.
-fn nearest(key: &str, file_of: Option<Side>) -> Option<String> {
+fn nearest(key: &str, place: Place) -> Option<String> {
     let plain = key.to_ascii_lowercase().replace('_', ".");
     let (prefix, bare) = match split_prefix(&plain) {
         Some((side, bare)) => (side.prefix(), bare),
@@ -141,33 +144,39 @@ fn nearest(key: &str, file_of: Option<Side>) -> Option<String> {
     let of_kind = ["consumer.", "producer.", "admin."].into_iter().find_map(|kind| bare.strip_prefix(kind));
     let wanted = format!("{prefix}{}", of_kind.unwrap_or(bare));
     let allowed = (wanted.len() / 5).max(1);
-    candidates(file_of)
-        .into_iter()
-        .map(|(known, shown)| (strsim::damerau_levenshtein(&wanted, &known), shown))
+    let known = candidates(place);
+    let close = known
+        .iter()
+        .map(|(known, shown)| (strsim::damerau_levenshtein(&wanted, known), shown))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, shown)| shown)
+        .map(|(_, shown)| shown.clone());
+    close.or_else(|| {
+        let mut longer =
+            known.iter().filter(|(known, _)| known.strip_prefix(&wanted).is_some_and(|rest| rest.starts_with('.')));
+        longer.next().filter(|_| longer.next().is_none()).map(|(_, shown)| shown.clone())
+    })
 }
 
 /// Every known spelling with what to suggest for it, the meaningful ones first.
-fn candidates(file_of: Option<Side>) -> Vec<(String, String)> {
+fn candidates(place: Place) -> Vec<(String, String)> {
     let spellings = |property: &'static Property| [property.key].into_iter().chain(property.aliases.iter().copied());
     let mut known = Vec::new();
     for property in properties::table() {
         for spelling in spellings(property) {
             let plain = (spelling.to_owned(), spelling.to_owned());
-            match file_of {
+            match place {
                 _ if property.scope == Scope::Mirror => known.push(plain),
-                Some(side) if property.scope.sides().contains(&side) => known.push(plain),
-                Some(_) => {}
-                None => known.extend(in_flat_set(spelling, property.scope.sides())),
+                Place::ClientFile(side) if property.scope.sides().contains(&side) => known.push(plain),
+                Place::ClientFile(_) => {}
+                Place::Call | Place::FlatFile => known.extend(in_flat_set(spelling, property.scope.sides())),
             }
         }
     }
     for ignored in IGNORED.iter().flat_map(|ignored| ignored.keys.iter().copied()) {
-        match file_of {
-            Some(_) => known.push((ignored.to_owned(), ignored.to_owned())),
-            None => known.extend(in_flat_set(ignored, &[Side::Source, Side::Target])),
+        match place {
+            Place::ClientFile(_) => known.push((ignored.to_owned(), ignored.to_owned())),
+            Place::Call | Place::FlatFile => known.extend(in_flat_set(ignored, &[Side::Source, Side::Target])),
         }
     }
     known
@@ -183,9 +192,9 @@ fn in_flat_set(key: &str, sides: &[Side]) -> Vec<(String, String)> {
 
 /// The key as it may appear in a message. A file whose lines are broken in the wrong place has parts of its values,
 /// perhaps of a private key, where keys should be: what does not look like a key is not shown.
-pub(super) fn shown_key(key: &str, file_of: Option<Side>) -> String {
-    let known = !matches!(meaning(key, file_of), Meaning::Mistake(_));
-    if known || is_presentable(key) || (is_made_of_key_chars(key) && nearest(key, file_of).is_some()) {
+pub(super) fn shown_key(key: &str, place: Place) -> String {
+    let known = !matches!(meaning(key, place), Meaning::Mistake(_));
+    if known || is_presentable(key, place) || (is_made_of_key_chars(key) && nearest(key, place).is_some()) {
         key.to_owned()
     } else if is_of_mirror_maker_2(key) {
         String::new()
@@ -194,13 +203,17 @@ pub(super) fn shown_key(key: &str, file_of: Option<Side>) -> String {
     }
 }
 
-fn is_made_of_key_chars(key: &str) -> bool {
-    key.len() <= 100 && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+/// Whether it looks like a key of Kafka: in a file small letters in words.
+fn is_presentable(key: &str, place: Place) -> bool {
+    const LONGEST_WORD: usize = 24;
+    let in_words = || {
+        let short = key.split(['.', '_', '-']).all(|word| word.len() <= LONGEST_WORD);
+        short && !key.contains(|c: char| c.is_ascii_uppercase())
+    };
+    is_made_of_key_chars(key) && (place == Place::Call || in_words())
 }
 
-/// Whether it looks like a key of Kafka: small letters in words.
-fn is_presentable(key: &str) -> bool {
-    const LONGEST_WORD: usize = 24;
-    let words_are_short = || key.split(['.', '_', '-']).all(|word| word.len() <= LONGEST_WORD);
-    is_made_of_key_chars(key) && !key.is_empty() && !key.contains(|c: char| c.is_ascii_uppercase()) && words_are_short()
+fn is_made_of_key_chars(key: &str) -> bool {
+    let is_key_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !key.is_empty() && key.len() <= 100 && key.chars().all(is_key_char)
 }
