@@ -116,16 +116,17 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// The entry that counts: the last call; without a call the file where the key belongs, the key before its aliases.
+    /// The entry that counts: the last call; without a call the key before its aliases, and the file of the other
+    /// client last.
     fn winner(&mut self, candidates: Vec<Candidate<'a>>) -> Option<Candidate<'a>> {
         let is_call = |candidate: &Candidate<'_>| matches!(candidate.entry.origin, Origin::Call(_));
         if candidates.iter().any(is_call) {
             return candidates.into_iter().rfind(is_call);
         }
         let rank = |candidate: &Candidate<'_>| {
-            let home = candidate.property.home.map(Place::ClientFile);
-            let at_home = home.is_none_or(|home| home == candidate.entry.place);
-            (!at_home, candidate.spelling)
+            let home = candidate.property.home;
+            let elsewhere = home.is_some_and(|home| candidate.entry.place == Place::ClientFile(home.other()));
+            (elsewhere, candidate.spelling)
         };
         let mut candidates = candidates;
         candidates.sort_by_key(rank);
@@ -160,11 +161,11 @@ impl<'a> Build<'a> {
             // Told together with the keys that belong to it.
             Availability::Only(_) if property.key == SECURITY_PROTOCOL => return Ok(()),
             Availability::Only(only) => {
-                return Err(format!("{}={text} is not available in this version yet: only {only}", property.key));
+                let asked = format!("{}={}", property.key, quote(&text).trim_matches('\''));
+                return Err(format!("{asked} is not available in this version yet: only {only}"));
             }
             Availability::NotYet(why) => {
-                let asks_for_nothing = text == "false";
-                if !asks_for_nothing {
+                if text != "false" {
                     self.warning(winner.order, winner.entry, format!("has no effect yet: {why}"));
                 }
             }

@@ -336,6 +336,10 @@ fn of_two_spellings_the_key_itself_counts() {
     assert_eq!(config.target.retry_backoff, Duration::from_millis(50));
     let what = "mirror.properties:3: source.socket.timeout.ms: has no effect: source.request.timeout.ms in mirror.properties:4 decides";
     assert_eq!(warnings, [what]);
+    let mut properties = clients("bootstrap.servers=a:1\nisolation.level=read_committed", "bootstrap.servers=b:1");
+    properties.read(Place::FlatFile, "mirror.properties", b"isolation.level=read_uncommitted").expect("text");
+    let what = "mirror.properties:1: isolation.level: has another value in consumer.properties:2: keep one of them";
+    assert_eq!(problems(&properties), [what]);
     // The same file for both clients: the consumer's group and isolation level count.
     let (config, warnings) = build(&clients("bootstrap.servers=a:1\ngroup.id=x", "bootstrap.servers=b:1\ngroup.id=y"));
     assert_eq!((config.name.as_deref(), warnings.len()), (Some("x"), 1));
