@@ -114,8 +114,8 @@ impl Batch {
 
     /// The header under which the target gets this payload.
     ///
-    /// A batch of one record with the broker's append time keeps that time as its own; for more records this needs
-    /// another payload, and [`can_pass_through`](Self::can_pass_through) says no.
+    /// A batch of one record with the broker's append time keeps that time as its own; more records would need another
+    /// payload, and the partition machine lets no such batch come here.
     pub fn rewrite_header(&self, stamp: Stamp) -> [u8; HEADER_LEN] {
         let mut header = [0; HEADER_LEN];
         header.copy_from_slice(&self.bytes[..HEADER_LEN]);
@@ -126,7 +126,8 @@ impl Batch {
         // A delete horizon left in place would make the target's cleaner drop tombstones too early.
         let cleared = attributes::TRANSACTIONAL | attributes::DELETE_HORIZON | attributes::LOG_APPEND_TIME;
         put(21, &(self.header.attributes & !cleared).to_be_bytes());
-        if self.header.is_log_append_time() {
+        // The cleaner's delete horizon is the base that it has made the records' times relative to.
+        if self.header.is_log_append_time() && self.header.attributes & attributes::DELETE_HORIZON == 0 {
             put(27, &self.header.max_timestamp.to_be_bytes());
         }
         put(43, &stamp.producer_id.to_be_bytes());
@@ -228,3 +229,6 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     value.copy_from_slice(&bytes[at..at + N]);
     value
 }
+
+#[cfg(test)]
+mod tests;
