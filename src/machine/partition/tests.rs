@@ -344,6 +344,8 @@ fn an_older_epoch_of_our_own_is_not_gone_on_with() {
 #[test]
 fn a_refused_record_waits_for_those_before_it() {
     let (mut partition, tickets) = three_in_flight();
+    fetched(&mut partition, &[batch(40, 10)]);
+    assert!(partition.can_produce());
     partition.handle_produced(tickets[1], refused(10), Duration::ZERO);
     assert_eq!(partition.phase(), Phase::Running);
     assert!(!partition.can_produce());
@@ -432,7 +434,9 @@ fn answers_to_older_questions_are_left_out() {
     partition.reopen(Duration::ZERO);
     assert!(partition.is_idle());
     open(&mut partition, source(0, 1000), filled_to(10));
+    assert_eq!(send_all(&mut partition).len(), 1);
     partition.handle_produced(tickets[0], Produced::Lost, Duration::ZERO);
+    partition.handle_produced(tickets[0], Produced::Appended { base_offset: 99 }, Duration::ZERO);
     partition.handle_produced(tickets[1], Produced::Appended { base_offset: 99 }, Duration::ZERO);
     partition.handle_fetched(5, [Err(Malformed::OldFormat { offset: 5, magic: 0 })], &[]);
     partition.handle_out_of_range(5, Duration::ZERO);
@@ -447,9 +451,22 @@ fn answers_to_older_questions_are_left_out() {
 }
 
 #[test]
+fn a_lost_answer_closes_and_keeps_no_memory() {
+    let (mut partition, tickets) = three_in_flight();
+    partition.handle_produced(tickets[2], Produced::Lost, Duration::ZERO);
+    assert_eq!(partition.phase(), Phase::Closed { due: BACKOFF });
+    assert_eq!((partition.queued_bytes(), partition.is_idle(), partition.position()), (0, true, Some(10)));
+}
+
+#[test]
 fn nothing_is_gone_on_with_before_all_replicas_have_it() {
     let mut partition = new();
     assert!(partition.poll_open(Duration::ZERO));
     partition.handle_opened(source(0, 100), TargetLog { high_watermark: 8, ..filled_to(10) }, Duration::ZERO);
+    assert_eq!((partition.phase(), partition.position()), (Phase::Closed { due: REPLICATION_PAUSE }, None));
+
+    // More than the log end that was read: it grew meanwhile.
+    assert!(partition.poll_open(REPLICATION_PAUSE));
+    partition.handle_opened(source(0, 100), TargetLog { high_watermark: 12, ..filled_to(10) }, Duration::ZERO);
     assert_eq!((partition.phase(), partition.position()), (Phase::Closed { due: REPLICATION_PAUSE }, None));
 }

@@ -174,8 +174,10 @@ impl History {
             45..60 => self.read_next(process),
             60..70 => self.target.replicate(self.rng.usize(0..3), self.rng.usize(1..4)),
             70..94 => self.work_on_a_connection(),
-            94..95 => self.target.expand(self.rng.usize(0..3)),
-            _ => self.grow(),
+            94..96 => self.target.expand(self.rng.usize(0..3)),
+            // In bursts, so that there are pauses after which more than one batch is ready to be sent.
+            96..98 => (0..self.rng.u32(1..5)).for_each(|_| self.grow()),
+            _ => {}
         }
     }
 
@@ -320,7 +322,7 @@ impl History {
     fn expire(&mut self) {
         let quiet = self.connections.iter().all(Connection::is_quiet)
             && self.processes.iter().all(|process| process.machine.get().queued_bytes() == 0);
-        if !quiet {
+        if !quiet || self.target.leader().log.is_empty() {
             self.plan.at += 1;
             return;
         }

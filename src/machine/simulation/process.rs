@@ -283,12 +283,13 @@ impl History {
         let Some(connection) = self.processes[at].connection.take() else { return };
         let lost = self.connections[connection].cut(received);
         let process = &mut self.processes[at];
-        process.in_flight = 0;
         for answer in lost {
             process.machine.handle_produced(answer.ticket, answer.base, answer.produced, self.now);
         }
-        // Also when nothing was under way: the next connection may lead to another broker.
-        process.machine.reopen(self.now);
+        // Where nothing was under way no answer tells the machine: the next connection may lead to another broker.
+        if std::mem::take(&mut process.in_flight) == 0 {
+            process.machine.reopen(self.now);
+        }
     }
 
     /// Before a new connection is used, the old one is let go, or still brings answers that are of no interest.
