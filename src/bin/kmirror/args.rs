@@ -1,0 +1,225 @@
+//! What can be typed after `kmirror`.
+//!
+//! The flags of MirrorMaker 1 are here in its spellings, so that a command line of it works with the name of the program
+//! changed. Those that have no meaning in this design are accepted too, and answered with the reason: with a warning
+//! where nothing is lost without them, with an error where the user would rely on what does not happen.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::output;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done                              5  data loss, reset or conflict of a topic
+  1  internal error                    6  verification found differences
+  2  usage or configuration            7  not done in the time given
+  3  cannot connect or authenticate    130, 143  stopped by SIGINT, SIGTERM
+  4  not authorized
+
+Environment:
+  KMIRROR_LOG  what is logged: error, warn, info, debug, trace, or target=level,...
+  NO_COLOR     no colours";
+
+/// Kafka-to-Kafka replication: same offsets, exactly once.
+#[derive(Parser)]
+#[command(name = "kmirror", version, after_help = EXIT_CODES, max_term_width = 100, arg_required_else_help = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Mirror a cluster to another one until stopped
+    Run(Box<RunOptions>),
+    /// Print the table of properties
+    Config(ConfigOptions),
+}
+
+#[derive(Args)]
+pub(crate) struct RunOptions {
+    #[command(flatten)]
+    pub(crate) mirror: MirrorOptions,
+    /// Stop when every selected partition has reached the end the source has now
+    #[arg(long)]
+    pub(crate) until_caught_up: bool,
+    /// Stop with exit code 7 after this time
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+    /// Print the result as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How log lines look on standard error
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    #[command(flatten)]
+    pub(crate) obsolete: ObsoleteOptions,
+}
+
+/// Which mirror: shared by all commands that are about one.
+#[derive(Args)]
+pub(crate) struct MirrorOptions {
+    /// Properties of the source's clients, without prefix (as in MirrorMaker 1)
+    #[arg(long = "consumer.config", value_name = "FILE")]
+    pub(crate) consumer_config: Option<PathBuf>,
+    /// Properties of the target's clients, without prefix (as in MirrorMaker 1)
+    #[arg(long = "producer.config", value_name = "FILE")]
+    pub(crate) producer_config: Option<PathBuf>,
+    /// All properties, those of clients with the prefix source. or target.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Vec<PathBuf>,
+    /// One property; counts before what files say; can be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Worker threads (property num.streams)
+    #[arg(long = "num.streams", value_name = "N")]
+    pub(crate) num_streams: Option<String>,
+    /// Topics to mirror: names or regular expressions, separated by commas (property topics)
+    #[arg(long, visible_alias = "whitelist", value_name = "REGEX")]
+    pub(crate) include: Option<String>,
+    /// Topics to leave out (property topics.exclude)
+    #[arg(long, visible_alias = "blacklist", value_name = "REGEX")]
+    pub(crate) exclude: Option<String>,
+}
+
+/// Flags of MirrorMaker 1 that have no meaning here.
+#[derive(Args)]
+pub(crate) struct ObsoleteOptions {
+    #[arg(long = "message.handler", hide = true)]
+    message_handler: Option<String>,
+    #[arg(long = "message.handler.args", hide = true)]
+    message_handler_args: Option<String>,
+    #[arg(long = "rebalance.listener", alias = "consumer.rebalance.listener", hide = true)]
+    rebalance_listener: Option<String>,
+    #[arg(long = "rebalance.listener.args", hide = true)]
+    rebalance_listener_args: Option<String>,
+    #[arg(long = "offset.commit.interval.ms", hide = true)]
+    offset_commit_interval_ms: Option<String>,
+    #[arg(long = "abort.on.send.failure", hide = true)]
+    abort_on_send_failure: Option<String>,
+    #[arg(long = "new.consumer", hide = true)]
+    new_consumer: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ConfigOptions {
+    /// Print it as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// A line for people
+    Text,
+    /// A JSON object in each line
+    Json,
+}
+
+/// What to say about the obsolete flags that were used.
+#[derive(Default)]
+pub(crate) struct Objections {
+    pub(crate) errors: Vec<&'static str>,
+    pub(crate) warnings: Vec<&'static str>,
+}
+
+impl ObsoleteOptions {
+    pub(crate) fn objections(&self) -> Objections {
+        let mut said = Objections::default();
+        if self.message_handler.is_some() || self.message_handler_args.is_some() {
+            said.errors.push(
+                "--message.handler: a mirror passes batches on as the bytes they are and runs no code on records; \
+                 leave records out with --exclude, change them in a consumer of the target",
+            );
+        }
+        if self.rebalance_listener.is_some() || self.rebalance_listener_args.is_some() {
+            said.errors.push(
+                "--rebalance.listener: Java classes cannot be run here, and partitions do not move between consumers",
+            );
+        }
+        match self.abort_on_send_failure.as_deref() {
+            None => {}
+            Some(value) if value.eq_ignore_ascii_case("false") => said.errors.push(
+                "--abort.on.send.failure false: a record is never left out silently; a partition whose record the \
+                 target refuses stops, and the others go on",
+            ),
+            Some(_) => said.warnings.push(
+                "--abort.on.send.failure has no meaning: a partition whose record the target refuses stops, and the \
+                 others go on",
+            ),
+        }
+        if self.offset_commit_interval_ms.is_some() {
+            said.warnings.push(
+                "--offset.commit.interval.ms has no meaning: the end of the target partition is the position of the \
+                 mirror, no offsets are committed",
+            );
+        }
+        if self.new_consumer {
+            said.warnings.push("--new.consumer has no meaning: there is only one consumer");
+        }
+        said
+    }
+}
+
+/// The command, or the exit code when there is nothing more to do.
+pub(crate) fn parse() -> Result<Command, ExitCode> {
+    parse_from(std::env::args_os())
+}
+
+fn parse_from(args: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCode> {
+    let error = match CommandLine::try_parse_from(args) {
+        Ok(line) => return Ok(line.command),
+        Err(error) => error,
+    };
+    if error.exit_code() == 0 {
+        // Help and version are what was asked for; clap knows whether the terminal shows colours.
+        let _ = error.print();
+        return Err(ExitCode::SUCCESS);
+    }
+    let text = error.render().to_string();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        output::note(text.trim_end());
+        return Err(ExitCode::from(2));
+    }
+    output::complain(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+    Err(ExitCode::from(2))
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a property is KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "not a number of seconds from 0".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_line_of_mirror_maker_1_is_understood() {
+        let line = "kmirror run --consumer.config c --producer.config p --num.streams 4 --whitelist a|b --new.consumer \
+                    --abort.on.send.failure true --offset.commit.interval.ms 60000";
+        let Ok(Command::Run(options)) = parse_from(line.split(' ').map(OsString::from)) else {
+            panic!("not understood")
+        };
+        assert_eq!(options.mirror.include.as_deref(), Some("a|b"));
+        let said = options.obsolete.objections();
+        assert_eq!((said.errors.len(), said.warnings.len()), (0, 3));
+    }
+}

@@ -1,0 +1,230 @@
+//! Shows how the mirror does: a display that is redrawn in place on a terminal, a log line now and then elsewhere.
+//!
+//! What it shows is decided in [`lines`], a function of a status and two rates; the rest is about when and where to draw.
+
+use std::collections::VecDeque;
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
+use console::{Term, style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kmirror::{State, Status};
+
+use crate::text::{clock, counted, grouped, megabytes, milliseconds};
+
+/// How often the display is redrawn.
+const FRAME: Duration = Duration::from_millis(250);
+/// How often there is a log line.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// What rates are averaged over.
+const WINDOW: Duration = Duration::from_secs(5);
+/// Topics that are shown with their lag, where there is room.
+const TOPICS: usize = 5;
+
+/// The place on the terminal where the progress is shown; nowhere if standard error is no terminal. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Display(ProgressBar);
+
+impl Display {
+    pub(crate) fn new() -> Self {
+        let smart = std::env::var("TERM").is_ok_and(|term| term != "dumb");
+        if !std::io::stderr().is_terminal() || !smart {
+            return Display(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
+            bar.set_style(style);
+        }
+        Display(bar)
+    }
+
+    pub(crate) fn is_shown(&self) -> bool {
+        !self.0.is_hidden()
+    }
+
+    /// Writes something to the terminal that stays, above the display.
+    pub(crate) fn above(&self, write: impl FnOnce()) {
+        self.0.suspend(write);
+    }
+
+    /// Removes it from the terminal.
+    pub(crate) fn clear(&self) {
+        self.0.finish_and_clear();
+    }
+
+    fn draw(&self, lines: &[String]) {
+        self.0.set_message(lines.join("\n"));
+        self.0.tick();
+    }
+}
+
+/// Tells of the progress from time to time.
+pub(crate) struct Progress {
+    display: Display,
+    started: Instant,
+    next: Instant,
+    rates: Rates,
+}
+
+impl Progress {
+    pub(crate) fn new(display: Display) -> Self {
+        let now = Instant::now();
+        let next = if display.is_shown() { now } else { now + LOG_INTERVAL };
+        Progress { display, started: now, next, rates: Rates::default() }
+    }
+
+    /// To be called several times a second. The status is asked for only when it is shown.
+    pub(crate) fn tick(&mut self, status: impl FnOnce() -> Status) {
+        let now = Instant::now();
+        if now < self.next {
+            return;
+        }
+        let status = status();
+        let rate = self.rates.add(now, status.replicated_records, status.replicated_bytes);
+        if self.display.is_shown() {
+            self.next = now + FRAME;
+            let (rows, columns) = Term::stderr().size();
+            let size = Size { rows: rows.into(), columns: columns.into() };
+            self.display.draw(&lines(&status, rate, now - self.started, size));
+        } else {
+            self.next = now + LOG_INTERVAL;
+            log(&status, rate);
+        }
+    }
+
+    /// Before there is anything to tell.
+    pub(crate) fn tick_connecting(&mut self) {
+        let now = Instant::now();
+        if now >= self.next && self.display.is_shown() {
+            self.next = now + FRAME;
+            self.display.draw(&[format!("connecting  {}", clock(now - self.started))]);
+        }
+    }
+}
+
+fn log(status: &Status, rate: Rate) {
+    let parked = parked(status);
+    tracing::info!(
+        state = status.state.name(),
+        lag_records = status.lag.records,
+        lag_ms = status.lag.ms,
+        records = status.replicated_records,
+        bytes = status.replicated_bytes,
+        records_per_second = rate.records.round() as u64,
+        bytes_per_second = rate.bytes.round() as u64,
+        topics = status.topics.len(),
+        partitions = partitions(status),
+        parked,
+        refused = status.refused.len(),
+        "progress"
+    );
+}
+
+pub(crate) fn partitions(status: &Status) -> usize {
+    status.topics.iter().map(|topic| topic.partitions.len()).sum()
+}
+
+pub(crate) fn parked(status: &Status) -> usize {
+    let partitions = status.topics.iter().flat_map(|topic| &topic.partitions);
+    partitions.filter(|partition| partition.state == State::Failed).count()
+}
+
+/// Per second.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Rate {
+    records: f64,
+    bytes: f64,
+}
+
+/// Works out rates from what was counted in the last seconds.
+#[derive(Default)]
+struct Rates(VecDeque<(Instant, u64, u64)>);
+
+impl Rates {
+    fn add(&mut self, now: Instant, records: u64, bytes: u64) -> Rate {
+        self.0.push_back((now, records, bytes));
+        // The oldest that is kept is just outside of the window, so that there always are two.
+        while self.0.get(1).is_some_and(|(at, ..)| now - *at >= WINDOW) {
+            self.0.pop_front();
+        }
+        let Some((at, old_records, old_bytes)) = self.0.front().copied() else { return Rate::default() };
+        let seconds = (now - at).as_secs_f64();
+        if seconds == 0.0 {
+            return Rate::default();
+        }
+        let per_second = |new: u64, old: u64| new.saturating_sub(old) as f64 / seconds;
+        Rate { records: per_second(records, old_records), bytes: per_second(bytes, old_bytes) }
+    }
+}
+
+/// Of the terminal, in characters.
+#[derive(Clone, Copy)]
+struct Size {
+    rows: usize,
+    columns: usize,
+}
+
+/// What the display shows.
+fn lines(status: &Status, rate: Rate, running: Duration, size: Size) -> Vec<String> {
+    let partitions = partitions(status);
+    let mut lines = vec![
+        format!("{}  {}  {}", status.name, painted(status.state), clock(running)),
+        format!("{} records/s  {}/s", grouped(rate.records.round() as u64), megabytes(rate.bytes)),
+        match status.lag.records {
+            0 => "nothing behind".to_owned(),
+            records => format!("{} behind, {}", counted(records, "record"), milliseconds(status.lag.ms)),
+        },
+        format!("{}, {}", counted(status.topics.len() as u64, "topic"), counted(partitions as u64, "partition")),
+    ];
+    let stuck = [(parked(status), "parked"), (status.refused.len(), "topics refused")];
+    for (count, what) in stuck.into_iter().filter(|(count, _)| *count > 0) {
+        let text = format!(", {count} {what}");
+        lines[3].push_str(&style(text).red().for_stderr().to_string());
+    }
+    // Two rows are left to the shell's prompt and to log lines.
+    let room = size.rows.saturating_sub(lines.len() + 2).min(TOPICS);
+    lines.extend(most_behind(status, room));
+    // A line that wraps could not be redrawn in place; the last column is left free for terminals that wrap there.
+    let columns = size.columns.saturating_sub(1).max(1);
+    lines.iter().map(|line| console::truncate_str(line, columns, "").into_owned()).collect()
+}
+
+fn painted(state: State) -> String {
+    let text = style(state.name().replace('_', " ")).for_stderr().bold();
+    let text = match state {
+        State::InSync => text.green(),
+        State::Degraded | State::Stalled | State::Paused => text.yellow(),
+        State::Failed => text.red(),
+        _ => text,
+    };
+    text.to_string()
+}
+
+fn most_behind(status: &Status, room: usize) -> Vec<String> {
+    let mut topics: Vec<_> = status.topics.iter().filter(|topic| topic.lag.records > 0).collect();
+    topics.sort_by(|a, b| b.lag.records.cmp(&a.lag.records).then_with(|| a.topic.cmp(&b.topic)));
+    topics.truncate(room);
+    let width = topics.iter().map(|topic| topic.topic.chars().count()).max().unwrap_or(0).min(40);
+    let line =
+        |topic: &&kmirror::TopicStatus| format!("  {:width$}  {} behind", topic.topic, grouped(topic.lag.records));
+    topics.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_of_the_last_seconds() {
+        let mut rates = Rates::default();
+        let start = Instant::now();
+        assert_eq!(rates.add(start, 0, 0), Rate::default());
+        let mut last = Rate::default();
+        for second in 1..=20 {
+            let records = if second <= 10 { second * 100 } else { 1000 + (second - 10) * 10 };
+            last = rates.add(start + Duration::from_secs(second), records, records * 5);
+        }
+        assert_eq!(last, Rate { records: 10.0, bytes: 50.0 });
+        assert!(rates.0.len() <= 7);
+    }
+}

@@ -1,0 +1,194 @@
+//! `kmirror run`: starts a mirror, watches it, stops it cleanly.
+//!
+//! It ends for one of four reasons, [`End`], and each has its exit code. A mirror that runs is always stopped before the
+//! process ends, unless a second signal comes; one that is still starting has written nothing that has to be finished,
+//! so a signal then ends the process at once.
+
+use std::process::ExitCode;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use kmirror::config::Config;
+use kmirror::{Error, ErrorKind, Event, EventKind, Mirror, Result, State, Status};
+
+use crate::args::RunOptions;
+use crate::progress::{Display, Progress};
+use crate::signals::Signals;
+use crate::summary::{self, End};
+use crate::{logs, settings};
+
+/// How long answers under way are waited for.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a wait may be until signals and the time are looked at again.
+const SLICE: Duration = Duration::from_millis(50);
+/// More than anybody waits, and no overflow when it is added to a time.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+pub(crate) fn command(options: &RunOptions) -> ExitCode {
+    let started = Instant::now();
+    let display = Display::new();
+    let (end, status) = match prepare(options, &display) {
+        Ok((config, signals)) => {
+            let run = Run { options, signals, started, progress: Progress::new(display.clone()) };
+            run.mirror(config)
+        }
+        Err(error) => (End::Failed(error), None),
+    };
+    display.clear();
+    if let Some(error) = end.error(status.as_ref()) {
+        logs::complain(options.log_format, &error);
+    }
+    if options.json {
+        summary::print_json(&end, status.as_ref(), started.elapsed());
+    } else {
+        summary::print_text(&end, status.as_ref(), started.elapsed());
+    }
+    end.exit_code()
+}
+
+/// All that can be wrong before a cluster is asked.
+fn prepare(options: &RunOptions, display: &Display) -> Result<(Config, Signals)> {
+    logs::start(options.log_format, display)?;
+    let signals = Signals::listen()?;
+    let objections = options.obsolete.objections();
+    if !objections.errors.is_empty() {
+        return Err(Error::new(ErrorKind::Config, objections.errors.join("\n  ")));
+    }
+    let (config, warnings) = settings::configure(&options.mirror)?;
+    for warning in objections.warnings.into_iter().map(str::to_owned).chain(warnings) {
+        tracing::warn!("{warning}");
+    }
+    Ok((config, signals))
+}
+
+struct Run<'a> {
+    options: &'a RunOptions,
+    signals: Signals,
+    started: Instant,
+    progress: Progress,
+}
+
+impl Run<'_> {
+    /// Runs the mirror to its end; the status is missing if it could not start.
+    fn mirror(mut self, config: Config) -> (End, Option<Status>) {
+        let mirror = match self.start(config) {
+            Ok(mirror) => mirror,
+            Err(end) => return (end, None),
+        };
+        let end = if self.options.until_caught_up { self.catch_up(&mirror) } else { self.watch(&mirror) };
+        if let Err(error) = mirror.stop(STOP_TIMEOUT) {
+            tracing::warn!("{error}; what was not finished is copied by the next start");
+        }
+        drain(&mirror);
+        (end, Some(mirror.status()))
+    }
+
+    /// Starts on a thread of its own, because a start cannot be interrupted and may wait for a cluster for long.
+    fn start(&mut self, config: Config) -> std::result::Result<Mirror, End> {
+        let (sender, outcome) = mpsc::channel();
+        let start = move || {
+            // Nobody listens any more when the time was up.
+            let _ = sender.send(Mirror::start(config));
+        };
+        std::thread::Builder::new().name("kmirror-start".to_owned()).spawn(start).map_err(|error| {
+            End::Failed(Error::new(ErrorKind::Internal, format!("no thread can be started: {error}")))
+        })?;
+        loop {
+            match outcome.recv_timeout(SLICE) {
+                Ok(Ok(mirror)) => return Ok(mirror),
+                Ok(Err(error)) => return Err(End::Failed(error)),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(End::Failed(Error::new(ErrorKind::Internal, "the mirror did not start")));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if let Some(end) = self.interrupted() {
+                return Err(end);
+            }
+            self.progress.tick_connecting();
+        }
+    }
+
+    /// Runs until something ends it.
+    fn watch(&mut self, mirror: &Mirror) -> End {
+        loop {
+            if let Some(event) = mirror.poll(SLICE) {
+                report(&event);
+            }
+            if let Some(end) = self.look(mirror) {
+                return end;
+            }
+        }
+    }
+
+    /// Runs until everything is copied, or what can be copied is and the rest never will.
+    fn catch_up(&mut self, mirror: &Mirror) -> End {
+        let mut end = None;
+        let outcome = mirror.wait_until_caught_up_or(FOR_EVER, || {
+            drain(mirror);
+            // Partitions that failed are waited for by the engine: the others shall finish first.
+            end = self.interrupted().or_else(|| failed_as_a_whole(mirror));
+            self.progress.tick(|| mirror.status());
+            end.is_some()
+        });
+        match (end, outcome) {
+            (_, Ok(())) => End::CaughtUp,
+            (Some(end), Err(_)) => end,
+            (None, Err(error)) => End::Failed(error),
+        }
+    }
+
+    fn look(&mut self, mirror: &Mirror) -> Option<End> {
+        self.progress.tick(|| mirror.status());
+        if mirror.state() == State::Failed {
+            return Some(End::Failed(why_failed(&mirror.status())));
+        }
+        self.interrupted()
+    }
+
+    fn interrupted(&self) -> Option<End> {
+        let timed_out = || self.options.timeout.filter(|timeout| self.started.elapsed() >= *timeout);
+        self.signals.received().map(End::Signal).or_else(|| timed_out().map(End::TimedOut))
+    }
+}
+
+fn failed_as_a_whole(mirror: &Mirror) -> Option<End> {
+    if mirror.state() != State::Failed {
+        return None;
+    }
+    mirror.status().error.map(End::Failed)
+}
+
+/// The error of a mirror in the state `failed`: its own, or that of a partition when all of them are parked.
+fn why_failed(status: &Status) -> Error {
+    let partitions = status.topics.iter().flat_map(|topic| &topic.partitions);
+    let mut errors = partitions.filter_map(|partition| partition.error.clone());
+    match (&status.error, errors.next(), errors.count()) {
+        (Some(error), ..) => error.clone(),
+        (None, Some(first), 0) => first,
+        (None, Some(first), more) => {
+            first.context(format!("all {} partitions are parked, the first of them", more + 1))
+        }
+        (None, None, _) => Error::new(ErrorKind::Internal, "the mirror failed without an error"),
+    }
+}
+
+fn drain(mirror: &Mirror) {
+    while let Some(event) = mirror.poll(Duration::ZERO) {
+        report(&event);
+    }
+}
+
+/// Logs what the engine does not log itself.
+fn report(event: &Event) {
+    let topic = event.topic.as_deref();
+    match event.kind {
+        EventKind::LagAbove | EventKind::TopicRemoved | EventKind::GroupSkipped => {
+            tracing::warn!(topic, partition = event.partition, "{}", event.message);
+        }
+        EventKind::LagBelow | EventKind::PartitionResumed | EventKind::GroupSynced => {
+            tracing::info!(topic, partition = event.partition, "{}", event.message);
+        }
+        _ => {}
+    }
+}

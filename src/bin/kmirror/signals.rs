@@ -1,0 +1,64 @@
+//! Ctrl-C and `kill`: the first asks for a clean stop, the second ends the process at once.
+//!
+//! Commands look at [`Signals::received`] while they wait for something, several times a second. What they do not look at
+//! cannot keep the process alive: the second signal is acted on by a thread of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use kmirror::{Error, ErrorKind};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals as Incoming;
+
+/// The signals that stop a command.
+#[derive(Clone)]
+pub(crate) struct Signals(Arc<AtomicI32>);
+
+/// A signal that was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Signal(i32);
+
+impl Signals {
+    /// Listens from now on.
+    pub(crate) fn listen() -> kmirror::Result<Self> {
+        let failed =
+            |error: std::io::Error| Error::new(ErrorKind::Internal, format!("signals cannot be handled: {error}"));
+        let mut incoming = Incoming::new([SIGINT, SIGTERM]).map_err(failed)?;
+        let received = Arc::new(AtomicI32::new(0));
+        let first = received.clone();
+        let listen = move || {
+            for number in incoming.forever() {
+                if first.swap(number, Ordering::Relaxed) != 0 {
+                    Signal(number).exit_now();
+                }
+            }
+        };
+        std::thread::Builder::new().name("kmirror-signals".to_owned()).spawn(listen).map_err(failed)?;
+        Ok(Signals(received))
+    }
+
+    /// The signal that asks this process to stop, if there was one.
+    pub(crate) fn received(&self) -> Option<Signal> {
+        Some(Signal(self.0.load(Ordering::Relaxed))).filter(|signal| signal.0 != 0)
+    }
+}
+
+impl Signal {
+    /// As shells have it: 128 and the number.
+    pub(crate) fn code(self) -> u8 {
+        128u8.saturating_add(self.0.unsigned_abs() as u8)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self.0 {
+            SIGINT => "SIGINT",
+            SIGTERM => "SIGTERM",
+            _ => "a signal",
+        }
+    }
+
+    /// Ends the process here and now.
+    pub(crate) fn exit_now(self) -> ! {
+        std::process::exit(i32::from(self.code()))
+    }
+}

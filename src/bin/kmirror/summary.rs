@@ -1,0 +1,168 @@
+//! How a run ended: the exit code, the lines for people, the JSON document for programs.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use kmirror::{Error, ErrorKind, State, Status};
+use serde::Serialize;
+
+use crate::output;
+use crate::progress::{parked, partitions};
+use crate::signals::Signal;
+use crate::text::{counted, megabytes, milliseconds};
+
+/// Parked partitions and refused topics that are listed for people; JSON has them all.
+const LISTED: usize = 20;
+
+/// Why a run ended.
+pub(crate) enum End {
+    /// Everything was copied, as `--until-caught-up` asks for.
+    CaughtUp,
+    /// A signal asked for it.
+    Signal(Signal),
+    /// `--timeout` has passed.
+    TimedOut(Duration),
+    /// It cannot go on.
+    Failed(Error),
+}
+
+impl End {
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code())
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            End::CaughtUp => 0,
+            End::Signal(signal) => signal.code(),
+            End::TimedOut(_) => ErrorKind::TimedOut.exit_code(),
+            End::Failed(error) => error.kind().exit_code(),
+        }
+    }
+
+    fn outcome(&self) -> &'static str {
+        match self {
+            End::CaughtUp => "caught_up",
+            End::Signal(_) => "stopped",
+            End::TimedOut(_) => "timed_out",
+            End::Failed(_) => "failed",
+        }
+    }
+
+    /// The sentence for the user, if there is something wrong.
+    pub(crate) fn error(&self, status: Option<&Status>) -> Option<Error> {
+        match self {
+            End::CaughtUp | End::Signal(_) => None,
+            End::Failed(error) => Some(error.clone()),
+            End::TimedOut(timeout) => {
+                let timeout = milliseconds(timeout.as_millis() as u64);
+                let message = match status {
+                    None => format!("not started after {timeout}"),
+                    Some(status) => {
+                        format!("stopped after {timeout}: {} behind", counted(status.lag.records, "record"))
+                    }
+                };
+                Some(Error::new(ErrorKind::TimedOut, message))
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    outcome: &'static str,
+    exit_code: u8,
+    signal: Option<&'static str>,
+    error: Option<ErrorDocument>,
+    seconds: f64,
+    status: Option<&'a Status>,
+}
+
+#[derive(Serialize)]
+struct ErrorDocument {
+    code: i32,
+    kind: &'static str,
+    message: String,
+    topic: Option<String>,
+    partition: Option<i32>,
+    source_offset: Option<i64>,
+}
+
+impl From<Error> for ErrorDocument {
+    fn from(error: Error) -> Self {
+        ErrorDocument {
+            code: error.kind().code(),
+            kind: error.kind().name(),
+            message: error.message().to_owned(),
+            topic: error.topic().map(str::to_owned),
+            partition: error.partition(),
+            source_offset: error.offset(),
+        }
+    }
+}
+
+/// Prints the result of a run as one JSON document.
+pub(crate) fn print_json(end: &End, status: Option<&Status>, running: Duration) {
+    let signal = match end {
+        End::Signal(signal) => Some(signal.name()),
+        _ => None,
+    };
+    output::print_json(&Document {
+        outcome: end.outcome(),
+        exit_code: end.code(),
+        signal,
+        error: end.error(status).map(ErrorDocument::from),
+        seconds: (running.as_secs_f64() * 1000.0).round() / 1000.0,
+        status,
+    });
+}
+
+/// Prints the result of a run for people. Without a status there is none.
+pub(crate) fn print_text(end: &End, status: Option<&Status>, running: Duration) {
+    let Some(status) = status else { return };
+    let what = match end {
+        End::CaughtUp => "caught up".to_owned(),
+        End::Signal(signal) => format!("stopped by {}", signal.name()),
+        End::TimedOut(_) => "stopped by --timeout".to_owned(),
+        End::Failed(_) => "failed".to_owned(),
+    };
+    let mut text = format!(
+        "{}: {what}: {}, {} in {:.1} s; {}, {}, {} behind",
+        status.name,
+        counted(status.replicated_records, "record"),
+        megabytes(status.replicated_bytes as f64),
+        running.as_secs_f64(),
+        counted(status.topics.len() as u64, "topic"),
+        counted(partitions(status) as u64, "partition"),
+        counted(status.lag.records, "record"),
+    );
+    let stuck = stuck(status);
+    if !stuck.is_empty() {
+        text.push_str(&format!(
+            "; {} parked, {} refused",
+            parked(status),
+            counted(status.refused.len() as u64, "topic")
+        ));
+    }
+    for line in stuck.iter().take(LISTED) {
+        text.push_str("\n  ");
+        text.push_str(line);
+    }
+    if stuck.len() > LISTED {
+        text.push_str(&format!("\n  and {} more", stuck.len() - LISTED));
+    }
+    output::print(&format!("{text}\n"));
+}
+
+/// A line for everything that is not mirrored.
+fn stuck(status: &Status) -> Vec<String> {
+    let refused = status.refused.iter().map(|(topic, why)| format!("{topic}: {why}"));
+    let parked = status.topics.iter().flat_map(|topic| {
+        let parked = topic.partitions.iter().filter(|partition| partition.state == State::Failed);
+        parked.map(|partition| {
+            let why = partition.error.as_ref().map_or("", |error| error.message());
+            format!("{}-{}: {why}", topic.topic, partition.partition)
+        })
+    });
+    refused.chain(parked).collect()
+}
