@@ -59,7 +59,7 @@ impl Sender {
             Some(connection) => connection,
             None => {
                 let connection = self.stream.target.dial(self.broker).await?;
-                self.reopen_unanswered();
+                self.reopen_unfinished();
                 connection
             }
         };
@@ -82,12 +82,12 @@ impl Sender {
     }
 
     /// What was sent over an old connection may still arrive: nothing may follow it over a new one before the position
-    /// was read again.
-    fn reopen_unanswered(&self) {
+    /// was read again. Only a partition that has nothing to send and waits for nothing can stay as it is.
+    fn reopen_unfinished(&self) {
         let now = self.stream.now();
         for slot in self.stream.slots_led_by(Side::Target, self.broker) {
             self.stream.with_machine(slot, |machine| {
-                if !machine.is_idle() {
+                if !machine.is_idle() || machine.queued_bytes() > 0 {
                     machine.reopen(now);
                 }
             });
