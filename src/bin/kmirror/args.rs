@@ -38,6 +38,8 @@ struct CommandLine {
 pub(crate) enum Command {
     /// Mirror a cluster to another one until stopped
     Run(Box<RunOptions>),
+    /// Show it all in a few seconds: two embedded clusters, load, a mirror, kills and resumes, a comparison
+    Demo(DemoOptions),
     /// Print the table of properties
     Config(ConfigOptions),
 }
@@ -105,6 +107,16 @@ pub(crate) struct ObsoleteOptions {
     abort_on_send_failure: Option<String>,
     #[arg(long = "new.consumer", hide = true)]
     new_consumer: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct DemoOptions {
+    /// How often the mirror is killed
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=10))]
+    pub(crate) kills: u32,
+    /// Print the result as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]

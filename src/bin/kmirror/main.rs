@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 mod args;
 mod config;
+mod demo;
 mod logs;
 mod output;
 mod progress;
@@ -20,6 +21,7 @@ mod text;
 fn main() -> ExitCode {
     match args::parse() {
         Ok(args::Command::Run(options)) => run::command(&options),
+        Ok(args::Command::Demo(options)) => demo::command(&options),
         Ok(args::Command::Config(options)) => config::command(&options),
         Err(code) => code,
     }

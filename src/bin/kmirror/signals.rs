@@ -3,6 +3,7 @@
 //! Commands look at [`Signals::received`] while they wait for something, several times a second. What they do not look at
 //! cannot keep the process alive: the second signal is acted on by a thread of its own.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -47,6 +48,10 @@ impl Signal {
     /// As shells have it: 128 and the number.
     pub(crate) fn code(self) -> u8 {
         128u8.saturating_add(self.0.unsigned_abs() as u8)
+    }
+
+    pub(crate) fn exit_code(self) -> ExitCode {
+        ExitCode::from(self.code())
     }
 
     pub(crate) fn name(self) -> &'static str {
