@@ -139,8 +139,7 @@ impl Control {
         let target_id = target.cluster_id.unwrap_or_else(|| "unknown".to_owned());
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
         self.shared.set_name(&name);
-        self.check_selection().await?;
-        let identity = identity::establish(&self.target, &name, &source_id, self.config.replication_factor).await?;
+        let identity = self.patiently(async || self.identify(&name, &source_id).await).await?;
         tracing::info!(
             name,
             producer_id = identity.producer_id,
@@ -149,7 +148,30 @@ impl Control {
             "mirror starts"
         );
         self.start_streams(identity)?;
-        self.refresh().await
+        self.patiently(async || self.refresh().await).await
+    }
+
+    async fn identify(&self, name: &str, source_id: &str) -> Result<Identity> {
+        self.check_selection().await?;
+        identity::establish(&self.target, name, source_id, self.config.replication_factor).await
+    }
+
+    /// Both clusters have answered: a broker that goes down now is no reason not to start, for as long as a request may
+    /// take.
+    async fn patiently<T>(&self, step: impl AsyncFn() -> Result<T>) -> Result<T> {
+        let deadline = tokio::time::Instant::now() + self.target.config().request_timeout;
+        loop {
+            match step().await {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Connect | ErrorKind::Broker)
+                        && tokio::time::Instant::now() < deadline =>
+                {
+                    tracing::warn!(%error, "not started yet; will be tried again");
+                    tokio::time::sleep(self.target.config().retry_backoff).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// A pattern that matches nothing is a mistake that is better found at once.
