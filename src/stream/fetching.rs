@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Lane, Side, Stream, backoff};
+use super::{Lane, PATIENCE, Side, Stream, backoff};
 use crate::batch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::{Fetched, Phase};
@@ -90,7 +90,8 @@ impl Fetcher {
         };
         let limits = self.limits();
         let room = self.stream.budget.reserve(limits.max_bytes as usize).await;
-        let fetched = self.session.fetch(&connection, limits, room).await?;
+        let answer = self.session.fetch(&connection, limits, room);
+        let fetched = self.stream.watched(Side::Source, limits.max_wait + PATIENCE, answer).await?;
         self.connection = Some(connection);
         for partition in fetched {
             match partition.result {

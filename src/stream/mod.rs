@@ -95,6 +95,8 @@ enum Side {
 }
 
 const NO_LEADER: i32 = -1;
+/// A broker that is silent for so long beyond what it was allowed may be gone.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs a stream on the thread that calls it, until it is told to stop.
 pub(crate) fn run(
@@ -241,7 +243,7 @@ impl Stream {
         if matches!(phase, Phase::Closed { .. }) && self.closed.borrow_mut().insert(index) {
             self.closed_changed.notify_one();
         }
-        slot.ran |= phase == Phase::Running;
+        slot.ran |= phase == Phase::Running && !slot.machine.is_failing();
         let state = match phase {
             Phase::Parked => State::Failed,
             _ if !slot.ran => State::Starting,
@@ -290,6 +292,18 @@ impl Stream {
     fn leaders_are_stale(&self, side: Side) {
         self.stale[side as usize].set(true);
         self.stale_changed.notify_one();
+    }
+
+    /// Waits for a broker's answer. While it is silent the metadata is read again and again: it may have vanished without
+    /// closing its connections, and its partitions may have been given other leaders.
+    async fn watched<T>(&self, side: Side, patience: Duration, answer: impl Future<Output = T>) -> T {
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            match tokio::time::timeout(patience, &mut answer).await {
+                Ok(answer) => return answer,
+                Err(_) => self.leaders_are_stale(side),
+            }
+        }
     }
 
     fn cluster(&self, side: Side) -> &Cluster {

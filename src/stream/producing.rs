@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Lane, Side, Stream, backoff};
+use super::{Lane, PATIENCE, Side, Stream, backoff};
 use crate::error::{Error, Result};
 use crate::machine::partition::{Produced, Ticket};
 use crate::wire::connection::Connection;
@@ -157,7 +157,7 @@ async fn receive(
     mut tickets: Tickets,
     permit: OwnedSemaphorePermit,
 ) {
-    let response = sent.wait(&connection).await;
+    let response = stream.watched(Side::Target, PATIENCE, sent.wait(&connection)).await;
     drop(permit);
     let now = stream.now();
     match response {

@@ -151,7 +151,26 @@ fn three_broker_scenarios(count: usize) -> Outcome {
             _ => rounds(&pair, &topic, count, BrokerKilled { cluster: &pair.source, down: None })?,
         }
     }
-    Ok(())
+    silent_broker(&pair)
+}
+
+/// A broker that is silent without closing its connections holds up nothing once its partitions have other leaders.
+fn silent_broker(pair: &Pair) -> Outcome {
+    let topic = unique("silent-broker");
+    pair.source.create_topic(&topic, PARTITIONS, &[])?;
+    let load = Load::start(&pair.source.bootstrap(), &topic, PARTITIONS, RECORDS_PER_SECOND, 1, &Writing::default())?;
+    let mirroring = Mirroring::pair(pair, &topic);
+    let mut mirror = mirroring.start()?;
+    wait_for_more_than(0, pair, &topic)?;
+    let node = pair.target.leader_of(&topic, 0)?.unwrap_or(1);
+    pair.target.pause(node)?;
+    load.wait_for_more(1000)?;
+    let written: usize = load.stop()?.values().map(Vec::len).sum();
+    let copied = wait_for_more_than(written as i64 - 1, pair, &topic);
+    pair.target.resume(node)?;
+    copied.context(mirror.stderr())?;
+    mirror.kill9()?;
+    finish(pair, &topic, &mirroring, written)
 }
 
 #[test]
