@@ -10,6 +10,8 @@ pub mod crc;
 
 use bytes::Bytes;
 
+use crate::error::{Error, ErrorKind};
+
 /// Length of the header; records follow.
 pub const HEADER_LEN: usize = 61;
 /// Base offset and length field, which the length field does not count.
@@ -19,8 +21,6 @@ const CHECKSUMMED_FROM: usize = 21;
 
 /// Attribute bits of a batch.
 pub mod attributes {
-    /// Mask of the compression codec.
-    pub const CODEC: i16 = 0x07;
     /// Timestamps are the broker's append time.
     pub const LOG_APPEND_TIME: i16 = 0x08;
     /// Part of a transaction.
@@ -161,6 +161,23 @@ pub enum Malformed {
         /// What is wrong with it.
         reason: &'static str,
     },
+}
+
+impl From<Malformed> for Error {
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::OldFormat { offset, magic } => Error::new(
+                ErrorKind::RecordRefused,
+                format!("the batch at offset {offset} has message format {magic}, which this version cannot copy"),
+            )
+            .with_offset(offset),
+            Malformed::Corrupt { offset, reason } => Error::new(
+                ErrorKind::RecordRefused,
+                format!("the batch at offset {offset} of the source is not a record batch: {reason}"),
+            )
+            .with_offset(offset),
+        }
+    }
 }
 
 /// Cuts the records of one partition of a fetch answer into batches, without copying.

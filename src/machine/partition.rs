@@ -327,7 +327,7 @@ impl<P> Partition<P> {
             return;
         }
         for batch in batches {
-            match batch.map_err(malformed).and_then(|fetched| self.accept(fetched, aborted)) {
+            match batch.map_err(Error::from).and_then(|fetched| self.accept(fetched, aborted)) {
                 Ok(()) => {}
                 Err(error) => {
                     self.end = Some(error);
@@ -377,6 +377,7 @@ impl<P> Partition<P> {
 
     /// Stops it with an error that somebody else found.
     pub fn park(&mut self, error: Error) {
+        self.discard_reading |= self.phase == Phase::Opening;
         self.forget_window();
         self.phase = Phase::Parked;
         self.error = Some(error);
@@ -386,6 +387,14 @@ impl<P> Partition<P> {
     pub fn handle_unreachable(&mut self, error: Error, now: Duration) {
         if self.phase == Phase::Running {
             self.close(Some(error), now);
+        }
+    }
+
+    /// Goes on after a stop whose reason is over, from what both logs say then.
+    pub fn resume(&mut self, now: Duration) {
+        if self.phase == Phase::Parked {
+            self.error = None;
+            self.phase = Phase::Closed { due: now };
         }
     }
 
@@ -574,21 +583,6 @@ impl<P> Partition<P> {
             self.error = error;
         }
         self.phase = Phase::Closed { due: now + pause };
-    }
-}
-
-fn malformed(malformed: Malformed) -> Error {
-    match malformed {
-        Malformed::OldFormat { offset, magic } => Error::new(
-            ErrorKind::RecordRefused,
-            format!("the batch at offset {offset} has message format {magic}, which this version cannot copy"),
-        )
-        .with_offset(offset),
-        Malformed::Corrupt { offset, reason } => Error::new(
-            ErrorKind::RecordRefused,
-            format!("the batch at offset {offset} of the source is not a record batch: {reason}"),
-        )
-        .with_offset(offset),
     }
 }
 

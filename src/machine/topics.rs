@@ -44,8 +44,10 @@ pub enum Action {
     },
     /// Leave it alone.
     Refuse(Error),
-    /// It is gone at the source, or not the topic it was.
+    /// It is not the topic it was.
     Park(Error),
+    /// The source does not show it: deleted, or the permission to see it was.
+    Gone(Error),
 }
 
 /// What has to be done, for each topic that needs something.
@@ -64,8 +66,9 @@ pub fn plan(
         }
     }
     for name in mirrored.keys().filter(|name| !source.topics.contains_key(*name)) {
-        let message = format!("topic '{name}' is gone at the source; its copy stays on the target");
-        actions.insert(name.clone(), Action::Park(Error::new(ErrorKind::Topic, message).with_topic(name)));
+        let message =
+            format!("topic '{name}' is gone at the source, or the permission to see it; its copy stays on the target");
+        actions.insert(name.clone(), Action::Gone(Error::new(ErrorKind::Topic, message).with_topic(name)));
     }
     actions
 }

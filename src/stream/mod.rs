@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Assign(Vec<Arc<Progress>>),
     /// Park the partitions of a topic.
     Park(Arc<str>, Error),
+    /// Go on with the partitions of a topic that was parked.
+    Resume(Arc<str>),
     /// Fetch nothing more for now.
     Pause(bool),
     /// Wait for the answers under way until the time given, then end.
@@ -137,7 +139,11 @@ impl Stream {
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Assign(partitions) => self.assign(partitions),
-                Command::Park(topic, error) => self.park_topic(&topic, &error),
+                Command::Park(topic, error) => self.each_of(&topic, |machine| machine.park(error.clone())),
+                Command::Resume(topic) => {
+                    let now = self.now();
+                    self.each_of(&topic, |machine| machine.resume(now));
+                }
                 Command::Pause(paused) => self.halt(paused),
                 Command::Stop(deadline, done) => {
                     self.halt(true);
@@ -200,11 +206,12 @@ impl Stream {
         }
     }
 
-    fn park_topic(&self, topic: &str, error: &Error) {
+    /// Says something to the machines of all partitions of a topic.
+    fn each_of(&self, topic: &str, say: impl Fn(&mut Partition<Batch>)) {
         let slots: Vec<usize> =
             self.by_name.borrow().get(topic).map(|slots| slots.values().copied().collect()).unwrap_or_default();
         for slot in slots {
-            self.with_machine(slot, |machine| machine.park(error.clone()));
+            self.with_machine(slot, &say);
         }
     }
 
@@ -253,7 +260,13 @@ impl Stream {
         if state == slot.state_told && (state == State::Failed || !slot.machine.is_failing()) {
             return;
         }
-        let changed = std::mem::replace(&mut slot.state_told, state) != state;
+        let before = std::mem::replace(&mut slot.state_told, state);
+        let changed = before != state;
+        if before == State::Failed {
+            let message = format!("topic '{}' partition {} goes on", slot.topic, slot.partition);
+            let (topic, partition) = (Some(slot.progress.topic.clone()), Some(slot.partition));
+            self.events.send(Event { topic, partition, ..Event::new(EventKind::PartitionResumed, message) });
+        }
         match slot.machine.error().filter(|_| state != State::CatchingUp) {
             Some(_) if state == State::Failed => self.tell_parked(slot),
             error => {

@@ -141,14 +141,16 @@ async fn read_writers(
     for partition in partitions {
         let state = states.as_ref().map_or(Ok(None), |states| get(states, partition));
         let (start, end) = (get(starts, partition), get(ends, partition));
-        match (state, start, end) {
-            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
-                drop(writers.insert(partition.clone(), Err(error)))
+        let writer = match (state, start, end) {
+            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => Err(error),
+            (Ok(Some(writer)), ..) => Ok(writer),
+            (_, Ok(start), Ok(end)) if start >= end => Ok(Writer::Nobody),
+            (_, _, Ok(end)) => {
+                unknown.push((partition.clone(), end - 1));
+                continue;
             }
-            (Ok(Some(writer)), ..) => drop(writers.insert(partition.clone(), Ok(writer))),
-            (_, Ok(start), Ok(end)) if start >= end => drop(writers.insert(partition.clone(), Ok(Writer::Nobody))),
-            (_, _, Ok(end)) => unknown.push((partition.clone(), end - 1)),
-        }
+        };
+        writers.insert(partition.clone(), writer);
     }
     for (partition, header) in positions::last_batches(connection, &unknown).await? {
         let writer = header.map(|header| match header {

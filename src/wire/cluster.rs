@@ -4,9 +4,10 @@
 //! go to a certain broker share one connection to it here; the streams of data have their own
 //! ([`Cluster::dial`]), because a broker works on one request per connection at a time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::time::Duration;
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{MetadataRequest, TopicName};
@@ -44,6 +45,9 @@ pub struct TopicMetadata {
     pub replication_factor: i16,
 }
 
+/// Another broker is asked when one does not describe the cluster within this time.
+const METADATA_PATIENCE: Duration = Duration::from_secs(5);
+
 /// A cluster and the connections to it.
 pub struct Cluster {
     /// "source" or "target", for messages.
@@ -52,12 +56,20 @@ pub struct Cluster {
     addresses: RefCell<BTreeMap<i32, String>>,
     shared: RefCell<HashMap<i32, Rc<tokio::sync::Mutex<Option<Rc<Connection>>>>>>,
     any: RefCell<Option<Rc<Connection>>>,
+    turn: Cell<usize>,
 }
 
 impl Cluster {
     /// A cluster that nothing is known of yet.
     pub fn new(side: &'static str, config: ClientConfig) -> Self {
-        Cluster { side, config, addresses: RefCell::default(), shared: RefCell::default(), any: RefCell::default() }
+        Cluster {
+            side,
+            config,
+            addresses: RefCell::default(),
+            shared: RefCell::default(),
+            any: RefCell::default(),
+            turn: Cell::new(0),
+        }
     }
 
     /// How it is reached.
@@ -72,6 +84,11 @@ impl Cluster {
         }
         let mut candidates: Vec<String> = self.addresses.borrow().values().cloned().collect();
         candidates.extend(self.config.bootstrap_servers.iter().cloned());
+        // Another broker each time, so that a silent one is not asked again and again.
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let count = candidates.len().max(1);
+        candidates.rotate_left(turn % count);
         let mut problems: Vec<String> = Vec::new();
         for address in candidates {
             match Connection::open(&address, &self.config).await {
@@ -128,7 +145,8 @@ impl Cluster {
         let request = MetadataRequest::default()
             .with_topics(names)
             .with_allow_auto_topic_creation(create_missing && version >= 4);
-        let response = connection.call(&request, version).await?;
+        let limit = self.config.request_timeout.min(METADATA_PATIENCE);
+        let response = connection.call_within(&request, version, limit).await?;
         let mut addresses = BTreeMap::new();
         for broker in &response.brokers {
             let host = broker.host.as_str();

@@ -169,7 +169,12 @@ impl Connection {
 
     /// Sends a request and decodes its answer, within `request.timeout.ms`.
     pub async fn call<R: Request>(&self, request: &R, version: i16) -> Result<R::Response> {
-        let answer = self.exchange(request, version, None, self.request_timeout).await?;
+        self.call_within(request, version, self.request_timeout).await
+    }
+
+    /// As [`call`](Self::call), within another time.
+    pub async fn call_within<R: Request>(&self, request: &R, version: i16, limit: Duration) -> Result<R::Response> {
+        let answer = self.exchange(request, version, None, limit).await?;
         self.decode::<R>(answer, version)
     }
 

@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn unknown_codes_are_tried_again_and_zero_is_success() {
         assert!(BrokerError::of(0).is_none());
-        assert_eq!(BrokerError::of(32_000).map(|row| row.class), Some(Class::Wait));
-        assert_eq!(BrokerError::of(45).map(|row| row.class), Some(Class::Position));
+        assert_eq!(BrokerError::of(32_000).map(|row| row.class), Some(Wait));
+        assert_eq!(BrokerError::of(45).map(|row| row.class), Some(Position));
     }
 }

@@ -44,7 +44,8 @@ pub async fn send(
 ) -> Result<Sent> {
     let version = connection.version::<ProduceRequest>(MAX_VERSION)?;
     let head = connection.header(PRODUCE_KEY, version, ProduceRequest::header_version(version))?;
-    let rope = write(head, topics, timeout.as_millis() as i32);
+    // The broker has to give up first: its answer says more than silence.
+    let rope = write(head, topics, (timeout.as_millis() * 2 / 3) as i32);
     let answer = connection.send(rope, None, timeout).await?;
     Ok(Sent { answer, version })
 }

@@ -245,6 +245,27 @@ fn a_topic_that_was_created_anew_is_not_appended_to_its_old_copy() -> Outcome {
 }
 
 #[test]
+fn a_deleted_topic_stays_on_the_target_and_the_others_go_on() -> Outcome {
+    let pair = shared()?;
+    let name = unique("deleted");
+    let [deleted, other] = ["deleted", "other"].map(|topic| format!("{name}.{topic}"));
+    for topic in [&deleted, &other] {
+        pair.source.create_topic(topic, 1, &[])?;
+        write(&pair.source, topic, 0, 40, &Writing::default())?;
+    }
+    let mut mirror = Mirroring::of(&pair.source, &pair.target, &name, &format!("{name}\\..*")).start()?;
+    wait_copied(pair, &deleted)?;
+    pair.source.client().delete_topic(&deleted)?;
+    wait_for("the mirror tells of it", LIMIT, || {
+        Ok(mirror.stderr().contains(&format!("topic '{deleted}' is gone at the source")).then_some(()))
+    })?;
+    write(&pair.source, &other, 0, 40, &Writing::default())?;
+    wait_copied(pair, &other)?;
+    assert_eq!(pair.target.client().bounds(&deleted)?[&0].end, 40);
+    mirror.kill9()
+}
+
+#[test]
 fn two_processes_of_one_mirror_do_no_harm() -> Outcome {
     let pair = shared()?;
     let topic = unique("twice");

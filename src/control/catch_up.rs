@@ -1,0 +1,128 @@
+//! Finds out whether the mirror has reached the source's end as it was when somebody asked.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use super::Control;
+use crate::config::IsolationLevel;
+use crate::error::{Error, ErrorKind, Result};
+use crate::status::{Progress, State};
+use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
+
+/// How often the progress is compared with what a host waits for.
+const CATCH_UP_TICK: Duration = Duration::from_millis(10);
+
+/// A partition and the offset it has to reach.
+type End = (Arc<Progress>, i64);
+
+impl Control {
+    /// Answers when all partitions have reached the source's end as it is now, or one of them never will.
+    pub(super) async fn catch_up(self: Rc<Self>, reply: Sender<Result<()>>) {
+        let outcome = self.reach_ends().await;
+        self.show_state();
+        let _ = reply.send(outcome);
+    }
+
+    async fn reach_ends(&self) -> Result<()> {
+        self.refresh().await?;
+        let ends = self.source_ends().await?;
+        loop {
+            let (mut behind, mut failed) = (0, Vec::new());
+            for (progress, end) in &ends {
+                match progress.state() {
+                    State::Failed => failed.extend(progress.error()),
+                    _ if progress.target_next().is_none_or(|next| next < *end) => behind += 1,
+                    _ => {}
+                }
+            }
+            if behind == 0 {
+                failed.extend(self.shared.refused().into_values());
+                return self.all_reached(failed, ends.len());
+            }
+            if self.shared.state() == State::Stopped {
+                return Err(Error::new(ErrorKind::State, "the mirror was stopped before it had caught up"));
+            }
+            tokio::time::sleep(CATCH_UP_TICK).await;
+        }
+    }
+
+    fn all_reached(&self, failed: Vec<Error>, partitions: usize) -> Result<()> {
+        let count = failed.len();
+        match failed.into_iter().next() {
+            None => {
+                tracing::info!(partitions, "caught up");
+                Ok(())
+            }
+            Some(first) if count == 1 => Err(first),
+            Some(first) => {
+                Err(first.context(format!("{count} topics or partitions cannot be mirrored, the first of them: ")))
+            }
+        }
+    }
+
+    /// The end of every mirrored partition, as consumers see it now.
+    async fn source_ends(&self) -> Result<Vec<End>> {
+        let deadline = tokio::time::Instant::now() + self.source.config().request_timeout;
+        let mut open = self.shared.partitions();
+        let mut ends = Vec::with_capacity(open.len());
+        loop {
+            open = self.ask_for_ends(open, &mut ends).await;
+            if open.is_empty() {
+                return Ok(ends);
+            }
+            if tokio::time::Instant::now() > deadline {
+                let message = format!("the source does not tell the end of {} partitions", open.len());
+                return Err(Error::new(ErrorKind::Broker, message));
+            }
+            tokio::time::sleep(self.config.source.retry_backoff).await;
+            if let Ok(metadata) = self.source.metadata(None, false).await {
+                *self.source_metadata.borrow_mut() = metadata;
+            }
+        }
+    }
+
+    /// Asks the leaders once; returns the partitions of which no end came.
+    async fn ask_for_ends(&self, open: Vec<Arc<Progress>>, ends: &mut Vec<End>) -> Vec<Arc<Progress>> {
+        let which = match self.config.isolation_level {
+            IsolationLevel::ReadCommitted => Which::LastStable,
+            IsolationLevel::ReadUncommitted => Which::HighWatermark,
+        };
+        let mut missing = Vec::new();
+        let mut groups: BTreeMap<i32, Vec<Arc<Progress>>> = BTreeMap::new();
+        for progress in open {
+            match self.source_leader(&progress) {
+                Some(leader) => groups.entry(leader).or_default().push(progress),
+                // A partition that is parked is judged by its error, not by its end.
+                None if progress.state() == State::Failed => ends.push((progress, 0)),
+                None => missing.push(progress),
+            }
+        }
+        for (leader, group) in groups {
+            let name = |progress: &Arc<Progress>| (Rc::from(&*progress.topic), progress.partition);
+            let names: Vec<TopicPartition> = group.iter().map(name).collect();
+            let offsets = match self.source.broker(leader).await {
+                Ok(connection) => positions::list_offsets(&connection, &names, which).await.unwrap_or_default(),
+                Err(_) => ByPartition::default(),
+            };
+            for (progress, name) in group.into_iter().zip(names) {
+                if let Some(Ok(offset)) = offsets.get(&name) {
+                    progress.set_source_next(*offset);
+                    ends.push((progress, *offset));
+                } else {
+                    missing.push(progress);
+                }
+            }
+        }
+        missing
+    }
+
+    fn source_leader(&self, progress: &Progress) -> Option<i32> {
+        let metadata = self.source_metadata.borrow();
+        let leaders = &metadata.topics.get(&*progress.topic)?.leaders;
+        leaders.get(progress.partition as usize).copied().filter(|leader| *leader >= 0)
+    }
+}

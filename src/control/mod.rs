@@ -1,0 +1,321 @@
+//! The control thread of a mirror: connects, plans, assigns partitions to streams, watches lag, stops.
+//!
+//! It owns the streams and talks to them by commands only. What the host wants comes in as [`Request`]s. What is
+//! mirrored is seen to in [`topics`], what a host waits for in [`catch_up`].
+
+mod catch_up;
+mod topics;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, EventKind, now_ms};
+use crate::identity;
+use crate::machine::lifecycle::LagAlarm;
+use crate::machine::partition::Identity;
+use crate::machine::topics::{Mirrored, selects};
+use crate::shared::Shared;
+use crate::status::{Lag, State};
+use crate::stream;
+use crate::wire::cluster::{Cluster, Metadata};
+
+/// What the host asks of a running mirror.
+pub(crate) enum Request {
+    /// Answer when every partition has reached the source's end as it is now.
+    CatchUp(Sender<Result<()>>),
+    /// Stop or resume fetching.
+    Pause(bool),
+    /// Stop, waiting until the time given for answers under way.
+    Stop(Instant),
+}
+
+/// Requests that may wait for the control thread.
+pub(crate) const REQUESTS: usize = 64;
+
+const STREAM_LOST: &str = "a stream thread of the mirror ended unexpectedly";
+
+struct Control {
+    config: Arc<Config>,
+    shared: Arc<Shared>,
+    source: Cluster,
+    target: Cluster,
+    streams: RefCell<Vec<Stream>>,
+    mirrored: RefCell<BTreeMap<String, Mirrored>>,
+    parked: RefCell<BTreeSet<String>>,
+    /// Topics that the source does not show any more, and how often in a row it did not.
+    gone: RefCell<BTreeMap<String, u32>>,
+    source_metadata: RefCell<Metadata>,
+    paused: Cell<bool>,
+    trouble: Cell<bool>,
+}
+
+struct Stream {
+    commands: mpsc::Sender<stream::Command>,
+    thread: JoinHandle<()>,
+    partitions: usize,
+}
+
+/// Runs a mirror on the thread that calls it. `started` hears once whether it could start.
+pub(crate) fn run(
+    config: Arc<Config>,
+    shared: Arc<Shared>,
+    requests: mpsc::Receiver<Request>,
+    started: &Sender<Result<()>>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let control = Rc::new(Control {
+        source: Cluster::new("source", config.source.clone()),
+        target: Cluster::new("target", config.target.clone()),
+        config,
+        shared,
+        streams: RefCell::default(),
+        mirrored: RefCell::default(),
+        parked: RefCell::default(),
+        gone: RefCell::default(),
+        source_metadata: RefCell::default(),
+        paused: Cell::new(false),
+        trouble: Cell::new(false),
+    });
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, control.serve(requests, started));
+    Ok(())
+}
+
+impl Control {
+    async fn serve(self: Rc<Self>, mut requests: mpsc::Receiver<Request>, started: &Sender<Result<()>>) {
+        let outcome = tokio::select! {
+            outcome = self.start() => outcome,
+            deadline = stop_requested(&mut requests) => {
+                return self.stop(deadline).await;
+            }
+        };
+        if let Err(error) = outcome {
+            self.stop(Instant::now()).await;
+            self.shared.fail(&error);
+            let _ = started.send(Err(error));
+            return;
+        }
+        let _ = started.send(Ok(()));
+        let refreshing = tokio::task::spawn_local(self.clone().keep_fresh());
+        let watching = tokio::task::spawn_local(self.clone().watch());
+        let deadline = loop {
+            match requests.recv().await {
+                Some(Request::CatchUp(reply)) => drop(tokio::task::spawn_local(self.clone().catch_up(reply))),
+                Some(Request::Pause(paused)) => self.pause(paused).await,
+                Some(Request::Stop(deadline)) => break deadline,
+                None => break Instant::now(),
+            }
+        };
+        refreshing.abort();
+        watching.abort();
+        self.stop(deadline).await;
+    }
+
+    async fn start(self: &Rc<Self>) -> Result<()> {
+        let none: [String; 0] = [];
+        let (source, target) =
+            tokio::join!(self.source.metadata(Some(&none), false), self.target.metadata(Some(&none), false));
+        let (source, target) = (source?, target?);
+        if source.cluster_id.is_some() && source.cluster_id == target.cluster_id {
+            let message = format!(
+                "source and target are the same cluster (id {}): records would be copied onto themselves; check \
+                 source.bootstrap.servers and target.bootstrap.servers",
+                source.cluster_id.unwrap_or_default()
+            );
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        let source_id = source.cluster_id.unwrap_or_else(|| "unknown".to_owned());
+        let target_id = target.cluster_id.unwrap_or_else(|| "unknown".to_owned());
+        let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
+        self.shared.set_name(&name);
+        let identity = self.patiently(async || self.identify(&name, &source_id).await).await?;
+        tracing::info!(
+            name,
+            producer_id = identity.producer_id,
+            source = source_id,
+            target = target_id,
+            "mirror starts"
+        );
+        self.start_streams(identity)?;
+        self.patiently(async || self.refresh().await).await
+    }
+
+    async fn identify(&self, name: &str, source_id: &str) -> Result<Identity> {
+        self.check_selection().await?;
+        identity::establish(&self.target, name, source_id, self.config.replication_factor).await
+    }
+
+    /// Both clusters have answered: a broker that goes down now is no reason not to start, for as long as a request may
+    /// take.
+    async fn patiently<T>(&self, step: impl AsyncFn() -> Result<T>) -> Result<T> {
+        let deadline = tokio::time::Instant::now() + self.target.config().request_timeout;
+        loop {
+            match step().await {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Connect | ErrorKind::Broker)
+                        && tokio::time::Instant::now() < deadline =>
+                {
+                    tracing::warn!(%error, "not started yet; will be tried again");
+                    tokio::time::sleep(self.target.config().retry_backoff).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// A pattern that matches nothing is a mistake that is better found at once.
+    async fn check_selection(&self) -> Result<()> {
+        let metadata = self.source.metadata(None, false).await?;
+        if metadata.topics.iter().any(|(name, topic)| selects(&self.config.topics, name, topic)) {
+            return Ok(());
+        }
+        let message = format!(
+            "no topic of the source matches 'topics' (the source shows {} topics): check 'topics', 'topics.exclude' and the \
+             permission to describe topics",
+            metadata.topics.len()
+        );
+        Err(Error::new(ErrorKind::Config, message))
+    }
+
+    fn start_streams(&self, identity: Identity) -> Result<()> {
+        for number in 0..self.config.num_streams {
+            let (commands, receiver) = mpsc::channel(stream::COMMANDS);
+            let (config, shared) = (self.config.clone(), self.shared.clone());
+            let events = self.shared.events.clone();
+            let run = move || {
+                crate::shared::guard(&shared, STREAM_LOST, || stream::run(config, identity, events, receiver));
+            };
+            let thread = std::thread::Builder::new().name(format!("kmirror-stream-{number}")).spawn(run);
+            let thread = thread
+                .map_err(|error| Error::new(ErrorKind::Internal, format!("no thread can be started: {error}")))?;
+            self.streams.borrow_mut().push(Stream { commands, thread, partitions: 0 });
+        }
+        Ok(())
+    }
+
+    /// Looks for new topics and partitions for ever.
+    async fn keep_fresh(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(self.config.refresh_interval).await;
+            match self.refresh().await {
+                Ok(()) => self.trouble.set(false),
+                Err(error) => {
+                    tracing::warn!(%error, "topics cannot be refreshed; will be tried again");
+                    if !self.trouble.replace(true) {
+                        self.shared.events.send(Event::of_error(EventKind::Error, &error));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn command_all(&self, command: impl Fn() -> stream::Command) {
+        let streams = self.streams.borrow().len();
+        for number in 0..streams {
+            self.command(number, command()).await;
+        }
+    }
+
+    async fn command(&self, stream: usize, command: stream::Command) {
+        let commands = self.streams.borrow().get(stream).map(|stream| stream.commands.clone());
+        if let Some(commands) = commands {
+            // Only a stream that has ended does not listen, and that has been told by its guard.
+            let _ = commands.send(command).await;
+        }
+    }
+
+    async fn pause(&self, paused: bool) {
+        self.paused.set(paused);
+        self.command_all(|| stream::Command::Pause(paused)).await;
+        self.show_state();
+    }
+
+    /// Tells of the lag, the state and alarms, for ever.
+    async fn watch(self: Rc<Self>) {
+        const STATE_TICK: Duration = Duration::from_millis(100);
+        let mut alarm = LagAlarm::default();
+        let mut next_lag = tokio::time::Instant::now() + self.config.lag_interval;
+        loop {
+            let tick = tokio::time::Instant::now() + STATE_TICK;
+            tokio::time::sleep_until(tick.min(next_lag)).await;
+            self.show_state();
+            if tokio::time::Instant::now() >= next_lag {
+                next_lag += self.config.lag_interval;
+                self.tell_lag(&mut alarm);
+            }
+        }
+    }
+
+    fn show_state(&self) {
+        self.shared.update_state(self.paused.get());
+    }
+
+    fn tell_lag(&self, alarm: &mut LagAlarm) {
+        let topics = crate::status::topics(&self.shared.partitions(), now_ms());
+        let total = topics.iter().map(|topic| topic.lag).fold(Lag::default(), Lag::and);
+        let event = |kind, what: &str, topic, lag: Lag| {
+            let message = format!("{what} is {} records, {} bytes, {} ms behind", lag.records, lag.bytes, lag.ms);
+            Event { topic, lag: Some(lag), ..Event::new(kind, message) }
+        };
+        for topic in &topics {
+            let what = format!("topic '{}'", topic.topic);
+            self.shared.events.send(event(EventKind::Lag, &what, Some(topic.topic.clone()), topic.lag));
+        }
+        self.shared.events.send(event(EventKind::Lag, "the mirror", None, total));
+        let crossed = alarm.handle_lag(total, self.config.lag_threshold_records, self.config.lag_threshold);
+        if let Some(above) = crossed {
+            let kind = if above { EventKind::LagAbove } else { EventKind::LagBelow };
+            self.shared.events.send(event(kind, "the mirror", None, total));
+        }
+    }
+
+    async fn stop(&self, deadline: Instant) {
+        self.shared.set_state(State::Stopping, "stopping");
+        let streams = std::mem::take(&mut *self.streams.borrow_mut());
+        let mut answers = Vec::new();
+        for stream in &streams {
+            let (done, finished) = oneshot::channel();
+            if stream.commands.send(stream::Command::Stop(deadline, done)).await.is_ok() {
+                answers.push(finished);
+            }
+        }
+        for finished in answers {
+            // A little longer than the streams themselves wait; one that hangs must not hang the host.
+            let limit = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(200);
+            let _ = tokio::time::timeout(limit, finished).await;
+        }
+        for stream in streams {
+            drop(stream.commands);
+            if stream.thread.is_finished() || deadline > Instant::now() {
+                let _ = stream.thread.join();
+            }
+        }
+        self.shared.set_state(State::Stopped, "stopped");
+    }
+}
+
+async fn stop_requested(requests: &mut mpsc::Receiver<Request>) -> Instant {
+    loop {
+        match requests.recv().await {
+            Some(Request::Stop(deadline)) => return deadline,
+            Some(_) => {}
+            None => return Instant::now(),
+        }
+    }
+}
+
+/// The name of a mirror that was given none: both cluster ids, shortened.
+fn default_name(source_id: &str, target_id: &str) -> String {
+    let short =
+        |id: &str| id.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).take(8).collect::<String>();
+    format!("{}-to-{}", short(source_id), short(target_id))
+}

@@ -1,0 +1,196 @@
+//! Sees to it that what matches is mirrored: plans by `machine::topics`, does it on the target, assigns partitions to streams.
+//!
+//! A topic that cannot be mirrored is refused for itself only; one that the source does not show any more is parked
+//! after a while, and goes on when it is back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Control;
+use crate::error::{Error, Result};
+use crate::event::{Event, EventKind};
+use crate::machine::topics::{self, Action, Mirrored};
+use crate::status::Progress;
+use crate::stream;
+use crate::wire::admin::{self, NewTopic};
+use crate::wire::cluster::Metadata;
+
+/// Pause between looks at topics that were just created and have no leaders yet.
+const CREATION_PAUSE: Duration = Duration::from_millis(100);
+/// Topics in one request to create them: brokers work on a request as a whole.
+const CREATED_AT_ONCE: usize = 200;
+/// A topic that is missing so often in a row is gone.
+const GONE_AFTER: u32 = 3;
+
+impl Control {
+    /// Plans, applies, and plans again until what was created can be mirrored.
+    pub(super) async fn refresh(&self) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + self.target.config().request_timeout;
+        loop {
+            let (actions, metadata) = self.plan().await?;
+            let changed = self.apply(actions, &metadata).await?;
+            if !changed || tokio::time::Instant::now() > deadline {
+                return Ok(());
+            }
+            tokio::time::sleep(CREATION_PAUSE).await;
+        }
+    }
+
+    async fn plan(&self) -> Result<(BTreeMap<String, Action>, Metadata)> {
+        let source = self.source.metadata(None, false).await?;
+        let selected = source.topics.iter().filter(|(name, topic)| topics::selects(&self.config.topics, name, topic));
+        let selected: Vec<String> = selected.map(|(name, _)| name.clone()).collect();
+        let target = self.target.metadata(Some(&selected), false).await?;
+        let mirrored = self.mirrored.borrow();
+        let actions = topics::plan(&source, &target, &mirrored, &self.config.topics, self.config.replication_factor);
+        drop(mirrored);
+        *self.source_metadata.borrow_mut() = source;
+        Ok((actions, target))
+    }
+
+    /// Does what was planned; `true` if something was changed on the target, so that it has to be looked at again.
+    async fn apply(&self, actions: BTreeMap<String, Action>, target: &Metadata) -> Result<bool> {
+        let (mut creations, mut growths) = (BTreeMap::new(), BTreeMap::new());
+        let mut assigned = Vec::new();
+        let (mut refused, mut gone) = (BTreeMap::new(), BTreeMap::new());
+        for (name, action) in actions {
+            match action {
+                Action::Create { partitions, replication_factor, clamped_from } => {
+                    if let Some(wanted) = clamped_from {
+                        tracing::warn!(
+                            topic = name,
+                            wanted,
+                            replication_factor,
+                            "the target has fewer brokers than replicas are wanted"
+                        );
+                    }
+                    creations.insert(name, (partitions, replication_factor));
+                }
+                Action::Grow { partitions } => drop(growths.insert(name, partitions)),
+                Action::Mirror { from, to, id } => assigned.push((name, from, to, id)),
+                Action::Refuse(error) => drop(refused.insert(name, error)),
+                Action::Park(error) => self.park(&name, &error, EventKind::Error).await,
+                Action::Gone(error) => drop(gone.insert(name, error)),
+            }
+        }
+        self.see_to_gone(gone).await;
+        let asked = creations.len() + growths.len();
+        let mut unchanged = self.create(creations, target.controller_id).await?;
+        let grown = admin::grow_topics(&self.target, target.controller_id, &growths).await?;
+        unchanged.extend(grown.into_iter().filter_map(|(name, result)| Some((name, result.err()?))));
+        let changed = asked > unchanged.len();
+        refused.append(&mut unchanged);
+        self.assign(assigned).await;
+        self.refuse(refused);
+        Ok(changed)
+    }
+
+    /// Creates topics as they are at the source; returns those that could not be, and why.
+    async fn create(
+        &self,
+        topics: BTreeMap<String, (i32, i16)>,
+        controller_id: i32,
+    ) -> Result<BTreeMap<String, Error>> {
+        let names: Vec<String> = topics.keys().cloned().collect();
+        let mut refused = BTreeMap::new();
+        let mut new = Vec::new();
+        let configs = if self.config.sync_topic_configs {
+            admin::topic_configs(&self.source, &names).await?
+        } else {
+            BTreeMap::new()
+        };
+        for (name, (partitions, replication_factor)) in topics {
+            let configs = match configs.get(&name) {
+                Some(Err(error)) => {
+                    refused.insert(name, error.clone());
+                    continue;
+                }
+                Some(Ok(configs)) => configs.clone(),
+                None => BTreeMap::new(),
+            };
+            let configs = topics::configs_for_target(&configs, &self.config.topic_configs_override, replication_factor);
+            new.push(NewTopic { name, partitions, replication_factor, configs });
+        }
+        for some in new.chunks(CREATED_AT_ONCE) {
+            let created = admin::create_topics(&self.target, controller_id, some).await?;
+            refused.extend(created.into_iter().filter_map(|(name, result)| Some((name, result.err()?))));
+        }
+        Ok(refused)
+    }
+
+    /// Remembers which topics are not mirrored, and tells of those that were not refused before.
+    fn refuse(&self, refused: BTreeMap<String, Error>) {
+        let before = self.shared.set_refused(refused.clone());
+        for (name, error) in refused.iter().filter(|(name, _)| !before.contains_key(*name)) {
+            tracing::error!(topic = name, %error, "topic is not mirrored");
+            self.shared.events.send(Event::of_error(EventKind::Error, error));
+        }
+    }
+
+    async fn assign(&self, topics: Vec<(String, usize, usize, u128)>) {
+        let mut shares: Vec<Vec<Arc<Progress>>> = self.streams.borrow().iter().map(|_| Vec::new()).collect();
+        for (name, from, to, id) in topics {
+            let topic: Arc<str> = Arc::from(name.as_str());
+            for partition in from..to {
+                let progress = Progress::new(topic.clone(), partition as i32);
+                self.shared.add_partition(progress.clone());
+                let mut streams = self.streams.borrow_mut();
+                if let Some((least, stream)) =
+                    streams.iter_mut().enumerate().min_by_key(|(_, stream)| stream.partitions)
+                {
+                    stream.partitions += 1;
+                    shares[least].push(progress);
+                }
+            }
+            let known = self.mirrored.borrow_mut().insert(name.clone(), Mirrored { id, partitions: to });
+            let message = match known {
+                None => format!("topic '{name}' is mirrored, {to} partitions"),
+                Some(_) => format!("topic '{name}' has {to} partitions now"),
+            };
+            tracing::info!(topic = name, partitions = to, "topic is mirrored");
+            self.shared.events.send(Event { topic: Some(topic), ..Event::new(EventKind::TopicAdded, message) });
+        }
+        for (number, share) in shares.into_iter().enumerate().filter(|(_, share)| !share.is_empty()) {
+            self.command(number, stream::Command::Assign(share)).await;
+        }
+    }
+
+    async fn park(&self, topic: &str, error: &Error, kind: EventKind) {
+        if self.parked.borrow_mut().insert(topic.to_owned()) {
+            self.shared.events.send(Event::of_error(kind, error));
+            self.command_all(|| stream::Command::Park(Arc::from(topic), error.clone())).await;
+        }
+    }
+
+    /// A topic that stays away is parked, and goes on when it is back: what is seen of it may depend on a permission, or
+    /// on a broker that has just started.
+    async fn see_to_gone(&self, gone: BTreeMap<String, Error>) {
+        let back: Vec<String> = self.gone.borrow().keys().filter(|topic| !gone.contains_key(*topic)).cloned().collect();
+        for topic in back {
+            let times = self.gone.borrow_mut().remove(&topic).unwrap_or_default();
+            // One that is another topic now is parked for that by the next plan.
+            if times >= GONE_AFTER && self.parked.borrow_mut().remove(&topic) && !self.is_reset(&topic) {
+                self.command_all(|| stream::Command::Resume(Arc::from(topic.as_str()))).await;
+            }
+        }
+        for (topic, error) in gone {
+            let times = {
+                let mut gone = self.gone.borrow_mut();
+                let times = gone.entry(topic.clone()).or_insert(0);
+                *times += 1;
+                *times
+            };
+            if times >= GONE_AFTER {
+                self.park(&topic, &error, EventKind::TopicRemoved).await;
+            }
+        }
+    }
+
+    /// Whether the topic that is there now is not the one that was mirrored.
+    fn is_reset(&self, topic: &str) -> bool {
+        let mirrored = self.mirrored.borrow().get(topic).map(|mirrored| mirrored.id);
+        let now = self.source_metadata.borrow().topics.get(topic).map(|topic| topic.id);
+        mirrored != now
+    }
+}
