@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Lane, PATIENCE, Side, Stream, backoff};
 use crate::batch;
@@ -15,16 +15,25 @@ use crate::wire::connection::Connection;
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::fetch::{FetchLimits, FetchedRecords, Session};
 
-/// Answers larger than this do not become cheaper, but leave the processor's cache.
-const LARGEST_FETCH: usize = 2 << 20;
+/// Answers larger than this do not become cheaper from a broker nearby, but leave the processor's cache.
+const NEAR_FETCH: usize = 2 << 20;
 const SMALLEST_FETCH: usize = 64 << 10;
+/// A broker whose full answer takes longer is far away, or slow to read from: more is asked for at once, because there is
+/// only one request at a time.
+const FAR: Duration = Duration::from_millis(40);
 /// How long the broker may wait while some partition is left out for a moment.
 const SHORT_WAIT: Duration = Duration::from_millis(5);
 
 /// Runs for ever.
 pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
-    let mut fetcher =
-        Fetcher { stream, broker, session: Session::default(), left_out: BTreeSet::new(), connection: None };
+    let mut fetcher = Fetcher {
+        stream,
+        broker,
+        session: Session::default(),
+        left_out: BTreeSet::new(),
+        connection: None,
+        size: NEAR_FETCH,
+    };
     let mut failures = 0;
     loop {
         fetcher.look_at(lane.take());
@@ -55,6 +64,8 @@ struct Fetcher {
     /// Partitions of this broker that run but take no more at the moment.
     left_out: BTreeSet<usize>,
     connection: Option<Rc<Connection>>,
+    /// Bytes to ask for at once, as long as the memory allows it.
+    size: usize,
 }
 
 impl Fetcher {
@@ -90,9 +101,13 @@ impl Fetcher {
         };
         let limits = self.limits();
         let room = self.stream.budget.reserve(limits.max_bytes as usize).await;
+        let asked = Instant::now();
         let answer = self.session.fetch(&connection, limits, room);
         let fetched = self.stream.watched(Side::Source, limits.max_wait + PATIENCE, answer).await?;
         self.connection = Some(connection);
+        let received: usize =
+            fetched.iter().filter_map(|partition| Some(partition.result.as_ref().ok()?.records.len())).sum();
+        self.size = next_size(self.size, received, asked.elapsed());
         for partition in fetched {
             match partition.result {
                 Ok(records) => self.hand_out(partition.slot, partition.fetch_offset, records),
@@ -106,7 +121,7 @@ impl Fetcher {
         let config = &self.stream.config.source;
         let share = self.stream.config.buffer_memory / self.stream.config.num_streams / 4;
         let share = share / self.stream.fetchers.borrow().len().max(1);
-        let max_bytes = share.clamp(SMALLEST_FETCH, LARGEST_FETCH).min(config.fetch_max_bytes as usize);
+        let max_bytes = self.size.min(share).max(SMALLEST_FETCH).min(config.fetch_max_bytes as usize);
         FetchLimits {
             max_wait: if self.left_out.is_empty() { config.fetch_max_wait } else { SHORT_WAIT },
             min_bytes: config.fetch_min_bytes,
@@ -152,5 +167,16 @@ impl Fetcher {
         for slot in self.stream.slots_led_by(Side::Source, self.broker) {
             self.stream.with_machine(slot, |machine| machine.handle_unreachable(error.clone(), now));
         }
+    }
+}
+
+/// How much to ask for after an answer of so many bytes that took so long.
+fn next_size(size: usize, received: usize, took: Duration) -> usize {
+    let full = received >= size / 2;
+    match (full, took > FAR) {
+        (true, true) => size.saturating_mul(2),
+        (true, false) => NEAR_FETCH.max(size / 2),
+        // The broker waited for records, or the memory allowed no more: that says nothing of the distance.
+        (false, _) => size,
     }
 }
