@@ -134,9 +134,25 @@ impl Cluster {
         })
     }
 
-    /// Asks for topics, all of them with `None`, and remembers the brokers.
+    /// Asks for topics, all of them with `None`, and remembers the brokers. A broker that goes down or is silent while it
+    /// is asked is no reason to fail as long as another one answers.
     pub async fn metadata(&self, topics: Option<&[String]>, create_missing: bool) -> Result<Metadata> {
-        let connection = self.any().await?;
+        let mut others = self.addresses.borrow().len() + self.config.bootstrap_servers.len();
+        loop {
+            let connection = self.any().await?;
+            match self.metadata_from(&connection, topics, create_missing).await {
+                Err(error) if error.kind() == ErrorKind::Connect && others > 0 => others -= 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn metadata_from(
+        &self,
+        connection: &Connection,
+        topics: Option<&[String]>,
+        create_missing: bool,
+    ) -> Result<Metadata> {
         let version = connection.version::<MetadataRequest>(12)?;
         let names = topics.map(|topics| {
             let topic = |name: &String| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
