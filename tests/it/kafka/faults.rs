@@ -137,21 +137,26 @@ fn mirror_killed(count: usize) -> Outcome {
     rounds(pair, &topic, count, MirrorOnly)
 }
 
-/// The three scenarios that need three brokers on each side, on one pair of clusters.
-fn three_broker_scenarios(count: usize) -> Outcome {
-    let pair = three_brokers_each()?;
-    for name in ["target-broker-killed", "leaders-moved", "source-broker-killed"] {
-        let topic = unique(name);
-        pair.source.create_topic(&topic, PARTITIONS, &[])?;
-        match name {
-            "target-broker-killed" => {
-                rounds(&pair, &topic, count, BrokerKilled { cluster: &pair.target, down: None })?;
-            }
-            "leaders-moved" => rounds(&pair, &topic, count, LeadersMoved { pair: &pair, topic: &topic })?,
-            _ => rounds(&pair, &topic, count, BrokerKilled { cluster: &pair.source, down: None })?,
-        }
+/// What goes wrong in the scenarios that need three brokers on each side.
+#[derive(Clone, Copy)]
+enum Scenario {
+    TargetBrokerKilled,
+    LeadersMoved,
+    SourceBrokerKilled,
+}
+
+fn play(pair: &Pair, scenario: Scenario, count: usize) -> Outcome {
+    let topic = unique(match scenario {
+        Scenario::TargetBrokerKilled => "target-broker-killed",
+        Scenario::LeadersMoved => "leaders-moved",
+        Scenario::SourceBrokerKilled => "source-broker-killed",
+    });
+    pair.source.create_topic(&topic, PARTITIONS, &[])?;
+    match scenario {
+        Scenario::TargetBrokerKilled => rounds(pair, &topic, count, BrokerKilled { cluster: &pair.target, down: None }),
+        Scenario::LeadersMoved => rounds(pair, &topic, count, LeadersMoved { pair, topic: &topic }),
+        Scenario::SourceBrokerKilled => rounds(pair, &topic, count, BrokerKilled { cluster: &pair.source, down: None }),
     }
-    silent_broker(&pair)
 }
 
 /// A broker that is silent without closing its connections holds up nothing once its partitions have other leaders.
@@ -180,7 +185,11 @@ fn the_mirror_is_killed_under_load() -> Outcome {
 
 #[test]
 fn brokers_are_killed_and_leaders_moved_under_load() -> Outcome {
-    three_broker_scenarios(3)
+    let pair = three_brokers_each()?;
+    for scenario in [Scenario::TargetBrokerKilled, Scenario::LeadersMoved, Scenario::SourceBrokerKilled] {
+        play(&pair, scenario, 2)?;
+    }
+    silent_broker(&pair)
 }
 
 #[test]
@@ -191,6 +200,18 @@ fn the_mirror_is_killed_a_hundred_times() -> Outcome {
 
 #[test]
 #[ignore = "long: make nightly"]
-fn brokers_are_killed_and_leaders_moved_a_hundred_times() -> Outcome {
-    three_broker_scenarios(PROMISED_ROUNDS)
+fn a_target_broker_is_killed_a_hundred_times() -> Outcome {
+    play(&three_brokers_each()?, Scenario::TargetBrokerKilled, PROMISED_ROUNDS)
+}
+
+#[test]
+#[ignore = "long: make nightly"]
+fn leaders_are_moved_a_hundred_times() -> Outcome {
+    play(&three_brokers_each()?, Scenario::LeadersMoved, PROMISED_ROUNDS)
+}
+
+#[test]
+#[ignore = "long: make nightly"]
+fn a_source_broker_is_killed_a_hundred_times() -> Outcome {
+    play(&three_brokers_each()?, Scenario::SourceBrokerKilled, PROMISED_ROUNDS)
 }
