@@ -5,5 +5,6 @@
     reason = "a test that panics says what is wrong; it has no caller to hand an error to"
 )]
 
+mod cli;
 mod kafka;
 mod support;

@@ -227,9 +227,12 @@ mod tests {
     fn a_command_line_of_mirror_maker_1_is_understood() {
         let line = "kmirror run --consumer.config c --producer.config p --num.streams 4 --whitelist a|b --new.consumer \
                     --abort.on.send.failure true --offset.commit.interval.ms 60000";
-        let Ok(Command::Run(options)) = parse_from(line.split(' ').map(OsString::from)) else {
-            panic!("not understood")
-        };
+        let command = parse_from(line.split(' ').map(OsString::from)).ok();
+        let options = command.and_then(|command| match command {
+            Command::Run(options) => Some(options),
+            _ => None,
+        });
+        let options = options.expect("it is understood");
         assert_eq!(options.mirror.include.as_deref(), Some("a|b"));
         let said = options.obsolete.objections();
         assert_eq!((said.errors.len(), said.warnings.len()), (0, 3));

@@ -67,7 +67,7 @@ pub(crate) fn command(options: &DemoOptions) -> ExitCode {
 /// Plays everything; whether both clusters are the same at the end.
 fn play(options: &DemoOptions) -> Outcome<bool> {
     let started = Instant::now();
-    let demo = Demo { json: options.json, started, signals: Signals::listen()?, clusters: Clusters::start()? };
+    let demo = Demo { json: options.json, started, signals: Signals::listen(|| {})?, clusters: Clusters::start()? };
     let (source, target) = (demo.clusters.source(), demo.clusters.target());
     demo.say(&format!("two clusters of {BROKERS} brokers are up: the source at {source}, the target at {target}"));
     let writer = Writer::start(&source)?;

@@ -10,6 +10,7 @@ use console::{Term, style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kmirror::{State, Status};
 
+use crate::output;
 use crate::text::{clock, counted, grouped, megabytes, milliseconds};
 
 /// How often the display is redrawn.
@@ -52,6 +53,14 @@ impl Display {
         self.0.finish_and_clear();
     }
 
+    /// Lets it stand as it is. A terminal echoes Ctrl-C into it, and what is redrawn after that is drawn in the wrong place.
+    pub(crate) fn leave(&self) {
+        if self.is_shown() {
+            self.0.set_draw_target(ProgressDrawTarget::hidden());
+            output::note("");
+        }
+    }
+
     fn draw(&self, lines: &[String]) {
         self.0.set_message(lines.join("\n"));
         self.0.tick();
@@ -70,7 +79,7 @@ impl Progress {
     pub(crate) fn new(display: Display) -> Self {
         let now = Instant::now();
         let next = if display.is_shown() { now } else { now + LOG_INTERVAL };
-        Progress { display, started: now, next, rates: Rates::default() }
+        Progress { display, started: now, next, rates: Rates::since(now) }
     }
 
     /// To be called several times a second. The status is asked for only when it is shown.
@@ -95,9 +104,15 @@ impl Progress {
     /// Before there is anything to tell.
     pub(crate) fn tick_connecting(&mut self) {
         let now = Instant::now();
-        if now >= self.next && self.display.is_shown() {
+        if now < self.next {
+            return;
+        }
+        if self.display.is_shown() {
             self.next = now + FRAME;
             self.display.draw(&[format!("connecting  {}", clock(now - self.started))]);
+        } else {
+            self.next = now + LOG_INTERVAL;
+            tracing::info!(seconds = (now - self.started).as_secs(), "still connecting");
         }
     }
 }
@@ -137,10 +152,13 @@ struct Rate {
 }
 
 /// Works out rates from what was counted in the last seconds.
-#[derive(Default)]
 struct Rates(VecDeque<(Instant, u64, u64)>);
 
 impl Rates {
+    fn since(start: Instant) -> Self {
+        Rates(VecDeque::from([(start, 0, 0)]))
+    }
+
     fn add(&mut self, now: Instant, records: u64, bytes: u64) -> Rate {
         self.0.push_back((now, records, bytes));
         // The oldest that is kept is just outside of the window, so that there always are two.
@@ -216,8 +234,8 @@ mod tests {
 
     #[test]
     fn rates_are_of_the_last_seconds() {
-        let mut rates = Rates::default();
         let start = Instant::now();
+        let mut rates = Rates::since(start);
         assert_eq!(rates.add(start, 0, 0), Rate::default());
         let mut last = Rate::default();
         for second in 1..=20 {

@@ -49,15 +49,16 @@ pub(crate) fn command(options: &RunOptions) -> ExitCode {
 /// All that can be wrong before a cluster is asked.
 fn prepare(options: &RunOptions, display: &Display) -> Result<(Config, Signals)> {
     logs::start(options.log_format, display)?;
-    let signals = Signals::listen()?;
+    let shown = display.clone();
+    let signals = Signals::listen(move || shown.leave())?;
     let objections = options.obsolete.objections();
     if !objections.errors.is_empty() {
         return Err(Error::new(ErrorKind::Config, objections.errors.join("\n  ")));
     }
-    let (config, warnings) = settings::configure(&options.mirror)?;
-    for warning in objections.warnings.into_iter().map(str::to_owned).chain(warnings) {
+    for warning in objections.warnings {
         tracing::warn!("{warning}");
     }
+    let config = settings::configure(&options.mirror)?;
     Ok((config, signals))
 }
 

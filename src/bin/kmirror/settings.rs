@@ -5,8 +5,8 @@ use kmirror::{Error, ErrorKind, Result};
 
 use crate::args::MirrorOptions;
 
-/// The configuration, and what to warn of.
-pub(crate) fn configure(options: &MirrorOptions) -> Result<(Config, Vec<String>)> {
+/// The configuration. What is worth a warning is logged.
+pub(crate) fn configure(options: &MirrorOptions) -> Result<Config> {
     let mut properties = load_files(options)?;
     let flags = [
         ("--num.streams", "num.streams", &options.num_streams),
@@ -18,19 +18,21 @@ pub(crate) fn configure(options: &MirrorOptions) -> Result<(Config, Vec<String>)
             properties.set_from(flag, key, value);
         }
     }
-    let mut warnings = Vec::new();
     for (key, value) in &options.set {
         properties.set_from("--set", key, value);
         if is_secret(key) && !value.is_empty() {
-            warnings.push(format!(
+            // At once, as it is out in the open whether the rest of the configuration is right or not.
+            tracing::warn!(
                 "--set: {key}: everybody on this machine can see it in the list of processes; put it into a file that only \
                  you can read, and name that with --config"
-            ));
+            );
         }
     }
-    let (config, found) = properties.build()?;
-    warnings.extend(found.iter().map(ToString::to_string));
-    Ok((config, warnings))
+    let (config, warnings) = properties.build()?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(config)
 }
 
 /// Reads all files, and tells of all that cannot be read.

@@ -20,8 +20,8 @@ pub(crate) struct Signals(Arc<AtomicI32>);
 pub(crate) struct Signal(i32);
 
 impl Signals {
-    /// Listens from now on.
-    pub(crate) fn listen() -> kmirror::Result<Self> {
+    /// Listens from now on, and does something as soon as the first one comes.
+    pub(crate) fn listen(on_first: impl Fn() + Send + 'static) -> kmirror::Result<Self> {
         let failed =
             |error: std::io::Error| Error::new(ErrorKind::Internal, format!("signals cannot be handled: {error}"));
         let mut incoming = Incoming::new([SIGINT, SIGTERM]).map_err(failed)?;
@@ -32,6 +32,7 @@ impl Signals {
                 if first.swap(number, Ordering::Relaxed) != 0 {
                     Signal(number).exit_now();
                 }
+                on_first();
             }
         };
         std::thread::Builder::new().name("kmirror-signals".to_owned()).spawn(listen).map_err(failed)?;

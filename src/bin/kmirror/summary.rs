@@ -127,15 +127,18 @@ pub(crate) fn print_text(end: &End, status: Option<&Status>, running: Duration) 
         End::Failed(_) => "failed".to_owned(),
     };
     let mut text = format!(
-        "{}: {what}: {}, {} in {:.1} s; {}, {}, {} behind",
+        "{}: {what}: {}, {} in {:.1} s; {}, {}",
         status.name,
         counted(status.replicated_records, "record"),
         megabytes(status.replicated_bytes as f64),
         running.as_secs_f64(),
         counted(status.topics.len() as u64, "topic"),
         counted(partitions(status) as u64, "partition"),
-        counted(status.lag.records, "record"),
     );
+    // What the source received after it was asked for its end is no news to somebody who asked to stop there.
+    if !matches!(end, End::CaughtUp) {
+        text.push_str(&format!("; {} behind", counted(status.lag.records, "record")));
+    }
     let stuck = stuck(status);
     if !stuck.is_empty() {
         text.push_str(&format!(

@@ -1,0 +1,86 @@
+//! Signals: a clean stop while it runs, an end at once while it starts or when the signal comes twice.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::mock::{Mocks, fill};
+use super::unreachable::Stranger;
+use super::{LIMIT, finish, run};
+use crate::support::ledger::{expect_identical, wait_caught_up};
+use crate::support::process::Kmirror;
+use crate::support::{Outcome, wait_for};
+
+const SIGNALS: [(Signal, i32, &str); 2] = [(Signal::SIGINT, 130, "SIGINT"), (Signal::SIGTERM, 143, "SIGTERM")];
+
+#[test]
+fn a_running_mirror_stops_cleanly() -> Outcome {
+    let mocks = Mocks::start(&[("orders", 2)])?;
+    let (source, target) = (mocks.source.bootstrap_servers(), mocks.target.bootstrap_servers());
+    for (signal, code, name) in SIGNALS {
+        fill(&mocks.source, "orders", 0, 500)?;
+        let mut kmirror = Kmirror::start(mocks.arguments("orders", &["--json"]))?;
+        wait_caught_up(&source, &target, "orders", LIMIT)?;
+        kmirror.signal(signal)?;
+        let document = finish(kmirror)?.expect(code, &[])?.json()?;
+        assert_eq!(document["outcome"], "stopped");
+        assert_eq!(document["signal"], name);
+        assert_eq!(document["status"]["state"], "stopped");
+        assert_eq!(document["status"]["replicated_records"], 500);
+    }
+    expect_identical(&source, &target, "orders", 1000)?;
+    Ok(())
+}
+
+#[test]
+fn a_wait_for_catching_up_stops_cleanly() -> Outcome {
+    let mocks = Mocks::start(&[("orders", 1)])?;
+    fill(&mocks.source, "orders", 0, 500)?;
+    mocks.target.broker_round_trip_time(-1, Duration::from_millis(500))?;
+    let mut kmirror = Kmirror::start(mocks.arguments("orders", &["--until-caught-up"]))?;
+    wait_for("it copies", LIMIT, || Ok(kmirror.stderr().contains("topic is mirrored").then_some(())))?;
+    kmirror.signal(Signal::SIGTERM)?;
+    let finished = finish(kmirror)?.expect(143, &[])?;
+    assert!(finished.stdout.contains("stopped by SIGTERM"), "{finished}");
+
+    mocks.target.broker_round_trip_time(-1, Duration::ZERO)?;
+    run(mocks.arguments("orders", &["--until-caught-up"]))?.expect(0, &[])?;
+    expect_identical(&mocks.source.bootstrap_servers(), &mocks.target.bootstrap_servers(), "orders", 500)?;
+    Ok(())
+}
+
+#[test]
+fn a_start_ends_at_once() -> Outcome {
+    for (signal, code, _) in SIGNALS {
+        let server = Stranger::silent()?;
+        let source = format!("source.bootstrap.servers={}", server.address);
+        let args = ["run", "--set", &source, "--set", "target.bootstrap.servers=localhost:1", "--set"];
+        let never = ["source.socket.connection.setup.timeout.ms=3600000"];
+        let mut kmirror = Kmirror::start(args.iter().chain(&never))?;
+        server.connections.recv_timeout(LIMIT)?;
+        kmirror.signal(signal)?;
+        let finished = finish(kmirror)?.expect(code, &[])?;
+        assert!(finished.stdout.is_empty(), "{finished}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_second_signal_does_not_wait() -> Outcome {
+    let mocks = Mocks::start(&[("orders", 1)])?;
+    // The mock answers a fetch not before this time when it has nothing at first.
+    let mut kmirror = Kmirror::start(mocks.arguments("orders", &["--set", "source.fetch.max.wait.ms=10"]))?;
+    fill(&mocks.source, "orders", 0, 10)?;
+    wait_caught_up(&mocks.source.bootstrap_servers(), &mocks.target.bootstrap_servers(), "orders", LIMIT)?;
+    // Now an answer of the target takes longer than a stop waits for it.
+    mocks.target.broker_round_trip_time(-1, Duration::from_secs(3600))?;
+    fill(&mocks.source, "orders", 0, 500)?;
+    // Nothing outside of the mirror shows that its request is under way.
+    std::thread::sleep(Duration::from_secs(2));
+    kmirror.signal(Signal::SIGTERM)?;
+    wait_for("it stops", LIMIT, || Ok(kmirror.stderr().contains("stopping").then_some(())))?;
+    kmirror.signal(Signal::SIGINT)?;
+    let finished = finish(kmirror)?.expect(130, &[])?;
+    assert!(finished.stdout.is_empty(), "a clean stop would have printed its result: {finished}");
+    Ok(())
+}
