@@ -59,7 +59,7 @@ impl Control {
             }
             Some(first) if count == 1 => Err(first),
             Some(first) => {
-                Err(first.context(format!("{count} topics or partitions cannot be mirrored, the first of them: ")))
+                Err(first.context(format!("{count} topics or partitions cannot be mirrored, the first of them")))
             }
         }
     }

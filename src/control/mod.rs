@@ -99,8 +99,8 @@ impl Control {
             }
         };
         if let Err(error) = outcome {
-            self.stop(Instant::now()).await;
-            self.shared.fail(&error);
+            // Whoever starts it hears of it, and there is nobody else yet.
+            self.end_streams(Instant::now()).await;
             let _ = started.send(Err(error));
             return;
         }
@@ -280,6 +280,11 @@ impl Control {
 
     async fn stop(&self, deadline: Instant) {
         self.shared.set_state(State::Stopping, "stopping");
+        self.end_streams(deadline).await;
+        self.shared.set_state(State::Stopped, "stopped");
+    }
+
+    async fn end_streams(&self, deadline: Instant) {
         let streams = std::mem::take(&mut *self.streams.borrow_mut());
         let mut answers = Vec::new();
         for stream in &streams {
@@ -299,7 +304,6 @@ impl Control {
                 let _ = stream.thread.join();
             }
         }
-        self.shared.set_state(State::Stopped, "stopped");
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Connection {
 #[derive(Default)]
 struct Pending {
     calls: VecDeque<Call>,
+    /// Whether there has been an answer at all.
+    answered: bool,
     closed: Option<Error>,
 }
 
@@ -345,9 +347,16 @@ async fn read_answers(mut reader: Reader, pending: Rc<RefCell<Pending>>, address
 }
 
 async fn read_answer(reader: &mut Reader, pending: &RefCell<Pending>, address: &str) -> Result<()> {
-    let ended = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => Error::new(ErrorKind::Connect, format!("{address} closed the connection")),
-        _ => Error::new(ErrorKind::Connect, format!("the connection to {address} broke: {error}")),
+    let ended = |error: std::io::Error| {
+        let what = match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => format!("{address} closed the connection"),
+            _ => format!("the connection to {address} broke ({error})"),
+        };
+        let hint = match pending.borrow().answered {
+            true => "",
+            false => " before it answered anything, as a listener does that wants TLS or SASL: check security.protocol",
+        };
+        Error::new(ErrorKind::Connect, what + hint)
     };
     let mut head = [0; 8];
     reader.read_exact(&mut head[..4]).await.map_err(ended)?;
@@ -359,6 +368,7 @@ async fn read_answer(reader: &mut Reader, pending: &RefCell<Pending>, address: &
         let message = format!("{address} answered a request that was not made (correlation id {correlation})");
         return Err(Error::new(ErrorKind::Connect, message));
     };
+    pending.borrow_mut().answered = true;
     // What follows the length starts with the correlation id; response headers are decoded with it.
     let read = match call.room {
         Some(room) => {

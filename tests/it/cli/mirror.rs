@@ -52,12 +52,15 @@ fn a_pattern_that_matches_nothing_is_an_error() -> Outcome {
 fn a_refused_topic_lets_the_others_finish() -> Outcome {
     let mocks = Mocks::start(&[("orders", 2)])?;
     // The target knows no request that would add the partitions it lacks.
-    mocks.source.create_topic("clicks", 3, 2)?;
-    mocks.target.create_topic("clicks", 1, 2)?;
+    for topic in ["clicks", "views"] {
+        mocks.source.create_topic(topic, 3, 2)?;
+        mocks.target.create_topic(topic, 1, 2)?;
+    }
     fill(&mocks.source, "orders", 1, 300)?;
-    let args = mocks.arguments("orders,clicks", &["--until-caught-up"]);
-    let finished = run(args)?.expect(5, &["kmirror: ", "clicks"])?;
-    assert!(finished.stdout.contains("clicks: "), "{finished}");
+    let args = mocks.arguments("orders,clicks,views", &["--until-caught-up"]);
+    let message = "kmirror: 2 topics or partitions cannot be mirrored, the first of them: ";
+    let finished = run(args)?.expect(5, &[message, "clicks"])?;
+    assert!(finished.stdout.contains("\n  clicks: ") && finished.stdout.contains("\n  views: "), "{finished}");
     expect_identical(&mocks.source.bootstrap_servers(), &mocks.target.bootstrap_servers(), "orders", 300)?;
     Ok(())
 }

@@ -65,6 +65,7 @@ fn a_closed_port() -> Outcome {
     let address = closed_port()?;
     let finished = run_from(&address, &[])?.expect(3, &["source", &address, "refused"])?;
     assert!(finished.stdout.is_empty());
+    assert_eq!(finished.stderr.lines().count(), 1, "it is said once: {finished}");
     Ok(())
 }
 
@@ -99,7 +100,8 @@ fn a_tls_listener() -> Outcome {
 #[test]
 fn a_server_that_hangs_up() -> Outcome {
     let server = Stranger::answering(b"")?;
-    run_from(&server.address, &[])?.expect(3, &[&server.address])?;
+    run_from(&server.address, &[])?
+        .expect(3, &[&server.address, "closed the connection", "check security.protocol"])?;
     Ok(())
 }
 
