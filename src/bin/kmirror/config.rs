@@ -19,7 +19,9 @@ pub(crate) fn command(options: &ConfigOptions) -> ExitCode {
     if options.json {
         output::print_json(&table);
     } else {
-        let width = Term::stdout().size_checked().map_or(100, |(_, columns)| usize::from(columns));
+        // Through a pager standard output is no terminal, and what is behind it is as wide as standard error.
+        let size = Term::stdout().size_checked().or_else(|| Term::stderr().size_checked());
+        let width = size.map_or(100, |(_, columns)| usize::from(columns));
         output::print(&text(&table, width.clamp(NARROWEST, WIDEST)));
     }
     ExitCode::SUCCESS

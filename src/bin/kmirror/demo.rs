@@ -69,9 +69,9 @@ fn play(options: &DemoOptions) -> Outcome<bool> {
     let started = Instant::now();
     let demo = Demo { json: options.json, started, signals: Signals::listen(|| {})?, clusters: Clusters::start()? };
     let (source, target) = (demo.clusters.source(), demo.clusters.target());
-    demo.say(&format!("two clusters of {BROKERS} brokers are up: the source at {source}, the target at {target}"));
+    demo.say(&format!("two clusters of {BROKERS} brokers: source {source}, target {target}"));
     let writer = Writer::start(&source)?;
-    demo.say(&format!("a writer fills {} at the source and does not stop", topics_in_words()));
+    demo.say(&format!("a writer fills {} and does not stop", topics_in_words()));
     for kill in 0..options.kills {
         demo.kill_in_flight(&writer, kill == 0)?;
         demo.wait(DEAD_TIME)?;
@@ -110,9 +110,7 @@ impl Demo {
             self.say(&format!("$ {}", mirror.command_line()));
         } else {
             let before = counted(before, "record");
-            self.say(&format!(
-                "the same command again, process {id}: it goes on after the {before} it finds on the target"
-            ));
+            self.say(&format!("the same command again, process {id}, goes on after {before}"));
         }
         let limit = Limit::new(&self.signals, "the mirror copies too slowly");
         let mut copied = before;
@@ -166,7 +164,7 @@ impl Demo {
     }
 
     fn compare(&self, written: u64) -> Outcome<Comparison> {
-        self.say("another client (librdkafka) reads both clusters and compares every record");
+        self.say("librdkafka's consumer reads both clusters and compares every record");
         let limit = Limit::new(&self.signals, "the clusters were not read");
         let comparison = compare::compare(&self.clusters, || limit.check())?;
         match comparison.records() {
@@ -202,5 +200,5 @@ impl<'a> Limit<'a> {
 
 fn topics_in_words() -> String {
     let partitions: i32 = PARTITIONS.iter().map(|(_, partitions)| partitions).sum();
-    format!("{} topics, {partitions} partitions (lz4, zstd, keys, headers)", PARTITIONS.len())
+    format!("{} topics, {partitions} partitions (lz4, zstd)", PARTITIONS.len())
 }

@@ -140,12 +140,10 @@ pub(crate) fn print_text(end: &End, status: Option<&Status>, running: Duration) 
         text.push_str(&format!("; {} behind", counted(status.lag.records, "record")));
     }
     let stuck = stuck(status);
-    if !stuck.is_empty() {
-        text.push_str(&format!(
-            "; {} parked, {} refused",
-            parked(status),
-            counted(status.refused.len() as u64, "topic")
-        ));
+    for (count, noun, how) in [(parked(status), "partition", "parked"), (status.refused.len(), "topic", "refused")] {
+        if count > 0 {
+            text.push_str(&format!("; {} {how}", counted(count as u64, noun)));
+        }
     }
     for line in stuck.iter().take(LISTED) {
         text.push_str("\n  ");
@@ -159,13 +157,18 @@ pub(crate) fn print_text(end: &End, status: Option<&Status>, running: Duration) 
 
 /// A line for everything that is not mirrored.
 fn stuck(status: &Status) -> Vec<String> {
-    let refused = status.refused.iter().map(|(topic, why)| format!("{topic}: {why}"));
+    let refused = status.refused.iter().map(|(topic, why)| about(topic, topic, why));
     let parked = status.topics.iter().flat_map(|topic| {
         let parked = topic.partitions.iter().filter(|partition| partition.state == State::Failed);
         parked.map(|partition| {
-            let why = partition.error.as_ref().map_or("", |error| error.message());
-            format!("{}-{}: {why}", topic.topic, partition.partition)
+            let why = partition.error.as_ref().map_or("parked", |error| error.message());
+            about(&topic.topic, &format!("{}-{}", topic.topic, partition.partition), why)
         })
     });
     refused.chain(parked).collect()
+}
+
+/// Most sentences name their topic themselves.
+fn about(topic: &str, name: &str, why: &str) -> String {
+    if why.contains(topic) { why.to_owned() } else { format!("{name}: {why}") }
 }

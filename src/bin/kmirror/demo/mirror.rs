@@ -56,9 +56,15 @@ impl MirrorProcess {
         Ok(())
     }
 
-    /// As one would type it.
+    /// As one would type it, on several lines.
     pub(super) fn command_line(&self) -> String {
-        format!("kmirror {}", self.arguments.join(" "))
+        let mut text = "kmirror".to_owned();
+        for (number, argument) in self.arguments.iter().enumerate() {
+            let begins_a_line = number > 1 && argument.starts_with("--");
+            text.push_str(if begins_a_line { " \\\n             " } else { " " });
+            text.push_str(argument);
+        }
+        text
     }
 
     pub(super) fn id(&self) -> u32 {

@@ -19,7 +19,7 @@ pub(super) fn print_text(comparison: &Comparison) {
     }
     let records = counted(comparison.records(), "record");
     let verdict = match comparison.0.iter().map(|partition| partition.differences.len() as u64).sum() {
-        0 => format!("identical: {records} with the same offset, timestamp, key, value and headers on both sides"),
+        0 => format!("identical: {records}, each with the same offset, time, key, value, headers"),
         differences => format!("not identical: {}", counted(differences, "difference")),
     };
     output::print(&format!("{text}\n{verdict}\n"));
