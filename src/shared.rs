@@ -65,7 +65,8 @@ impl Shared {
     /// Works out the state from the partitions.
     pub(crate) fn update_state(&self, paused: bool) {
         let partitions = self.partitions();
-        let state = lifecycle::mirror_state(partitions.iter().map(|partition| partition.state()), paused);
+        let state =
+            lifecycle::mirror_state(partitions.iter().map(|partition| partition.state()), self.refused().len(), paused);
         if matches!(self.state(), State::Stopping | State::Stopped) || self.error().is_some() {
             return;
         }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Serialize, Serializer};
 
 use crate::error::Error;
+use crate::event::now_ms;
 
 macro_rules! states {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
@@ -123,6 +124,8 @@ fn error_text<S: Serializer>(error: &Option<Error>, serializer: S) -> Result<S::
     error.as_ref().map(Error::message).serialize(serializer)
 }
 
+/// Under load the source is always a little ahead; a partition that was level so short a time ago is no news.
+const STILL_IN_SYNC_MS: i64 = 3000;
 /// Not known yet.
 const UNKNOWN: i64 = -1;
 
@@ -137,6 +140,8 @@ pub(crate) struct Progress {
     last_timestamp: AtomicI64,
     records: AtomicU64,
     bytes: AtomicU64,
+    /// When the target had all the source had, in milliseconds since 1970.
+    in_sync_at: AtomicI64,
     error: Mutex<Option<Error>>,
 }
 
@@ -162,6 +167,7 @@ impl Progress {
             last_timestamp: AtomicI64::new(UNKNOWN),
             records: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            in_sync_at: AtomicI64::new(UNKNOWN),
             error: Mutex::new(None),
         })
     }
@@ -175,6 +181,13 @@ impl Progress {
         self.records.store(replicated.records, Ordering::Relaxed);
         self.bytes.store(replicated.bytes, Ordering::Relaxed);
         self.last_timestamp.store(replicated.last_timestamp, Ordering::Relaxed);
+        if self.has_reached_source() {
+            self.in_sync_at.store(now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    fn has_reached_source(&self) -> bool {
+        matches!((self.source_next(), self.target_next()), (Some(source), Some(target)) if target >= source)
     }
 
     pub(crate) fn set_state(&self, state: State, error: Option<&Error>) {
@@ -187,10 +200,8 @@ impl Progress {
     /// Starting, stalled and failed are said by the stream; how far a running partition is follows from its offsets.
     pub(crate) fn state(&self) -> State {
         let said = State::ALL.get(usize::from(self.state.load(Ordering::Relaxed))).copied().unwrap_or(State::Starting);
-        match (said, self.source_next(), self.target_next()) {
-            (State::CatchingUp, Some(source), Some(target)) if target >= source => State::InSync,
-            _ => said,
-        }
+        let fresh = || now_ms() - self.in_sync_at.load(Ordering::Relaxed) < STILL_IN_SYNC_MS;
+        if said == State::CatchingUp && (self.has_reached_source() || fresh()) { State::InSync } else { said }
     }
 
     pub(crate) fn error(&self) -> Option<Error> {
@@ -214,7 +225,8 @@ impl Progress {
     }
 
     pub(crate) fn lag(&self, now_ms: i64) -> Lag {
-        let (Some(source), Some(target)) = (self.source_next(), self.target_next()) else { return Lag::default() };
+        let Some(source) = self.source_next() else { return Lag::default() };
+        let target = self.target_next().unwrap_or(0);
         let records = source.saturating_sub(target).max(0) as u64;
         let replicated = self.replicated();
         let record_size = replicated.bytes.checked_div(replicated.records).unwrap_or(0);

@@ -181,7 +181,8 @@ static CLIENT: &[Property] = &[
         .default("30000").unit(Unit::Milliseconds).aliases(&["socket.timeout.ms"]),
     both("socket.connection.setup.timeout.ms", integer(1, INT_MAX), client_field!(connection_setup_timeout),
         "How long a new connection may take, with TLS and authentication.")
-        .default("10000").unit(Unit::Milliseconds),
+        .default("8000").unit(Unit::Milliseconds)
+        .because("a port that says nothing is told of within ten seconds"),
     both("retry.backoff.ms", integer(1, HOUR), client_field!(retry_backoff),
         "The first pause after a failure, of a request or of a connection; it doubles with each failure that follows.")
         .default("100").unit(Unit::Milliseconds).aliases(&["reconnect.backoff.ms"])

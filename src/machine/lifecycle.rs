@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::status::{Lag, State};
 
-/// The state of a mirror whose partitions are in these states.
-pub fn mirror_state(partitions: impl IntoIterator<Item = State>, paused: bool) -> State {
-    let (mut total, mut failed, mut stalled, mut starting, mut behind) = (0, 0, 0, 0, 0);
+/// The state of a mirror whose partitions are in these states, while so many topics are refused. A refused topic is looked at
+/// again and again, so it counts as one partition that is stalled.
+pub fn mirror_state(partitions: impl IntoIterator<Item = State>, refused: usize, paused: bool) -> State {
+    let (mut total, mut failed, mut stalled, mut starting, mut behind) = (refused, 0, refused, 0, 0);
     for state in partitions {
         total += 1;
         match state {
@@ -76,9 +77,11 @@ mod tests {
             (vec![Failed, Stalled], Stalled),
             (vec![Failed, Failed], Failed),
         ] {
-            assert_eq!(mirror_state(partitions.clone(), false), expected, "{partitions:?}");
+            assert_eq!(mirror_state(partitions.clone(), 0, false), expected, "{partitions:?}");
         }
-        assert_eq!(mirror_state([InSync], true), Paused);
+        assert_eq!(mirror_state([InSync], 0, true), Paused);
+        assert_eq!(mirror_state([InSync], 1, false), Degraded, "a refused topic does not progress");
+        assert_eq!(mirror_state([], 2, false), Stalled);
     }
 
     #[test]

@@ -65,6 +65,9 @@ async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
     for (index, partition) in slots.into_iter().zip(&partitions) {
         let source = answer_of(&stream, Side::Source, &sources, partition);
         let target = answer_of(&stream, Side::Target, &targets, partition);
+        if let (Ok(source), Some(slot)) = (&source, stream.slots.borrow().get(index)) {
+            slot.progress.set_source_next(source.log_end_offset);
+        }
         stream.with_machine(index, |machine| match (source, target) {
             (Ok(source), Ok(target)) => machine.handle_opened(source, target, now),
             (Err(error), _) | (_, Err(error)) => machine.handle_open_failed(error, now),
