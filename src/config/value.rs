@@ -1,4 +1,5 @@
 //! Turns the text of a value into a typed one and back, and says in a sentence what is wrong with it.
+//! The text of a value reads back as the same value; that is what makes a printed configuration one to start from.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -153,7 +154,7 @@ fn check_server(server: &str) -> Result<String, String> {
 
 /// A type that a field of the configuration has.
 pub(super) trait Value: Sized {
-    /// Reads what [`Kind::check`] let pass.
+    /// Reads what [`Property::check`] let pass.
     fn from_text(text: &str) -> Result<Self, String>;
     /// The text that reads back as this value; `None` if it is not set.
     fn to_text(&self) -> Option<String>;

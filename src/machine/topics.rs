@@ -1,4 +1,5 @@
 //! Decides which topics are mirrored and what has to be done on the target first: `plan(source, target, policy)`.
+//! Asks and changes nothing: a plan can be shown without being carried out.
 
 use std::collections::BTreeMap;
 
@@ -154,10 +155,10 @@ pub fn configs_for_target(
     let mut configs: BTreeMap<String, String> = copied.map(|(name, value)| (name.clone(), value.clone())).collect();
     configs.extend(overrides.iter().map(|(name, value)| (name.clone(), value.clone())));
     // More than all replicas can never be in sync: the topic would be dead.
-    if let Some(minimum) = configs.get_mut("min.insync.replicas") {
-        if minimum.parse::<i16>().is_ok_and(|minimum| minimum > replication_factor) {
-            *minimum = replication_factor.to_string();
-        }
+    if let Some(minimum) = configs.get_mut("min.insync.replicas")
+        && minimum.parse::<i16>().is_ok_and(|minimum| minimum > replication_factor)
+    {
+        *minimum = replication_factor.to_string();
     }
     configs
 }

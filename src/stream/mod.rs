@@ -235,15 +235,16 @@ impl Stream {
     fn update(&self, index: usize) {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = slots.get_mut(index) else { return };
-        if slot.machine.can_produce() && slot.leaders[Side::Target as usize] != NO_LEADER {
-            if let Some(lane) = self.senders.borrow().get(&slot.leaders[Side::Target as usize]) {
-                lane.put(index);
-            }
+        if slot.machine.can_produce()
+            && slot.leaders[Side::Target as usize] != NO_LEADER
+            && let Some(lane) = self.senders.borrow().get(&slot.leaders[Side::Target as usize])
+        {
+            lane.put(index);
         }
-        if slot.machine.poll_fetch() != slot.fetch_told {
-            if let Some(lane) = self.fetchers.borrow().get(&slot.leaders[Side::Source as usize]) {
-                lane.put(index);
-            }
+        if slot.machine.poll_fetch() != slot.fetch_told
+            && let Some(lane) = self.fetchers.borrow().get(&slot.leaders[Side::Source as usize])
+        {
+            lane.put(index);
         }
         slot.progress.set_replicated(slot.machine.position(), slot.machine.replicated());
         let phase = slot.machine.phase();

@@ -52,6 +52,8 @@ struct Sender {
 
 /// The batches of a request: their tickets by slot.
 type Tickets = HashMap<usize, Ticket>;
+/// What one request has for a topic.
+type TopicParts = (Rc<str>, Vec<Part>);
 
 impl Sender {
     async fn send(&mut self, permit: OwnedSemaphorePermit) -> Result<()> {
@@ -95,7 +97,7 @@ impl Sender {
     }
 
     /// Takes the next batch of every partition in the lane, as long as they fit into a request.
-    fn collect(&self) -> (Vec<(Rc<str>, Vec<Part>)>, Tickets) {
+    fn collect(&self) -> (Vec<TopicParts>, Tickets) {
         let mut topics: HashMap<Rc<str>, Vec<Part>> = HashMap::new();
         let mut tickets = Tickets::new();
         let mut size = 0;

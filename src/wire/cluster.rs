@@ -48,13 +48,16 @@ pub struct TopicMetadata {
 /// Another broker is asked when one does not describe the cluster within this time.
 const METADATA_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Where the connection to a broker is, once the first who needs it has made it.
+type Place = Rc<tokio::sync::Mutex<Option<Rc<Connection>>>>;
+
 /// A cluster and the connections to it.
 pub struct Cluster {
     /// "source" or "target", for messages.
     pub side: &'static str,
     config: ClientConfig,
     addresses: RefCell<BTreeMap<i32, String>>,
-    shared: RefCell<HashMap<i32, Rc<tokio::sync::Mutex<Option<Rc<Connection>>>>>>,
+    shared: RefCell<HashMap<i32, Place>>,
     any: RefCell<Option<Rc<Connection>>>,
     turn: Cell<usize>,
 }

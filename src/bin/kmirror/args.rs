@@ -214,6 +214,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "tests")]
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
