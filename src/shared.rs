@@ -1,4 +1,5 @@
 //! What the host's handle, the control thread and the streams of a mirror share.
+//! Streams take none of its locks: they write the atomics of their partitions' progress.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,4 +1,5 @@
 //! Writes the table of properties as the page of the manual.
+//! The page is committed, and a test compares it with what is written here.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,5 @@
 //! What a row of the table of properties says.
+//! Nothing here knows a single key: the rows stand in `properties.rs`, what a key means is found out in `resolve.rs`.
 
 use std::fmt;
 

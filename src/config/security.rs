@@ -1,4 +1,5 @@
 //! The keys of TLS and SASL, which this version knows but cannot use, and which values must never be shown.
+//! Secrecy is answered for every key there could be, because messages also speak of keys that do not exist.
 
 use super::properties;
 

@@ -1,4 +1,5 @@
 //! What users see of the configuration as a whole: what is accepted, what is told, and what is never told.
+//! Most go through the whole table, so that a new row is tried without a new test.
 
 use std::collections::BTreeSet;
 

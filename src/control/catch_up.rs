@@ -1,4 +1,5 @@
 //! Finds out whether the mirror has reached the source's end as it was when somebody asked.
+//! The end is fixed when it is asked for: a source that never rests would otherwise never be caught up with.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -1,4 +1,5 @@
 //! Decides the state of a mirror from the states of its partitions, and when its lag is worth an alarm.
+//! Remembers nothing but whether the alarm is on; what it decides from is handed in.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! What a mirror asks of a cluster as a whole: topics, their configurations, a producer id.
+//! These are rare and may take their time; what a stream sends all day is in `fetch.rs` and `produce.rs`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! What talks: connections to brokers, and the requests a mirror makes on them.
+//! Decides nothing: an answer becomes plain values or a classified error, and goes to whoever asked.
 
 pub mod admin;
 pub mod cluster;

@@ -1,4 +1,5 @@
 //! A request as the pieces it consists of, written without gluing them together.
+//! So a payload goes from the buffer it was fetched into to the socket without being copied.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;

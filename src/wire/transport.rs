@@ -1,4 +1,5 @@
 //! How bytes travel to a broker: one enum of transports. TLS becomes its second variant.
+//! What is sent over it, and when, is the business of `connection.rs`.
 
 use std::io;
 use std::net::SocketAddr;

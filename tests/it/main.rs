@@ -1,4 +1,5 @@
-//! All integration tests, one binary, ordered by purity: simulated, then mock clusters, then real Kafka.
+//! All integration tests, one binary, ordered by purity: the repository's own files, then mock clusters, then real Kafka.
+//! A missing tool fails them with a sentence that says what to install; nothing is skipped.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -8,3 +9,4 @@
 mod cli;
 mod kafka;
 mod support;
+mod tidy;

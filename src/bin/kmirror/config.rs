@@ -1,4 +1,5 @@
 //! `kmirror config`: the table of properties, from the same rows that the configuration is checked with.
+//! It lists what this version accepts, not what some mirror was given.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
 //! From flags and files to the configuration of a mirror.
+//! Which of them counts is decided by `Properties`; here is told where each one comes from.
 
 use kmirror::config::{Config, Properties, Side, properties};
 use kmirror::{Error, ErrorKind, Result};

@@ -1,4 +1,5 @@
 //! How a run ended: the exit code, the lines for people, the JSON document for programs.
+//! Text and JSON tell the same, and one of them is printed however the run ended.
 
 use std::process::ExitCode;
 use std::time::Duration;

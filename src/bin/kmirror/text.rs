@@ -1,4 +1,5 @@
 //! Numbers and durations as people read them.
+//! What programs read is JSON with plain numbers, and never passes through here.
 
 use std::time::Duration;
 

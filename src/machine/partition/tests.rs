@@ -1,4 +1,5 @@
 //! What users see of a partition that stops: the kind, the offset and the sentence; and the pace of retries.
+//! Sentences are compared as they are, because they are what somebody acts upon at night.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

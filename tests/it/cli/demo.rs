@@ -1,4 +1,5 @@
 //! `kmirror demo`, all of it.
+//! It stands for the first thing a newcomer does, so it has to be right on every machine.
 
 use super::run;
 use crate::support::Outcome;

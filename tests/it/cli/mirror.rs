@@ -1,4 +1,5 @@
 //! `kmirror run` between two mock clusters: what it copies, when it ends, and what it says then.
+//! Only the command line is tried here; the engine is tried on real brokers, which do more than mocks.
 
 use super::mock::{Mocks, fill};
 use super::run;

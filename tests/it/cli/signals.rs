@@ -1,4 +1,5 @@
 //! Signals: a clean stop while it runs, an end at once while it starts or when the signal comes twice.
+//! Whatever the moment, the exit code is that of the signal, and what was copied is exact.
 
 use std::time::Duration;
 

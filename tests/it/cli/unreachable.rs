@@ -1,4 +1,5 @@
 //! Addresses where no Kafka cluster answers: exit code 3, and a sentence that says what does.
+//! Nothing is waited for longer than a person would: what cannot answer is told soon.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,5 @@
 //! What is wrong before any cluster is asked: exit code 2, and a sentence for each problem.
+//! Every problem is told at once, and nothing is connected to.
 
 use std::fs;
 use std::process::Stdio;

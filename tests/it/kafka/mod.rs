@@ -1,4 +1,5 @@
 //! Tests on real Kafka brokers, which they start themselves; see `support` for what that needs.
+//! They are what shows that brokers do what the engine takes for granted.
 
 mod faults;
 mod harness;

@@ -1,4 +1,5 @@
 //! Runs a mirror of some topics between two clusters the way a user does: by the command line.
+//! What comes of it is judged by the ledger, never by what the mirror says of itself.
 
 use std::time::Duration;
 

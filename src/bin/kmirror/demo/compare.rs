@@ -1,4 +1,5 @@
 //! Reads both clusters with librdkafka's consumer, a client that shares no code with the engine, and compares them.
+//! A record that only one side has is a difference as much as one with another key, value, header or timestamp.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

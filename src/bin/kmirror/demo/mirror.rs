@@ -1,4 +1,5 @@
 //! The mirror of the demo: `kmirror run` of this same executable, as a process of its own that can be killed.
+//! A process, not a thread, because the demo is about what is left when it dies without a chance to clean up.
 
 use std::io::Read as _;
 use std::process::{Child, Command, ExitStatus, Stdio};

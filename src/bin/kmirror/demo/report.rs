@@ -1,4 +1,5 @@
 //! Prints what the comparison found: a table for people, a document for programs.
+//! Decides nothing: whether the sides are identical was found out by the comparison.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! The writer of the demo: a producer that goes on at a steady rate whatever happens to the mirror.
+//! It counts what the cluster acknowledged; one refused record ends the demo, as it would no longer prove anything.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
