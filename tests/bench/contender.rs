@@ -1,0 +1,97 @@
+//! Who is measured, and how each is started for the same work.
+
+use std::process::Command;
+
+use crate::options::Options;
+use crate::stage::Stage;
+use crate::support::cluster::unique;
+use crate::support::{Outcome, nursery};
+use crate::{mirror_maker, rdkafka_loop};
+
+/// A program that moves a topic, or just its bytes, from one place to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contender {
+    Kmirror,
+    /// A well-tuned loop of an rdkafka consumer and producer: what people write by hand.
+    Rdkafka,
+    /// Reads a socket and writes a socket, knowing nothing: less than this nobody can use.
+    Relay,
+    MirrorMakerTuned,
+    MirrorMakerDefaults,
+}
+
+/// What a contender shall do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Copy what is there as cheaply as possible.
+    CatchUp,
+    /// Follow what is written with as little delay as possible, until killed.
+    Follow,
+}
+
+impl Contender {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Kmirror, Self::Rdkafka, Self::Relay, Self::MirrorMakerTuned, Self::MirrorMakerDefaults];
+
+    /// As on the command line and in the results.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kmirror => "kmirror",
+            Self::Rdkafka => "rdkafka",
+            Self::Relay => "relay",
+            Self::MirrorMakerTuned => "mm2-tuned",
+            Self::MirrorMakerDefaults => "mm2-defaults",
+        }
+    }
+
+    /// For people.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Kmirror => "kmirror",
+            Self::Rdkafka => "rdkafka consumer to producer",
+            Self::Relay => "blind relay (read socket, write socket)",
+            Self::MirrorMakerTuned => "MirrorMaker 2, tuned",
+            Self::MirrorMakerDefaults => "MirrorMaker 2, defaults",
+        }
+    }
+
+    pub(crate) fn is_mirror_maker(self) -> bool {
+        matches!(self, Self::MirrorMakerTuned | Self::MirrorMakerDefaults)
+    }
+
+    /// The name `topic` gets on the target.
+    pub(crate) fn target_topic(self, topic: &str) -> String {
+        match self {
+            // Its default policy puts the alias of the source cluster before the name.
+            Self::MirrorMakerDefaults => format!("{}.{topic}", mirror_maker::source_alias(self, Work::CatchUp)),
+            _ => topic.to_owned(),
+        }
+    }
+
+    /// The command for a topic. The relay knows no topics and is started by [`crate::relay`].
+    pub(crate) fn command(self, options: &Options, stage: &Stage, topic: &str, work: Work) -> Outcome<Command> {
+        match self {
+            // A new name is a new mirror: nothing is known from earlier rounds.
+            Self::Kmirror => Ok(kmirror(options, stage, &unique("bench"), topic, work)),
+            Self::Rdkafka | Self::Relay => rdkafka_loop::command(stage, topic, work),
+            Self::MirrorMakerTuned | Self::MirrorMakerDefaults => mirror_maker::command(self, stage, topic, work),
+        }
+    }
+}
+
+/// With its defaults, whatever the work.
+pub(crate) fn kmirror(options: &Options, stage: &Stage, name: &str, topics: &str, work: Work) -> Command {
+    let mut command = nursery::command(&options.kmirror);
+    command.arg("run").args(["--include", topics]);
+    for setting in [
+        format!("source.bootstrap.servers={}", stage.pair.source.bootstrap()),
+        format!("target.bootstrap.servers={}", stage.pair.target.bootstrap()),
+        format!("name={name}"),
+    ] {
+        command.arg("--set").arg(setting);
+    }
+    if work == Work::CatchUp {
+        command.arg("--until-caught-up");
+    }
+    command
+}

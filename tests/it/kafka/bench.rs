@@ -1,0 +1,65 @@
+//! A smoke test of the measuring bench, so that it cannot rot: every contender really runs and copies everything.
+//!
+//! It judges no number but "more than nothing": the machine is busy with other tests, and the amounts are tiny.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Failure, Outcome, fail, nursery};
+
+#[test]
+fn every_contender_of_the_bench_runs_and_copies_everything() -> Outcome {
+    let output = nursery::directory("bench")?;
+    // Built as the tests are: the release build would take minutes.
+    let run = Command::new(env!("CARGO"))
+        .args(["bench", "--locked", "--quiet", "--profile", "dev", "--bench", "mirror", "--"])
+        .args(["--quick", "--only", "kmirror,rdkafka,relay,mm2-tuned"])
+        .args(["--kmirror", env!("CARGO_BIN_EXE_kmirror")])
+        .arg("--output")
+        .arg(&output)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()?;
+    if !run.status.success() {
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        return fail(format!("the bench ended with {}:\n{said}", run.status));
+    }
+    let results: Value = serde_json::from_slice(&std::fs::read(output.join("results.json"))?)?;
+
+    let copies = list(&results, "throughput")?;
+    assert_eq!(names(copies), ["kmirror", "rdkafka", "relay", "mm2-tuned"]);
+    for copy in copies {
+        assert_eq!(copy["complete"], true, "{copy}");
+        // The relay's CPU time for so few bytes may be less than the kernel's clock can tell.
+        let measures = ["wall_seconds", "megabytes_per_second", "peak_bytes", "cpu_seconds"];
+        for measure in measures.into_iter().filter(|measure| copy["name"] != "relay" || *measure != "cpu_seconds") {
+            positive(copy, measure);
+        }
+    }
+    let latencies = list(&results, "latency")?;
+    assert_eq!(names(latencies), ["kmirror", "rdkafka"]);
+    for latency in latencies {
+        positive(latency, "records");
+        positive(&latency["direct"], "p50_ms");
+        positive(&latency["mirrored"], "p50_ms");
+    }
+    assert_eq!(results["partitions"]["partitions"], 200);
+    positive(&results["partitions"], "start_existing_seconds");
+    positive(&results["partitions"], "peak_bytes");
+
+    let table = std::fs::read_to_string(output.join("results.md"))?;
+    assert!(table.contains("| kmirror |"), "{table}");
+    Ok(())
+}
+
+fn list<'a>(results: &'a Value, name: &str) -> Outcome<&'a Vec<Value>> {
+    results[name].as_array().ok_or_else(|| Failure(format!("{name} is no list in {results}")))
+}
+
+fn names(list: &[Value]) -> Vec<&str> {
+    list.iter().filter_map(|entry| entry["name"].as_str()).collect()
+}
+
+fn positive(object: &Value, name: &str) {
+    assert!(object[name].as_f64().is_some_and(|number| number > 0.0), "{name} in {object}");
+}
