@@ -107,7 +107,11 @@ impl Cluster {
                 Err(error) => return Err(error),
             }
         }
-        let message = format!("no broker of the {} cluster can be reached: {}", self.side, problems.join("; "));
+        let message = format!(
+            "no broker of the {side} cluster can be reached: {}; check {side}.bootstrap.servers, and that its brokers are up",
+            problems.join("; "),
+            side = self.side
+        );
         Err(Error::new(ErrorKind::Connect, message))
     }
 
