@@ -1,4 +1,5 @@
 //! Who is measured, and how each is started for the same work.
+//! Each does the same work on the same clusters; what it used is measured from outside.
 
 use std::process::Command;
 

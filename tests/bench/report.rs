@@ -1,4 +1,5 @@
 //! The numbers of one run of the bench, and how they come out: JSON, a table for the terminal, Markdown for the README.
+//! A run on a machine that had other work to do says so, because its numbers mean little.
 
 use std::fs;
 use std::process::Command;

@@ -1,4 +1,5 @@
 //! Lays results out: aligned columns for a terminal, Markdown for the README. One set of rows serves both.
+//! Works nothing out: the numbers and the verdicts come as they are shown.
 
 use std::fmt::Write;
 
