@@ -60,6 +60,7 @@ impl Mirror {
         let thread = {
             let shared = shared.clone();
             let run = move || {
+                leave_signals_to_the_host();
                 let config = Arc::new(config);
                 let body = || control::run(config, shared.clone(), receiver, &started);
                 guard(&shared, "the control thread of the mirror ended unexpectedly", body);
@@ -191,6 +192,19 @@ impl Mirror {
         self.shared.error().unwrap_or_else(|| Error::new(ErrorKind::State, "the mirror has been stopped"))
     }
 }
+
+/// Handlers of the host never run on a thread of the engine, and a broker that hangs up cannot end the process: Rust's
+/// standard library keeps plain writes to a socket from raising SIGPIPE, but not vectored ones, and hosts written in C do not
+/// ignore it. Threads that this one starts inherit it.
+#[cfg(unix)]
+fn leave_signals_to_the_host() {
+    if let Err(error) = nix::sys::signal::SigSet::all().thread_block() {
+        tracing::warn!(%error, "signals cannot be kept from the engine's threads");
+    }
+}
+
+#[cfg(not(unix))]
+fn leave_signals_to_the_host() {}
 
 impl Drop for Mirror {
     fn drop(&mut self) {
