@@ -16,55 +16,53 @@ use crate::status::{Lag, State};
 /// Events that wait to be drained, at most.
 const QUEUE_LENGTH: usize = 10_000;
 
-/// What an [`Event`] tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum EventKind {
-    /// The mirror is in another state.
-    StateChanged,
-    /// The lag of a topic, or of all without a topic, every `lag.interval.ms`.
-    Lag,
-    /// The lag went above `lag.threshold.records` or `lag.threshold.ms`.
-    LagAbove,
-    /// The lag is well below the threshold again.
-    LagBelow,
-    /// A topic is mirrored from now on.
-    TopicAdded,
-    /// A topic is gone at the source; what was copied stays on the target.
-    TopicRemoved,
-    /// A partition stopped because of an error; the others go on.
-    PartitionParked,
-    /// A partition that had stopped goes on.
-    PartitionResumed,
-    /// Records were lost at the source before they were replicated.
-    DataLoss,
-    /// The offsets of a consumer group were copied.
-    GroupSynced,
-    /// The offsets of a consumer group were not copied, with the reason.
-    GroupSkipped,
-    /// Trouble that is being retried, or a topic that cannot be mirrored.
-    Error,
+macro_rules! event_kinds {
+    ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal;)*) => {
+        /// What an [`Event`] tells.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+        #[serde(rename_all = "snake_case")]
+        #[non_exhaustive]
+        #[repr(i32)]
+        pub enum EventKind { $($(#[$doc])* $variant = $number,)* }
+
+        impl EventKind {
+            /// Every kind, in the order of the table.
+            pub const ALL: &'static [EventKind] = &[$(EventKind::$variant,)*];
+
+            /// The stable number, also the value of `kmirror_event_kind` in C. Never 0, which means no event.
+            pub fn code(self) -> i32 { self as i32 }
+
+            /// The name in snake_case.
+            pub fn name(self) -> &'static str { match self { $(EventKind::$variant => $name,)* } }
+        }
+    };
 }
 
-impl EventKind {
-    /// The name in snake_case.
-    pub fn name(self) -> &'static str {
-        match self {
-            EventKind::StateChanged => "state_changed",
-            EventKind::Lag => "lag",
-            EventKind::LagAbove => "lag_above",
-            EventKind::LagBelow => "lag_below",
-            EventKind::TopicAdded => "topic_added",
-            EventKind::TopicRemoved => "topic_removed",
-            EventKind::PartitionParked => "partition_parked",
-            EventKind::PartitionResumed => "partition_resumed",
-            EventKind::DataLoss => "data_loss",
-            EventKind::GroupSynced => "group_synced",
-            EventKind::GroupSkipped => "group_skipped",
-            EventKind::Error => "error",
-        }
-    }
+event_kinds! {
+    /// The mirror is in another state.
+    StateChanged = 1, "state_changed";
+    /// The lag of a topic, or of all without a topic, every `lag.interval.ms`.
+    Lag = 2, "lag";
+    /// The lag went above `lag.threshold.records` or `lag.threshold.ms`.
+    LagAbove = 3, "lag_above";
+    /// The lag is well below the threshold again.
+    LagBelow = 4, "lag_below";
+    /// A topic is mirrored from now on.
+    TopicAdded = 5, "topic_added";
+    /// A topic is gone at the source; what was copied stays on the target.
+    TopicRemoved = 6, "topic_removed";
+    /// A partition stopped because of an error; the others go on.
+    PartitionParked = 7, "partition_parked";
+    /// A partition that had stopped goes on.
+    PartitionResumed = 8, "partition_resumed";
+    /// Records were lost at the source before they were replicated.
+    DataLoss = 9, "data_loss";
+    /// The offsets of a consumer group were copied.
+    GroupSynced = 10, "group_synced";
+    /// The offsets of a consumer group were not copied, with the reason.
+    GroupSkipped = 11, "group_skipped";
+    /// Trouble that is being retried, or a topic that cannot be mirrored.
+    Error = 12, "error";
 }
 
 /// Something the mirror has to tell.

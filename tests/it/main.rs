@@ -6,6 +6,7 @@
     reason = "a test that panics says what is wrong; it has no caller to hand an error to"
 )]
 
+mod bindings;
 mod cli;
 mod kafka;
 mod support;

@@ -4,7 +4,7 @@
 //! - [`records`] makes and writes records, [`ledger`] reads both sides back and says where they differ, both through
 //!   librdkafka, so that no fault of the engine can hide itself;
 //! - [`raw`] speaks single requests that librdkafka has no call for;
-//! - [`process`] runs the `kmirror` command as a child, to be killed and measured.
+//! - [`process`] runs the `kmirror` command as a child, to be killed and measured; [`tool`] runs compilers and the like.
 //!
 //! A missing tool is a failed test with a sentence that says what to install, never a skipped one.
 #![allow(dead_code, reason = "a harness offers more than the tests of one day use")]
@@ -19,6 +19,7 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod records;
+pub(crate) mod tool;
 pub(crate) mod warm;
 
 pub(crate) use failure::{Failure, Outcome, fail};

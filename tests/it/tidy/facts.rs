@@ -1,29 +1,37 @@
 //! Facts that stand in more than one place: each test compares the copies with the one table that decides.
 //!
-//! Numbers of errors are promised for ever to programs in other languages: what was in the list stays in it.
+//! Numbers of errors and events are promised for ever to programs in other languages: what was in a list stays in it.
 
 use std::collections::BTreeSet;
 
-use kmirror::ErrorKind;
 use kmirror::config::properties;
+use kmirror::{ErrorKind, EventKind};
 use regex::Regex;
 
 use super::{expect_none, files, read};
 use crate::support::Outcome;
 
-const ERROR_CODES: &str = "tests/data/error_codes.txt";
-
 #[test]
 fn the_number_of_an_error_never_changes_its_meaning() -> Outcome {
-    let list = read(ERROR_CODES)?;
-    let listed: Vec<_> = list.lines().filter(|line| !line.starts_with('#')).collect();
     let row = |kind: &ErrorKind| format!("{} {} {}", kind.code(), kind.name(), kind.exit_code());
-    let rows: Vec<_> = ErrorKind::ALL.iter().map(row).collect();
+    expect_listed("tests/data/error_codes.txt", ErrorKind::ALL.iter().map(row).collect())
+}
+
+#[test]
+fn the_number_of_an_event_never_changes_its_meaning() -> Outcome {
+    let row = |kind: &EventKind| format!("{} {}", kind.code(), kind.name());
+    expect_listed("tests/data/event_kinds.txt", EventKind::ALL.iter().map(row).collect())
+}
+
+/// Compares the rows of a table with the list of those that were ever promised.
+fn expect_listed(path: &str, rows: Vec<String>) -> Outcome {
+    let list = read(path)?;
+    let listed: Vec<_> = list.lines().filter(|line| !line.starts_with('#')).collect();
     let changed = listed.iter().filter(|line| !rows.iter().any(|row| row == *line));
     let missing = rows.iter().filter(|row| !listed.contains(&row.as_str()));
-    let complaints = changed.map(|line| format!("{line}: the table of errors does not say so any more"));
-    let complaints = complaints.chain(missing.map(|row| format!("{row}: new; add this line at the end")));
-    expect_none(ERROR_CODES, complaints.collect())
+    let complaints = changed.map(|line| format!("{line}: was promised, and the table does not say so any more"));
+    let complaints = complaints.chain(missing.map(|row| format!("{row}: is new; add this line at the end")));
+    expect_none(path, complaints.collect())
 }
 
 #[test]
@@ -66,11 +74,16 @@ fn every_property_of_the_readme_exists() -> Outcome {
 
 #[test]
 fn there_is_one_version() -> Outcome {
-    let manifests = files()?.into_iter().filter(|path| path.ends_with("Cargo.toml"));
+    // The header's is written from the workspace's, and compared by its own test.
+    let takes_it = |path: &str| match path.rsplit('/').next() {
+        Some("Cargo.toml") => Some("version.workspace = true"),
+        Some("pyproject.toml") => Some("dynamic = [\"version\"]"),
+        _ => None,
+    };
     let mut complaints = Vec::new();
-    for path in manifests {
-        if !read(&path)?.contains("version.workspace = true") {
-            complaints.push(format!("{path}: takes its version from the workspace"));
+    for path in files()? {
+        if let Some(line) = takes_it(&path).filter(|line| !read(&path).is_ok_and(|text| text.contains(line))) {
+            complaints.push(format!("{path} does not say {line}"));
         }
     }
     expect_none("versions", complaints)

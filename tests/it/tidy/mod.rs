@@ -9,6 +9,7 @@ use std::process::Command;
 use crate::support::failure::Context;
 use crate::support::{Failure, Outcome, fail};
 
+mod c_header;
 mod facts;
 mod files;
 

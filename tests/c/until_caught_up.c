@@ -1,0 +1,184 @@
+/*
+ * Mirrors a topic until it has caught up, and asks the library all that a careless program could ask of it.
+ *
+ * Arguments: the properties file of a consumer of the source, the addresses of the target, the topic, the version. The
+ * records are compared by the test that runs this; here only what the library says is checked.
+ */
+#include <kmirror.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPECT(condition)                                                                   \
+    do {                                                                                    \
+        if (!(condition)) {                                                                 \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);         \
+            exit(1);                                                                        \
+        }                                                                                   \
+    } while (0)
+
+static void expect_success(kmirror_error_t *error)
+{
+    if (error != NULL) {
+        fprintf(stderr, "%s: %s\n", kmirror_error_name(error), kmirror_error_message(error));
+        exit(1);
+    }
+}
+
+/* An error of this kind whose sentence has these words in it. */
+static void expect_error(kmirror_error_t *error, int code, const char *words)
+{
+    EXPECT(error != NULL);
+    fprintf(stderr, "as expected: %s: %s\n", kmirror_error_name(error), kmirror_error_message(error));
+    EXPECT(kmirror_error_code(error) == code);
+    EXPECT(strstr(kmirror_error_message(error), words) != NULL);
+    kmirror_error_free(error);
+}
+
+static void null_is_an_error_and_never_a_crash(void)
+{
+    kmirror_config_t *config = kmirror_config_new();
+    kmirror_t *mirror = NULL;
+
+    expect_error(kmirror_config_set(NULL, "topics", "orders"), KMIRROR_ERROR_CONFIG, "config is NULL");
+    expect_error(kmirror_config_set(config, NULL, "orders"), KMIRROR_ERROR_CONFIG, "key is NULL");
+    expect_error(kmirror_config_set(config, "topics", NULL), KMIRROR_ERROR_CONFIG, "value is NULL");
+    expect_error(kmirror_config_load(NULL, KMIRROR_SOURCE, "x"), KMIRROR_ERROR_CONFIG, "config is NULL");
+    expect_error(kmirror_config_load(config, KMIRROR_TARGET, NULL), KMIRROR_ERROR_CONFIG, "path is NULL");
+    expect_error(kmirror_start(NULL, &mirror), KMIRROR_ERROR_CONFIG, "config is NULL");
+    expect_error(kmirror_start(config, NULL), KMIRROR_ERROR_CONFIG, "mirror is NULL");
+    expect_error(kmirror_wait_until_caught_up(NULL, 0), KMIRROR_ERROR_STATE, "mirror is NULL");
+    expect_error(kmirror_pause(NULL), KMIRROR_ERROR_STATE, "mirror is NULL");
+    expect_error(kmirror_resume(NULL), KMIRROR_ERROR_STATE, "mirror is NULL");
+    expect_error(kmirror_stop(NULL, 0), KMIRROR_ERROR_STATE, "mirror is NULL");
+    EXPECT(kmirror_poll(NULL, 0) == NULL);
+    EXPECT(mirror == NULL);
+    kmirror_config_free(config);
+
+    EXPECT(kmirror_error_code(NULL) == 0);
+    EXPECT(strcmp(kmirror_error_name(NULL), "success") == 0);
+    EXPECT(strcmp(kmirror_error_message(NULL), "") == 0);
+    EXPECT(!kmirror_error_is_retriable(NULL) && !kmirror_error_is_fatal(NULL));
+    EXPECT(kmirror_error_topic(NULL) == NULL);
+    EXPECT(kmirror_error_partition(NULL) == -1 && kmirror_error_offset(NULL) == -1);
+    EXPECT(kmirror_event_kind(NULL) == 0);
+    EXPECT(kmirror_event_topic(NULL) == NULL);
+    EXPECT(kmirror_event_partition(NULL) == -1);
+    EXPECT(kmirror_event_lag_records(NULL) == -1);
+    EXPECT(kmirror_event_lag_bytes(NULL) == -1 && kmirror_event_lag_ms(NULL) == -1);
+    EXPECT(strcmp(kmirror_event_message(NULL), "") == 0);
+
+    kmirror_config_free(NULL);
+    kmirror_free(NULL);
+    kmirror_error_free(NULL);
+    kmirror_event_free(NULL);
+}
+
+static void bad_input_is_told_in_words(void)
+{
+    kmirror_config_t *config = kmirror_config_new();
+    kmirror_t *mirror = NULL;
+    kmirror_error_t *error;
+
+    expect_error(kmirror_config_set(config, "topics", "\xff"), KMIRROR_ERROR_CONFIG, "value is not UTF-8");
+    expect_error(kmirror_config_set(config, "\xc3", ""), KMIRROR_ERROR_CONFIG, "key is not UTF-8");
+    expect_error(kmirror_config_load(config, 7, "x"), KMIRROR_ERROR_CONFIG, "KMIRROR_SOURCE or KMIRROR_TARGET");
+    expect_error(kmirror_config_load(config, KMIRROR_SOURCE, "no/such.file"), KMIRROR_ERROR_CONFIG, "no/such.file");
+
+    /* All problems at once, when it starts. */
+    expect_success(kmirror_config_set(config, "bufer.memory", "1"));
+    expect_success(kmirror_config_set(config, "num.streams", "many"));
+    error = kmirror_start(config, &mirror);
+    EXPECT(error != NULL && mirror == NULL);
+    EXPECT(strstr(kmirror_error_message(error), "did you mean buffer.memory") != NULL);
+    EXPECT(kmirror_error_is_fatal(error) && !kmirror_error_is_retriable(error));
+    expect_error(error, KMIRROR_ERROR_CONFIG, "num.streams");
+    kmirror_config_free(config);
+}
+
+static kmirror_config_t *configured(const char *consumer, const char *target, const char *topic)
+{
+    kmirror_config_t *config = kmirror_config_new();
+    expect_success(kmirror_config_load(config, KMIRROR_SOURCE, consumer));
+    expect_success(kmirror_config_set(config, "target.bootstrap.servers", target));
+    expect_success(kmirror_config_set(config, "topics", topic));
+    expect_success(kmirror_config_set(config, "name", topic));
+    expect_success(kmirror_config_set(config, "lag.interval.ms", "50"));
+    return config;
+}
+
+/* A target that nobody listens at. */
+static void a_cluster_that_is_not_there_is_told(const char *consumer, const char *topic)
+{
+    kmirror_config_t *config = configured(consumer, "127.0.0.1:1", topic);
+    kmirror_t *mirror = NULL;
+    kmirror_error_t *error = kmirror_start(config, &mirror);
+    EXPECT(error != NULL && mirror == NULL);
+    EXPECT(kmirror_error_is_retriable(error));
+    expect_error(error, KMIRROR_ERROR_CONNECT, "127.0.0.1:1");
+    kmirror_config_free(config);
+}
+
+static void mirrors_until_caught_up(const char *consumer, const char *target, const char *topic)
+{
+    kmirror_config_t *config = configured(consumer, target, topic);
+    kmirror_t *mirror = NULL;
+    kmirror_event_t *event;
+    int states = 0, lags = 0, topics = 0, polls;
+
+    expect_success(kmirror_start(config, &mirror));
+    kmirror_config_free(config);
+    EXPECT(mirror != NULL);
+    expect_success(kmirror_wait_until_caught_up(mirror, 120000));
+
+    for (polls = 0; polls < 2000 && !(states > 0 && lags > 0 && topics > 0); polls++) {
+        event = kmirror_poll(mirror, 100);
+        if (event == NULL) {
+            continue;
+        }
+        EXPECT(strlen(kmirror_event_message(event)) > 0);
+        switch (kmirror_event_kind(event)) {
+        case KMIRROR_EVENT_STATE_CHANGED:
+            states++;
+            EXPECT(kmirror_event_lag_records(event) == -1);
+            break;
+        case KMIRROR_EVENT_LAG:
+            lags++;
+            EXPECT(kmirror_event_lag_records(event) >= 0);
+            EXPECT(kmirror_event_lag_bytes(event) >= 0 && kmirror_event_lag_ms(event) >= 0);
+            break;
+        case KMIRROR_EVENT_TOPIC_ADDED:
+            topics++;
+            EXPECT(strcmp(kmirror_event_topic(event), topic) == 0);
+            EXPECT(kmirror_event_partition(event) == -1);
+            break;
+        default:
+            break;
+        }
+        kmirror_event_free(event);
+    }
+    fprintf(stderr, "%d changes of state, %d of lag, %d topics\n", states, lags, topics);
+    EXPECT(states > 0 && lags > 0 && topics > 0);
+
+    expect_success(kmirror_pause(mirror));
+    expect_success(kmirror_resume(mirror));
+    expect_success(kmirror_wait_until_caught_up(mirror, -1));
+    expect_success(kmirror_stop(mirror, 10000));
+    expect_success(kmirror_stop(mirror, -1));
+    expect_error(kmirror_pause(mirror), KMIRROR_ERROR_STATE, "stopped");
+    expect_error(kmirror_wait_until_caught_up(mirror, 1000), KMIRROR_ERROR_STATE, "stopped");
+    kmirror_free(mirror);
+}
+
+int main(int argc, char **argv)
+{
+    EXPECT(argc == 5);
+    EXPECT(strcmp(kmirror_version(), argv[4]) == 0);
+    EXPECT(strcmp(KMIRROR_VERSION, argv[4]) == 0);
+    null_is_an_error_and_never_a_crash();
+    bad_input_is_told_in_words();
+    a_cluster_that_is_not_there_is_told(argv[1], argv[3]);
+    mirrors_until_caught_up(argv[1], argv[2], argv[3]);
+    return 0;
+}

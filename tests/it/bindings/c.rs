@@ -1,0 +1,116 @@
+//! The C library: a C99 program mirrors a topic, the header is good C and C++, and nothing else is exported.
+//!
+//! The compiler's warnings are errors, as in the builds of those who include the header.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::cluster::{Pair, shared, unique};
+use crate::support::records::{Generator, Writing, produce};
+use crate::support::{Failure, Outcome, fail, ledger, nursery, tool};
+
+const NEED_CC: &str = "the tests of the C library need a C compiler: on Debian, apt-get install build-essential";
+const RECORDS: usize = 2_000;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn compiler(program: &str, standard: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args([&format!("-std={standard}"), "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"]);
+    command.arg(root().join("include"));
+    command
+}
+
+/// Compiles a program and links it to the library as it is now.
+fn compile(source: &Path, name: &str) -> Outcome<PathBuf> {
+    let library = tool::build("kmirror-c")?;
+    let program = nursery::directory("c")?.join(name);
+    let mut cc = compiler("cc", "c99");
+    cc.arg("-Wstrict-prototypes").arg(source).arg("-o").arg(&program);
+    cc.arg("-L").arg(&library).arg("-lkmirror").arg(format!("-Wl,-rpath,{}", library.display()));
+    tool::run(&mut cc, NEED_CC)?;
+    Ok(program)
+}
+
+/// A topic with records at the source.
+fn written(pair: &Pair, name: &str) -> Outcome<String> {
+    let topic = unique(name);
+    pair.source.create_topic(&topic, 2, &[])?;
+    for partition in 0..2 {
+        let records = Generator::new(8).take(RECORDS / 2);
+        produce(&pair.source.bootstrap(), &topic, partition, records, &Writing::codec("lz4"))?;
+    }
+    Ok(topic)
+}
+
+fn expect_copied(pair: &Pair, topic: &str) -> Outcome {
+    ledger::expect_identical(&pair.source.bootstrap(), &pair.target.bootstrap(), topic, RECORDS).map(drop)
+}
+
+#[test]
+fn a_c_program_mirrors_until_caught_up() -> Outcome {
+    let pair = shared()?;
+    let topic = written(pair, "c")?;
+    let program = compile(&root().join("tests/c/until_caught_up.c"), "until_caught_up")?;
+    let consumer = nursery::directory("c")?.join("consumer.properties");
+    fs::write(&consumer, format!("bootstrap.servers={}\nkey.deserializer=x\n", pair.source.bootstrap()))?;
+    let mut command = nursery::command(program);
+    command.arg(&consumer).arg(pair.target.bootstrap()).arg(&topic).arg(env!("CARGO_PKG_VERSION"));
+    tool::run_program(command)?;
+    expect_copied(pair, &topic)
+}
+
+#[test]
+fn the_c_example_of_the_readme_runs() -> Outcome {
+    let pair = shared()?;
+    let topic = written(pair, "c-readme")?;
+    let readme = fs::read_to_string(root().join("README.md"))?;
+    let example = readme.split("```c\n").nth(1).and_then(|rest| rest.split("```").next());
+    let example = example.ok_or_else(|| Failure("README.md has no example in C".to_owned()))?;
+    let example = [("a:9092", pair.source.bootstrap()), ("b:9092", pair.target.bootstrap()), ("orders", topic.clone())]
+        .into_iter()
+        .fold(example.to_owned(), |example, (from, to)| example.replace(from, &to));
+    let source = nursery::directory("c")?.join("readme.c");
+    fs::write(&source, example)?;
+    tool::run_program(nursery::command(compile(&source, "readme")?))?;
+    expect_copied(pair, &topic)
+}
+
+#[test]
+fn the_header_is_good_c_and_cplusplus_twice_in_a_file() -> Outcome {
+    let directory = nursery::directory("c")?;
+    let compilers = [
+        ("cc", "c99", "header.c"),
+        ("cc", "c11", "header.c"),
+        ("c++", "c++11", "header.cc"),
+        ("c++", "c++17", "header.cc"),
+    ];
+    for (program, standard, file) in compilers {
+        let file = directory.join(file);
+        fs::write(
+            &file,
+            "#include <kmirror.h>\n#include <kmirror.h>\nint main() { return kmirror_version() == 0; }\n",
+        )?;
+        tool::run(compiler(program, standard).arg("-fsyntax-only").arg(&file), NEED_CC)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_shared_library_exports_its_functions_and_nothing_else() -> Outcome {
+    let library = tool::build("kmirror-c")?.join("libkmirror.so");
+    let mut nm = Command::new("nm");
+    let listed = tool::run(nm.args(["-D", "--defined-only"]).arg(&library), NEED_CC)?;
+    let names: Vec<_> = listed.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    let header = fs::read_to_string(root().join("include/kmirror.h"))?;
+    for name in &names {
+        if !header.contains(&format!("{name}(")) {
+            return fail(format!("{name} is exported and not in the header"));
+        }
+    }
+    assert!(names.len() > 20 && names.iter().all(|name| name.starts_with("kmirror_")), "{names:?}");
+    Ok(())
+}
