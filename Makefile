@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Locked: what is built is what was tested.
 CARGO_FLAGS ?= --locked
 
-.PHONY: help demo build test lint nightly bench install clean need-rust need-java
+.PHONY: help demo build test lint nightly bench install clean need-rust need-java need-python
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -15,7 +15,7 @@ demo: build ## copies topics between two embedded clusters, kills and resumes th
 build: need-rust ## builds target/release/kmirror
 	$(CARGO) build $(CARGO_FLAGS) --release --bin kmirror
 
-test: need-rust need-java lint ## everything that must hold: lints, simulation, mock clusters, real Kafka, a short bench
+test: need-rust need-java need-python lint ## everything that must hold: lints, simulation, mock clusters, real Kafka, bindings, a short bench
 	$(CARGO) test $(CARGO_FLAGS) --workspace
 
 lint: need-rust ## formatting, clippy and documentation without warnings
@@ -43,3 +43,6 @@ need-rust:
 need-java:
 	@command -v java >/dev/null || { echo "the tests start real Kafka brokers and need a JDK 17: on Debian, apt-get install openjdk-17-jdk-headless" >&2; exit 1; }
 	@command -v mvn >/dev/null || { echo "the tests fetch Kafka from Maven Central: on Debian, apt-get install maven" >&2; exit 1; }
+
+need-python:
+	@python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "the tests of the Python module need Python 3.10 or newer with venv: on Debian, apt-get install python3-venv" >&2; exit 1; }

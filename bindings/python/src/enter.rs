@@ -1,0 +1,100 @@
+//! The one door from Python into the engine.
+//!
+//! Whoever waits in it has let go of the interpreter, so that other Python threads run, and looks for signals every 50 ms,
+//! so that Ctrl-C works. A panic becomes an `InternalError`, never a `PanicException`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use engine::{Error, ErrorKind, Result};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::errors::to_python;
+
+/// How long a wait may be until signals are looked for.
+const SLICE: Duration = Duration::from_millis(50);
+/// More than anybody waits, and no overflow when it is added to a time.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// Seconds as Python counts them; `None` is without limit.
+pub(crate) fn timeout(seconds: Option<f64>) -> PyResult<Duration> {
+    match seconds {
+        None => Ok(FOR_EVER),
+        Some(seconds) if seconds >= 0.0 => Ok(Duration::from_secs_f64(seconds.min(FOR_EVER.as_secs_f64()))),
+        Some(_) => Err(PyValueError::new_err("a timeout is a number of seconds from 0, or None")),
+    }
+}
+
+/// Runs a short call.
+pub(crate) fn call<T: Send>(py: Python<'_>, body: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+    let outcome = py.detach(|| catch_unwind(AssertUnwindSafe(body)));
+    outcome.unwrap_or_else(|_| Err(bug())).map_err(|error| to_python(py, &error))
+}
+
+/// Runs a wait that asks again and again whether to give up.
+pub(crate) fn wait<T: Send>(
+    py: Python<'_>,
+    body: impl FnOnce(&mut dyn FnMut() -> bool) -> Result<T> + Send,
+) -> PyResult<T> {
+    let mut interrupt = None;
+    let outcome = call(py, || {
+        let mut give_up = || match Python::try_attach(|py| py.check_signals()) {
+            Some(checked) => {
+                interrupt = checked.err();
+                interrupt.is_some()
+            }
+            // The interpreter is ending.
+            None => true,
+        };
+        body(&mut give_up)
+    });
+    interrupt.map_or(outcome, Err)
+}
+
+/// Asks for something, for a slice of the time at once, until it is there or the time has passed.
+pub(crate) fn poll<T: Send>(
+    py: Python<'_>,
+    timeout: Duration,
+    mut body: impl FnMut(Duration) -> Option<T> + Send,
+) -> PyResult<Option<T>> {
+    let started = Instant::now();
+    loop {
+        let left = timeout.saturating_sub(started.elapsed());
+        let found = call(py, || Ok(body(left.min(SLICE))))?;
+        if found.is_some() || left.is_zero() {
+            return Ok(found);
+        }
+        py.check_signals()?;
+    }
+}
+
+/// Runs a long call that cannot be interrupted on a thread of its own. When a signal ends the wait the call goes on there, and what
+/// it returns is dropped.
+pub(crate) fn interruptible<T: Send + 'static>(
+    py: Python<'_>,
+    body: impl FnOnce() -> Result<T> + Send + 'static,
+) -> PyResult<T> {
+    let (sender, outcome) = mpsc::channel();
+    let run = move || {
+        // Nobody listens any more after a signal.
+        let _ = sender.send(body());
+    };
+    let thread = std::thread::Builder::new().name("kmirror-call".to_owned()).spawn(run);
+    thread.map_err(|error| {
+        to_python(py, &Error::new(ErrorKind::Internal, format!("no thread can be started: {error}")))
+    })?;
+    let mut receive = move |slice| match outcome.recv_timeout(slice) {
+        Ok(outcome) => Some(outcome),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => Some(Err(bug())),
+    };
+    let outcome = poll(py, FOR_EVER, &mut receive)?.unwrap_or_else(|| Err(bug()));
+    outcome.map_err(|error| to_python(py, &error))
+}
+
+/// The panic has printed what it was.
+fn bug() -> Error {
+    Error::new(ErrorKind::Internal, "a bug in kmirror: please report it with what was written to standard error")
+}
