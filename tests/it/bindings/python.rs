@@ -13,6 +13,7 @@ use crate::support::records::{Generator, Load, Writing, produce};
 use crate::support::{Failure, Outcome, ledger, nursery, tool};
 
 const NEED_PYTHON: &str = "the tests of the Python module need Python 3.10 or newer with venv and pip: on Debian, apt-get install python3-venv";
+const NOT_FOUND: &str = "it is not on the PATH";
 const RECORDS: usize = 1_000;
 
 fn root() -> &'static Path {
@@ -36,10 +37,10 @@ impl Environment {
         }
         let mut version = Command::new("python3");
         version.args(["-c", "import sys; sys.exit(sys.version_info < (3, 10))"]);
-        tool::run(&mut version, NEED_PYTHON).context(NEED_PYTHON)?;
+        tool::run(&mut version, NOT_FOUND).context(NEED_PYTHON)?;
         let mut python = Command::new("python3");
         python.args(["-m", "venv", "--clear"]).arg(&environment.directory);
-        tool::run(&mut python, NEED_PYTHON).context(NEED_PYTHON)?;
+        tool::run(&mut python, NOT_FOUND).context(NEED_PYTHON)?;
         let mut pip = environment.pip();
         pip.args(["install", "--requirement"]).arg(&requirements);
         tool::run(&mut pip, NEED_PYTHON).context("the tools of the Python tests are fetched from PyPI")?;
