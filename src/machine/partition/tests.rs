@@ -61,6 +61,7 @@ fn batch(base_offset: i64, records: i32) -> Header {
     Header {
         base_offset,
         length: 100,
+        partition_leader_epoch: 0,
         magic: 2,
         crc: 0,
         attributes: 0,

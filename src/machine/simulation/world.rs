@@ -62,6 +62,7 @@ impl SourceBatch {
         Header {
             base_offset: self.base,
             length: self.size() as i32 - 12,
+            partition_leader_epoch: 0,
             magic: 2,
             crc: self.id,
             attributes: flags,
