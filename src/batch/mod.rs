@@ -331,4 +331,6 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 }
 
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod tests;

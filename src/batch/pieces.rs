@@ -89,8 +89,11 @@ impl Cutting<'_> {
                 if let Some(batch) = recode.next_batch(self.own) {
                     return batch.map(|batch| Some(Piece::Records(batch)));
                 }
+                let ends_in_hole = recode.next_offset() < self.next_offset;
                 self.recode = None;
-                return Ok(Some(Piece::Nothing { next_offset: self.next_offset }));
+                if ends_in_hole {
+                    return Ok(Some(Piece::Nothing { next_offset: self.next_offset }));
+                }
             }
             if self.records.is_empty() {
                 return Ok(None);
