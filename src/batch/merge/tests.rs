@@ -120,8 +120,7 @@ fn producers_transactions_and_the_brokers_time_do_not_matter() {
             };
             let mut told = records(offset..offset + 1, 100);
             told[0].timestamp = 1_700_000_000_000 + offset * 1000;
-            let bytes = batch_of(&told, header, Codec::None, offset);
-            bytes
+            batch_of(&told, header, Codec::None, offset)
         })
         .collect();
     let found = batches(&log, LIMIT);
@@ -179,30 +178,4 @@ fn holes_are_told_only_where_no_records_follow() {
     let log = [marker(0, 1, 1), marker(1, 1, 1), small(2, 2, Codec::None), marker(4, 1, 1), marker(5, 1, 1)];
     let found = cut(&log, LIMIT);
     assert!(matches!(found[..], [Piece::Records(_), Piece::Nothing { next_offset: 6 }]), "{found:?}");
-}
-
-/// Not a test of what is right: prints what merging costs. Run with `--release -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn what_merging_costs() {
-    for codec in CODECS {
-        for count in [1, 10, 50] {
-            let total = 20_000;
-            let log: Vec<_> = (0..total / count).map(|index| small(index * count, count, codec)).collect();
-            let bytes = Bytes::from(log.concat());
-            let reading = super::super::pieces::Reading { from: 0, read_committed: true, batch_limit: LIMIT };
-            let rounds = if codec == Codec::None { 50 } else { 5 };
-            let started = std::time::Instant::now();
-            let mut found = 0;
-            for _ in 0..rounds {
-                found = super::super::pieces::pieces(bytes.clone(), &[], reading, &Bytes::from).count();
-            }
-            let nanos = started.elapsed().as_nanos() as f64 / rounds as f64;
-            let (per_record, per_batch) = (nanos / total as f64, nanos / (total / count) as f64);
-            println!(
-                "{codec:?} {count} records per batch of {} bytes: {per_record:.0} ns/record, {per_batch:.0} ns/batch, {found} batches",
-                log[0].len()
-            );
-        }
-    }
 }
