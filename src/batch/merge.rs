@@ -19,12 +19,15 @@ const MERGED: usize = 256 << 10;
 const GROWTH: usize = 16;
 
 /// When merging pays: up to this length of a batch, and from this many in a row.
+///
+/// A request costs the mirror some 25 microseconds of processor time and, one after the other, 100 of waiting. Opening and
+/// writing a batch of these lengths anew takes up to 5 microseconds without a codec and up to 50 with one.
 fn worth_it(codec: Codec) -> (usize, usize) {
     match codec {
         Codec::None => (16 << 10, 2),
-        Codec::Snappy | Codec::Lz4 => (8 << 10, 2),
-        Codec::Zstd => (4 << 10, 3),
-        Codec::Gzip => (2 << 10, 4),
+        Codec::Snappy | Codec::Lz4 => (8 << 10, 4),
+        Codec::Zstd => (4 << 10, 4),
+        Codec::Gzip => (1 << 10, 4),
     }
 }
 

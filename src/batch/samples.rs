@@ -12,6 +12,8 @@ use super::{Batch, CHECKSUMMED_FROM, HEADER_LEN, Header, LOG_OVERHEAD, Stamp, at
 pub const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
 pub const STAMP: Stamp = Stamp { producer_id: 0x0102_0304_0506_0708, producer_epoch: 9, base_sequence: 1_000_000 };
 
+pub mod log;
+
 /// A record as a consumer reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Told {

@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use super::super::samples::log::Log;
 use super::super::samples::{
-    CODECS, Told, at_the_target, batch_of, header, java_cases, marker, message, random_record, told,
+    CODECS, Told, at_the_target, batch, batch_of, header, java_cases, marker, random_record, record, told,
 };
 use super::super::{HEADER_LEN, Header};
 use super::*;
@@ -201,7 +202,7 @@ fn the_brokers_time_becomes_that_of_each_record() {
     }
     // One record whose time is not that of its batch.
     let one = records(500..501);
-    let payload = super::super::samples::record(&one[0], 0, 17);
+    let payload = record(&one[0], 0, 17);
     let header = Header {
         attributes: attributes::LOG_APPEND_TIME,
         last_offset_delta: 0,
@@ -209,7 +210,7 @@ fn the_brokers_time_becomes_that_of_each_record() {
         max_timestamp: one[0].timestamp,
         ..at(500)
     };
-    let bytes = super::super::samples::batch(header, &payload);
+    let bytes = batch(header, &payload);
     assert_eq!(read(cut(&bytes, &[], EVERYTHING), EVERYTHING).0, one);
 }
 
@@ -266,8 +267,8 @@ fn aborted_transactions_are_holes_for_committed_readers_only() {
 fn a_marker_that_is_none_is_refused() {
     let header = Header { attributes: attributes::CONTROL, last_offset_delta: 0, record_count: 1, ..header() };
     for key in [None, Some(vec![]), Some(vec![0, 0, 0]), Some(vec![0x80, 0, 0, 0])] {
-        let payload = super::super::samples::record(&Told { key, ..Told::default() }, 0, 0);
-        let error = cut(&super::super::samples::batch(header, &payload), &[], EVERYTHING).remove(0).unwrap_err();
+        let payload = record(&Told { key, ..Told::default() }, 0, 0);
+        let error = cut(&batch(header, &payload), &[], EVERYTHING).remove(0).unwrap_err();
         let reason = "it is a transaction marker whose key is not one";
         assert_eq!(error, Malformed::Corrupt { offset: 500, reason });
     }
@@ -292,7 +293,7 @@ fn a_batch_that_lies_is_refused_as_a_whole() {
     let all = records(500..503);
     let mut lies = Vec::new();
     let payload = |deltas: [i64; 3]| -> Vec<u8> {
-        all.iter().zip(deltas).flat_map(|(told, delta)| super::super::samples::record(told, delta, 0)).collect()
+        all.iter().zip(deltas).flat_map(|(told, delta)| record(told, delta, 0)).collect()
     };
     // Room for five offsets, so it has to be opened.
     let open = Header { last_offset_delta: 4, ..at(500) };
@@ -306,12 +307,12 @@ fn a_batch_that_lies_is_refused_as_a_whole() {
     lies.push((Header { attributes: 5, ..open }, payload([0, 1, 2]), "its compression codec is not known"));
     lies.push((Header { attributes: 1, ..open }, payload([0, 1, 2]), "its gzip payload is damaged"));
     for (header, payload, reason) in lies {
-        let found = cut(&super::super::samples::batch(header, &payload), &[], EVERYTHING);
+        let found = cut(&batch(header, &payload), &[], EVERYTHING);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].as_ref().unwrap_err(), &Malformed::Corrupt { offset: 500, reason });
     }
     let end = Header { base_offset: i64::MAX - 1, last_offset_delta: 2, ..header() };
-    let found = cut(&super::super::samples::batch(end, &payload([0, 1, 2])), &[], EVERYTHING);
+    let found = cut(&batch(end, &payload([0, 1, 2])), &[], EVERYTHING);
     let reason = "its offsets are larger than offsets can be";
     assert_eq!(found[0].as_ref().unwrap_err(), &Malformed::Corrupt { offset: i64::MAX - 1, reason });
 }
@@ -329,139 +330,6 @@ fn only_the_end_of_an_answer_may_be_missing() {
         assert!(matches!(error, Malformed::Corrupt { reason: "it is longer than what the broker has sent of it", .. }));
     }
     assert!(cut(&[], &[], EVERYTHING).is_empty());
-}
-
-/// A log that is made up, and what a consumer may read of it.
-#[derive(Default)]
-struct Log {
-    bytes: Vec<u8>,
-    end: i64,
-    /// With whether their transaction was aborted.
-    records: Vec<(Told, bool)>,
-    aborted: Vec<(i64, i64)>,
-    /// The first offset and the fate of each producer's transaction that is open.
-    open: [Option<bool>; 3],
-    shapes: [usize; 6],
-}
-
-impl Log {
-    fn random(random: &mut fastrand::Rng) -> Self {
-        let mut log = Log { end: random.i64(0..1000), ..Log::default() };
-        let length = random.usize(1..40);
-        let mostly = CODECS[random.usize(..5)];
-        for _ in 0..length {
-            if random.u8(..8) == 0 {
-                log.end += random.i64(1..20);
-            }
-            let codec = if random.u8(..4) == 0 { CODECS[random.usize(..5)] } else { mostly };
-            let shape = if random.bool() { 0 } else { random.usize(..6) };
-            log.shapes[shape] += 1;
-            match shape {
-                1 => log.transaction(random, codec),
-                2 => log.legacy(random, codec),
-                3 => log.append_time(random, codec),
-                4 => log.empty(random),
-                _ => log.plain(random, codec, shape == 5),
-            }
-        }
-        log
-    }
-
-    fn some_records(&mut self, random: &mut fastrand::Rng, thinned: bool) -> Vec<Told> {
-        let count = if random.bool() { random.i64(1..4) } else { random.i64(1..40) };
-        let all: Vec<_> = (self.end..self.end + count)
-            .map(|offset| {
-                let timestamp = 1_700_000_000_000 + random.i64(-5000..5000);
-                random_record(random, offset, timestamp)
-            })
-            .collect();
-        self.end += count;
-        all.into_iter().filter(|_| !thinned || random.u8(..3) > 0).collect()
-    }
-
-    fn add(&mut self, records: Vec<Told>, header: Header, codec: Codec, aborted: bool) {
-        self.bytes.extend(batch_of(&records, header, codec, self.end - 1));
-        self.records.extend(records.into_iter().map(|told| (told, aborted)));
-    }
-
-    fn plain(&mut self, random: &mut fastrand::Rng, codec: Codec, thinned: bool) {
-        let mut header = at(self.end);
-        if thinned && random.bool() {
-            header.attributes |= attributes::DELETE_HORIZON;
-        }
-        let records = self.some_records(random, thinned);
-        self.add(records, header, codec, false);
-    }
-
-    fn append_time(&mut self, random: &mut fastrand::Rng, codec: Codec) {
-        let thinned = random.bool();
-        let mut header = Header { attributes: attributes::LOG_APPEND_TIME, ..at(self.end) };
-        if thinned && random.bool() {
-            header.attributes |= attributes::DELETE_HORIZON;
-        }
-        let mut records = self.some_records(random, thinned);
-        records.iter_mut().for_each(|told| told.timestamp = 1_700_000_123_456);
-        // Compressed, one record has no time of its own in any log.
-        let codec = if records.len() == 1 { Codec::None } else { codec };
-        self.add(records, header, codec, false);
-    }
-
-    fn empty(&mut self, random: &mut fastrand::Rng) {
-        let base = self.end;
-        self.end += random.i64(1..5);
-        self.add(Vec::new(), at(base), Codec::None, false);
-    }
-
-    fn transaction(&mut self, random: &mut fastrand::Rng, codec: Codec) {
-        let which = random.usize(..3);
-        let producer_id = 100 + which as i64;
-        if let Some(aborts) = self.open[which].filter(|_| random.bool()) {
-            self.bytes.extend(marker(self.end, producer_id, u8::from(!aborts)));
-            self.end += 1;
-            self.open[which] = None;
-            return;
-        }
-        let begins = self.open[which].is_none();
-        let aborts = *self.open[which].get_or_insert_with(|| random.bool());
-        if aborts && begins {
-            self.aborted.push((producer_id, self.end));
-        }
-        let header = Header { producer_id, attributes: attributes::TRANSACTIONAL, ..at(self.end) };
-        let thinned = random.u8(..4) == 0;
-        let records = self.some_records(random, thinned);
-        self.add(records, header, codec, aborts);
-    }
-
-    fn legacy(&mut self, random: &mut fastrand::Rng, codec: Codec) {
-        let (magic, thinned) = (random.u8(..2), random.u8(..4) == 0);
-        let first = self.end;
-        let mut records = self.some_records(random, thinned);
-        for told in &mut records {
-            told.headers.clear();
-            told.timestamp = if magic == 0 { -1 } else { told.timestamp };
-        }
-        let Some(last) = records.last() else { return self.add(records, at(first), Codec::None, false) };
-        let message =
-            |told: &Told, offset| message(magic, offset, 0, told.timestamp, told.key.as_deref(), told.value.as_deref());
-        if matches!(codec, Codec::None | Codec::Zstd) {
-            self.bytes.extend(records.iter().flat_map(|told| message(told, told.offset)));
-        } else {
-            let relative = if magic == 1 { first } else { 0 };
-            let inner: Vec<_> = records.iter().flat_map(|told| message(told, told.offset - relative)).collect();
-            let value = super::super::compression::compress(codec, &inner).unwrap();
-            let bits = codec.bits() as u8;
-            self.bytes.extend(super::super::samples::message(
-                magic,
-                last.offset,
-                bits,
-                last.timestamp,
-                None,
-                Some(&value),
-            ));
-        }
-        self.end = last.offset + 1;
-        self.records.extend(records.into_iter().map(|told| (told, false)));
-    }
 }
 
 #[test]
