@@ -89,7 +89,7 @@ fn accept(claim: Claim, name: &str, source_cluster_id: &str) -> Result<Identity>
         );
         return Err(Error::new(ErrorKind::Config, message));
     }
-    Ok(Identity { producer_id: claim.producer_id, producer_epoch: claim.producer_epoch })
+    Ok(Identity { producer_id: claim.producer_id, producer_epoch: claim.producer_epoch, fence: 256 })
 }
 
 /// The leader of the internal topic, which is created when it is missing.

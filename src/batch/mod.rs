@@ -7,6 +7,7 @@
 //! Layout: <https://kafka.apache.org/documentation/#recordbatch>.
 
 pub mod crc;
+pub mod marker;
 
 use bytes::Bytes;
 
@@ -38,6 +39,8 @@ pub struct Header {
     pub base_offset: i64,
     /// Bytes after the length field.
     pub length: i32,
+    /// Leader epoch under which the broker appended it.
+    pub partition_leader_epoch: i32,
     /// Format version; 2 here.
     pub magic: i8,
     /// CRC-32C of everything after it.
@@ -220,6 +223,7 @@ fn next_batch(records: &mut Bytes) -> Option<Result<Batch, Malformed>> {
     let header = Header {
         base_offset: offset,
         length,
+        partition_leader_epoch: i32::from_be_bytes(field(&bytes, 12)),
         magic,
         crc: u32::from_be_bytes(field(&bytes, 17)),
         attributes: i16::from_be_bytes(field(&bytes, 21)),

@@ -34,6 +34,7 @@ fn header() -> Header {
     Header {
         base_offset: 500,
         length: 0,
+        partition_leader_epoch: 5,
         magic: 2,
         crc: 0,
         attributes: 0,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::{Lane, PATIENCE, Side, Stream, backoff};
 use crate::batch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::machine::partition::{Fetched, Phase};
+use crate::machine::partition::{Content, Fetched, Phase};
 use crate::wire::connection::Connection;
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::fetch::{FetchLimits, FetchedRecords, Session};
@@ -135,9 +135,10 @@ impl Fetcher {
         if let Some(slot) = self.stream.slots.borrow().get(slot) {
             slot.progress.set_source_next(fetched.end_offset);
         }
-        let batches = batch::split(fetched.records)
-            .map(|batch| batch.map(|batch| Fetched { header: batch.header, size: batch.len(), payload: batch }));
-        self.stream.with_machine(slot, |machine| machine.handle_fetched(fetch_offset, batches, &fetched.aborted));
+        let batches = batch::split(fetched.records).map(|batch| {
+            batch.map(|batch| Content::Records(Fetched { header: batch.header, size: batch.len(), payload: batch }))
+        });
+        self.stream.with_machine(slot, |machine| machine.handle_fetched(fetch_offset, batches));
     }
 
     fn handle_error(&mut self, slot: usize, fetch_offset: i64, error: BrokerError) {

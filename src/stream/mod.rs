@@ -97,6 +97,10 @@ enum Side {
 }
 
 const NO_LEADER: i32 = -1;
+/// Markers written for one partition in one request: many partitions share a request.
+const MARKERS: i32 = 10_000;
+/// A request to write markers of a process that died is worked off by then, or its connection is gone.
+const SETTLE: Duration = Duration::from_secs(1);
 /// A broker that is silent for so long beyond what it was allowed may be gone.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -182,6 +186,11 @@ impl Stream {
         Limits {
             max_in_flight: self.config.target.max_in_flight,
             queued_bytes: self.config.source.max_partition_fetch_bytes as usize,
+            batch_bytes: usize::MAX,
+            markers: MARKERS,
+            settle: SETTLE,
+            go_on_after_loss: false,
+            skip_refused: false,
             backoff: self.config.target.retry_backoff,
             backoff_max: self.config.target.retry_backoff_max,
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{NO_LEADER, Side, Stream, leaders};
 use crate::error::{Error, ErrorKind, Result};
-use crate::machine::partition::{Phase, SourceLog, TargetLog, Writer};
+use crate::machine::partition::{Likeness, Phase, Reading, SourceLog, Tail, TargetLog};
 use crate::wire::connection::Connection;
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
@@ -69,7 +69,9 @@ async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
             slot.progress.set_source_next(source.log_end_offset);
         }
         stream.with_machine(index, |machine| match (source, target) {
-            (Ok(source), Ok(target)) => machine.handle_opened(source, target, now),
+            (Ok(source), Ok(target)) => {
+                machine.handle_opened(Reading { source, target, likeness: Likeness::Unknown }, now)
+            }
             (Err(error), _) | (_, Err(error)) => machine.handle_open_failed(error, now),
         });
     }
@@ -103,7 +105,12 @@ async fn read_source(stream: &Stream, leader: i32, partitions: &[TopicPartition]
     let starts = positions::list_offsets(&connection, partitions, Which::LogStart).await?;
     let ends = positions::list_offsets(&connection, partitions, Which::LogEnd).await?;
     let log = |partition: &TopicPartition| {
-        Ok(SourceLog { log_start_offset: get(&starts, partition)?, log_end_offset: get(&ends, partition)? })
+        Ok(SourceLog {
+            log_start_offset: get(&starts, partition)?,
+            log_end_offset: get(&ends, partition)?,
+            epoch_end_offset: None,
+            last_epoch: -1,
+        })
     };
     Ok(partitions.iter().map(|partition| (partition.clone(), log(partition))).collect())
 }
@@ -123,50 +130,47 @@ async fn read_target(stream: &Stream, leader: i32, partitions: &[TopicPartition]
             log_end_offset,
             // A log that moved meanwhile is one that is not replicated yet: to be read again.
             high_watermark: if stable { get(&high_watermarks, partition)? } else { -1 },
-            writer: get(&writers, partition)?,
+            last_record: get(&writers, partition)?.0,
+            tail: get(&writers, partition)?.1,
+            begun: true,
         })
     };
     Ok(partitions.iter().map(|partition| (partition.clone(), log(partition))).collect())
 }
 
-/// Who wrote the end of each log: by the broker's producer state, or where that is silent by the last batch itself.
+type Writers = ByPartition<(Option<(i16, i32)>, Tail)>;
+
+/// What the broker remembers of the mirror, and what is at the end of each log.
 async fn read_writers(
     stream: &Stream,
     connection: &Connection,
     partitions: &[TopicPartition],
     starts: &ByPartition<i64>,
     ends: &ByPartition<i64>,
-) -> Result<ByPartition<Writer>> {
+) -> Result<Writers> {
     let identity = stream.identity;
     let states = positions::describe_producers(connection, partitions, identity.producer_id).await?;
-    let mut writers: ByPartition<Writer> = HashMap::new();
+    let mut writers: Writers = HashMap::new();
     let mut unknown = Vec::new();
     for partition in partitions {
         let state = states.as_ref().map_or(Ok(None), |states| get(states, partition));
         let (start, end) = (get(starts, partition), get(ends, partition));
-        let writer = match (state, start, end) {
-            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => Err(error),
-            (Ok(Some(writer)), ..) => Ok(writer),
-            (_, Ok(start), Ok(end)) if start >= end => Ok(Writer::Nobody),
-            (_, _, Ok(end)) => {
-                unknown.push((partition.clone(), end - 1));
-                continue;
+        match (state, start, end) {
+            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+                drop(writers.insert(partition.clone(), Err(error)))
             }
-        };
-        writers.insert(partition.clone(), writer);
+            (Ok(state), Ok(start), Ok(end)) => {
+                writers.insert(partition.clone(), Ok((state, Tail::Empty)));
+                if end > start {
+                    unknown.push((partition.clone(), end - 1));
+                }
+            }
+        }
     }
     for (partition, header) in positions::last_batches(connection, &unknown).await? {
-        let writer = header.map(|header| match header {
-            Some(header) if header.producer_id == identity.producer_id && !header.is_control() => Writer::Mirror {
-                producer_epoch: header.producer_epoch,
-                last_sequence: ((i64::from(header.base_sequence) + i64::from(header.last_offset_delta)) % (1 << 31))
-                    as i32,
-            },
-            Some(_) => Writer::Other,
-            // The offset is there but no batch of it: compacted away, or not visible yet.
-            None => Writer::Other,
-        });
-        writers.insert(partition, writer);
+        if let Some(Ok((_, tail))) = writers.get_mut(&partition) {
+            *tail = header.ok().flatten().map_or(Tail::Unknown, |header| Tail::of(&header));
+        }
     }
     Ok(writers)
 }

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod connection;
 pub mod errors;
 pub mod fetch;
+pub mod markers;
 pub mod memory;
 pub mod positions;
 pub mod produce;

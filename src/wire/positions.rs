@@ -15,7 +15,6 @@ use super::connection::Connection;
 use super::errors::BrokerError;
 use crate::batch::{self, Header};
 use crate::error::Result;
-use crate::machine::partition::Writer;
 
 /// A partition by name and number.
 pub type TopicPartition = (Rc<str>, i32);
@@ -80,7 +79,7 @@ pub async fn describe_producers(
     connection: &Connection,
     partitions: &[TopicPartition],
     producer_id: i64,
-) -> Result<Option<ByPartition<Option<Writer>>>> {
+) -> Result<Option<ByPartition<Option<(i16, i32)>>>> {
     if !connection.supports::<DescribeProducersRequest>() {
         return Ok(None);
     }
@@ -94,10 +93,7 @@ pub async fn describe_producers(
         for partition in &topic.partitions {
             answers.put(&topic.name.0, partition.partition_index, partition.error_code, || {
                 let ours = partition.active_producers.iter().find(|producer| producer.producer_id.0 == producer_id);
-                ours.map(|producer| Writer::Mirror {
-                    producer_epoch: producer.producer_epoch as i16,
-                    last_sequence: producer.last_sequence,
-                })
+                ours.map(|producer| (producer.producer_epoch as i16, producer.last_sequence))
             });
         }
     }
