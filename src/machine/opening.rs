@@ -92,10 +92,10 @@ pub struct SourceLog {
     pub log_start_offset: i64,
     /// Next offset that the leader will give.
     pub log_end_offset: i64,
-    /// Where the leader epoch ends in which the last replicated record was written, by the source's present leader;
-    /// `None` if that epoch or the answer is not known.
+    /// Where the leader epoch of [`position_epoch`](super::partition::Partition::position_epoch) ends, by the source's present
+    /// leader; `None` if that epoch or the answer is not known.
     pub epoch_end_offset: Option<i64>,
-    /// The leader epoch of the last replicated record, as the source has it now; -1 if it is not known.
+    /// The leader epoch that the source has now just before the target's end; -1 if there is no batch.
     pub last_epoch: i32,
 }
 
@@ -247,12 +247,6 @@ pub(super) enum SourceFit {
 /// Whether the source still has what comes next.
 pub(super) fn check_source(reading: &Reading, position: i64) -> SourceFit {
     let source = &reading.source;
-    if let Some(end) = source.epoch_end_offset.filter(|end| *end < position) {
-        return SourceFit::CutBack(format!(
-            "by its leader epochs the source's log went on differently from offset {end}, but offsets before {position} were \
-             replicated already: it was cut back by an unclean leader election, or restored"
-        ));
-    }
     if position > source.log_end_offset {
         return SourceFit::CutBack(format!(
             "the source ends at offset {} but offset {position} was replicated already: its log was cut back, or the topic \
@@ -267,6 +261,18 @@ pub(super) fn check_source(reading: &Reading, position: i64) -> SourceFit {
         };
     }
     SourceFit::Goes
+}
+
+/// Whether the leader epoch before a position ended before it: then the source's log is not the one that was copied.
+pub(super) fn check_epochs(source: &SourceLog, position: Option<i64>) -> Result<(), Error> {
+    let Some((position, end)) = position.zip(source.epoch_end_offset).filter(|(position, end)| end < position) else {
+        return Ok(());
+    };
+    let what = format!(
+        "by its leader epochs the source's log went on differently from offset {end}, but offsets before {position} were \
+         replicated already: it was cut back by an unclean leader election, or restored"
+    );
+    Err(cut_back(&what, position))
 }
 
 pub(super) fn cut_back(what: &str, position: i64) -> Error {

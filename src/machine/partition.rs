@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::batch::{Header, Malformed, Stamp};
 use crate::error::{Error, ErrorKind};
 use crate::machine::opening::{
-    Doubt, Fit, SourceFit, check_logs, check_source, cut_back, first_sequence_at, lost, sequence_after,
+    Doubt, Fit, SourceFit, check_epochs, check_logs, check_source, cut_back, first_sequence_at, lost, sequence_after,
 };
 pub use crate::machine::opening::{Identity, Likeness, Reading, SourceLog, Tail, TargetLog};
 use crate::status::Replicated;
@@ -388,7 +388,7 @@ impl<P> Partition<P> {
             self.phase = Phase::Closed { due: now };
             return;
         }
-        let Reading { source, target, likeness } = reading;
+        let Reading { source, target, .. } = reading;
         // Until every replica has what the leader has, the log end is a promise that a dying leader can break. More than
         // the log end was replicated only if the log grew while it was read.
         if target.high_watermark != target.log_end_offset {
@@ -403,7 +403,10 @@ impl<P> Partition<P> {
             }
             Fit::Wrong(error) => return self.park(error),
         }
-        if likeness == Likeness::Same && source.last_epoch >= 0 {
+        if let Err(error) = check_epochs(&source, self.position) {
+            return self.park(error);
+        }
+        if self.position != Some(target.log_end_offset) || self.position_epoch < 0 {
             self.position_epoch = source.last_epoch;
         }
         self.resume_at(target.log_end_offset);
@@ -618,10 +621,6 @@ impl<P> Partition<P> {
     /// Keeps what of the window still has to be sent from `position` on.
     fn resume_at(&mut self, position: i64) {
         self.generation = self.generation.wrapping_add(1);
-        if self.position.is_some_and(|before| before > position) {
-            // The target has lost its end: which leader epoch the record before that had is not known any more.
-            self.position_epoch = -1;
-        }
         self.position = Some(position);
         if !self.window.resume_at(position) {
             self.forget_window();

@@ -56,8 +56,8 @@ pub async fn write(connection: &Connection, orders: &[Markers]) -> Result<ByPart
     let partitions: Vec<TopicPartition> = orders.iter().map(|order| order.partition.clone()).collect();
     let mut ends = positions::list_offsets(connection, &partitions, Which::LogEnd).await?;
     for partition in partitions {
-        if let Some(error) = errors.get(&(&*partition.0, partition.1)) {
-            ends.insert(partition, Err(*error));
+        if let Some(error) = errors.get(&(&*partition.0, partition.1)).copied() {
+            ends.insert(partition, Err(error));
         }
     }
     Ok(ends)

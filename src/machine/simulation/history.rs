@@ -379,6 +379,10 @@ impl History {
         let keep = self.rng.usize(0..=len);
         self.step_down();
         self.target.elect_unclean(broker, keep);
+        // It has started anew, and with its connections all orders to write markers are gone.
+        for connection in self.connections.iter_mut().filter(|connection| connection.broker == broker) {
+            connection.requests.retain(|request| !request.what.is_fill());
+        }
         tell!(self, "broker {broker} is elected with its log cut back to {}", self.target.leader().end());
         if keep == 0 {
             // As with expiry: what is under way would be taken anywhere in an empty log.

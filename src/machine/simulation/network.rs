@@ -51,7 +51,7 @@ impl What {
         }
     }
 
-    fn is_fill(&self) -> bool {
+    pub(super) fn is_fill(&self) -> bool {
         matches!(self, What::Fill { .. })
     }
 }

@@ -321,6 +321,9 @@ impl History {
     /// Looks at the last record of the target, and at what the source has there.
     fn compare_ends(&self, reading: &mut Reading) {
         let leader = self.target.leader();
+        let before_end = reading.target.log_end_offset - 1;
+        let at_end = self.source.batch_at(before_end).filter(|batch| before_end < batch.end());
+        reading.source.last_epoch = at_end.map_or(-1, |batch| batch.epoch);
         let kept = |entry: &&Entry| {
             entry.end() <= reading.target.log_end_offset && entry.end() > leader.start && !entry.is_marker()
         };
@@ -332,7 +335,6 @@ impl History {
         match self.source.batch_at(offset).filter(|_| self.source.record_at(offset).is_some()) {
             Some(batch) if batch.id == last.id => {
                 reading.likeness = Likeness::Same;
-                reading.source.last_epoch = batch.epoch;
             }
             Some(_) => reading.likeness = Likeness::Different { offset },
             // What compaction has removed may have been there; a marker or an aborted record never was one.
