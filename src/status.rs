@@ -111,6 +111,9 @@ pub struct PartitionStatus {
     pub state: State,
     /// Next offset of the source that consumers can see; `None` until it is known.
     pub source_offset_next: Option<i64>,
+    /// Next offset of the source behind its high watermark: more than `source_offset_next` while a transaction is open and
+    /// `isolation.level` is `read_committed`; `None` until it is known.
+    pub source_high_watermark: Option<i64>,
     /// Next offset to be replicated, the same number on source and target; `None` until it is known.
     pub target_offset_next: Option<i64>,
     /// How far it is behind.
@@ -136,6 +139,7 @@ pub(crate) struct Progress {
     pub(crate) partition: i32,
     state: AtomicU8,
     source_next: AtomicI64,
+    source_high_watermark: AtomicI64,
     target_next: AtomicI64,
     last_timestamp: AtomicI64,
     records: AtomicU64,
@@ -163,6 +167,7 @@ impl Progress {
             partition,
             state: AtomicU8::new(State::Starting as u8),
             source_next: AtomicI64::new(UNKNOWN),
+            source_high_watermark: AtomicI64::new(UNKNOWN),
             target_next: AtomicI64::new(UNKNOWN),
             last_timestamp: AtomicI64::new(UNKNOWN),
             records: AtomicU64::new(0),
@@ -174,6 +179,10 @@ impl Progress {
 
     pub(crate) fn set_source_next(&self, offset: i64) {
         self.source_next.store(offset, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_source_high_watermark(&self, offset: i64) {
+        self.source_high_watermark.store(offset, Ordering::Relaxed);
     }
 
     pub(crate) fn set_replicated(&self, target_next: Option<i64>, replicated: Replicated) {
@@ -240,6 +249,7 @@ impl Progress {
             partition: self.partition,
             state: self.state(),
             source_offset_next: self.source_next(),
+            source_high_watermark: known(self.source_high_watermark.load(Ordering::Relaxed)),
             target_offset_next: self.target_next(),
             lag: self.lag(now_ms),
             error: self.error(),

@@ -1,6 +1,7 @@
-//! A record batch (format v2, KIP-98) seen through its 61 byte header; the payload is never opened here.
+//! A record batch (format v2, KIP-98) seen through its 61 byte header; the payload is opened only by the modules below.
 //!
-//! [`split`] cuts what a fetch answered into batches. [`Batch::rewrite_header`] makes the header under which the target
+//! [`pieces`](pieces::pieces) makes of what a fetch answered what the target can take. [`split`] only cuts it into
+//! batches. [`Batch::rewrite_header`] makes the header under which the target
 //! gets the same payload: base offset 0 (the broker assigns it), the mirror's producer id, epoch and
 //! sequence, without the source's transaction. The checksum is [carried](crc), not recomputed.
 //!
@@ -10,16 +11,28 @@
 
 pub mod compression;
 pub mod crc;
+pub mod legacy;
 pub mod marker;
+pub mod merge;
+pub mod pieces;
+mod recode;
+pub mod records;
+pub mod transactions;
 
 use bytes::Bytes;
 
+use self::compression::Codec;
+use self::records::Records;
 use crate::error::{Error, ErrorKind};
 
 /// Length of the header; records follow.
 pub const HEADER_LEN: usize = 61;
 /// Base offset and length field, which the length field does not count.
 const LOG_OVERHEAD: usize = 12;
+/// A payload that becomes larger than this when it is decompressed is taken for an attack on the memory.
+const LARGEST_PAYLOAD: usize = 128 << 20;
+/// The type in the key of an ABORT marker.
+const ABORT: i16 = 0;
 /// The part of the header that the checksum covers starts here.
 const CHECKSUMMED_FROM: usize = 21;
 
@@ -42,7 +55,7 @@ pub struct Header {
     pub base_offset: i64,
     /// Bytes after the length field.
     pub length: i32,
-    /// Leader epoch under which the broker appended it.
+    /// Epoch of the leader that appended it, -1 when that is not known.
     pub partition_leader_epoch: i32,
     /// Format version; 2 here.
     pub magic: i8,
@@ -166,6 +179,35 @@ impl Batch {
         self.bytes.slice(HEADER_LEN..)
     }
 
+    /// The records, not compressed any more. The checksum has to be looked at before.
+    pub fn decompressed(&self) -> Result<Bytes, Malformed> {
+        Codec::of(self.header.attributes)
+            .and_then(|codec| compression::decompress(codec, &self.payload(), LARGEST_PAYLOAD))
+            .map_err(|reason| self.corrupt(reason))
+    }
+
+    /// Whether its checksum fits its bytes.
+    pub fn is_intact(&self) -> bool {
+        crc32c::crc32c(&self.bytes[CHECKSUMMED_FROM..]) == self.header.crc
+    }
+
+    /// Whether it is the marker that ends an aborted transaction.
+    pub fn is_abort_marker(&self) -> Result<bool, Malformed> {
+        if !self.header.is_control() || self.header.record_count == 0 {
+            return Ok(false);
+        }
+        let payload = self.decompressed()?;
+        let mut records = Records::new(&self.header, &payload);
+        let key = match records.next() {
+            Some(record) => record.map_err(|reason| self.corrupt(reason))?.key,
+            None => None,
+        };
+        match key {
+            Some([0..=0x7f, _, kind @ ..]) if kind.len() >= 2 => Ok(kind[..2] == ABORT.to_be_bytes()),
+            _ => Err(self.corrupt("it is a transaction marker whose key is not one")),
+        }
+    }
+
     /// The header under which the target gets this payload.
     ///
     /// A batch of one record with the broker's append time keeps that time as its own; more records would need another
@@ -198,6 +240,27 @@ impl Batch {
     }
 }
 
+impl Batch {
+    /// One whole batch, and nothing else.
+    fn parse(mut bytes: Bytes) -> Result<Batch, Malformed> {
+        let cut_off = Malformed::Corrupt { offset: -1, reason: "it is cut off" };
+        if bytes.len() < HEADER_LEN {
+            return Err(cut_off);
+        }
+        next_batch(&mut bytes).unwrap_or(Err(cut_off))
+    }
+
+    fn corrupt(&self, reason: &'static str) -> Malformed {
+        Malformed::Corrupt { offset: self.header.base_offset, reason }
+    }
+
+    /// Refuses what was changed on its way. Needed before anything is decided from its bytes that the target will not
+    /// check once more.
+    fn check_intact(&self) -> Result<(), Malformed> {
+        if self.is_intact() { Ok(()) } else { Err(Malformed::Damaged { offset: self.header.base_offset }) }
+    }
+}
+
 /// Why what a broker sent is not a sequence of batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Malformed {
@@ -207,6 +270,11 @@ pub enum Malformed {
         offset: i64,
         /// 0 or 1.
         magic: i8,
+    },
+    /// The checksum does not fit: changed on its way or on the source's disk.
+    Damaged {
+        /// The offset in its header.
+        offset: i64,
     },
     /// Bytes that cannot be a batch.
     Corrupt {
@@ -223,6 +291,14 @@ impl From<Malformed> for Error {
             Malformed::OldFormat { offset, magic } => Error::new(
                 ErrorKind::RecordRefused,
                 format!("the batch at offset {offset} has message format {magic}, which this version cannot copy"),
+            )
+            .with_offset(offset),
+            Malformed::Damaged { offset } => Error::new(
+                ErrorKind::RecordRefused,
+                format!(
+                    "the batch at offset {offset} of the source does not fit its checksum: its bytes were changed, on \
+                     their way or on the broker's disk; if it stays so, look at that broker and its replicas"
+                ),
             )
             .with_offset(offset),
             Malformed::Corrupt { offset, reason } => Error::new(

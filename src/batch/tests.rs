@@ -12,7 +12,7 @@ fn bytes(header: Header, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(header.base_offset.to_be_bytes());
     bytes.extend(((HEADER_LEN - LOG_OVERHEAD + payload.len()) as i32).to_be_bytes());
-    bytes.extend(5i32.to_be_bytes()); // leader epoch
+    bytes.extend(header.partition_leader_epoch.to_be_bytes());
     bytes.extend(header.magic.to_be_bytes());
     bytes.extend([0; 4]);
     bytes.extend(header.attributes.to_be_bytes());
@@ -130,6 +130,7 @@ fn the_target_gets_the_payload_under_the_mirrors_name() {
     let Header { length, crc, .. } = after;
     let expected = Header {
         base_offset: 0,
+        partition_leader_epoch: -1,
         attributes: codec,
         producer_id: STAMP.producer_id,
         producer_epoch: STAMP.producer_epoch,

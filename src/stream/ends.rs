@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::Stream;
+use super::contents::record_at;
 use super::opening::Target;
 use crate::batch::{self, Header, marker};
 use crate::error::Result;

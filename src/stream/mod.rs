@@ -1,11 +1,14 @@
 //! What joins: one thread with its own runtime, connections, memory and partitions.
 //!
 //! A stream reads the position of its partitions ([`opening`]), fetches from the leaders on the source ([`fetching`]),
-//! produces to the leaders on the target ([`producing`]) and follows both clusters' metadata ([`leaders`]). Each of these is a
+//! produces to the leaders on the target ([`producing`]), has holes filled there ([`filling`]) and follows both clusters' metadata ([`leaders`]). Each of these is a
 //! task on the stream's own thread; they meet in [`Stream`], whose cells are borrowed only between awaits.
 //! After every word to a machine, [`Stream::update`] looks at what it wants next and wakes whose turn it is.
 
+mod contents;
+mod ends;
 mod fetching;
+mod filling;
 mod leaders;
 mod opening;
 mod producing;
@@ -56,6 +59,10 @@ struct Stream {
     fetchers: RefCell<HashMap<i32, Rc<Lane>>>,
     /// Work for each target broker: slots that have something to send.
     senders: RefCell<HashMap<i32, Rc<Lane>>>,
+    /// Work for each target broker: slots that have a hole to be filled.
+    fillers: RefCell<HashMap<i32, Rc<Lane>>>,
+    /// How holes are filled on this target.
+    markers: Cell<filling::Way>,
     /// Slots whose position has to be read.
     closed: RefCell<BTreeSet<usize>>,
     closed_changed: Notify,
@@ -76,6 +83,8 @@ struct Slot {
     leaders: [i32; 2],
     /// What the fetcher was told that this partition wants.
     fetch_told: Option<i64>,
+    /// Where the last fetches brought nothing though the source has more, and how many of them.
+    nothing_at: (i64, u32),
     state_told: State,
     ran: bool,
     /// When a batch was sent last, or the position was read.
@@ -97,6 +106,8 @@ enum Side {
 }
 
 const NO_LEADER: i32 = -1;
+/// Batches are not cut unless the target refuses them.
+const LARGEST_BATCH: usize = i32::MAX as usize;
 /// Markers written for one partition in one request: many partitions share a request.
 const MARKERS: i32 = 10_000;
 /// A request to write markers of a process that died is worked off by then, or its connection is gone.
@@ -124,6 +135,8 @@ pub(crate) fn run(
         by_name: RefCell::default(),
         fetchers: RefCell::default(),
         senders: RefCell::default(),
+        fillers: RefCell::default(),
+        markers: Cell::new(filling::Way::Markers),
         closed: RefCell::default(),
         closed_changed: Notify::new(),
         stale: [Cell::new(false), Cell::new(false)],
@@ -173,6 +186,7 @@ impl Stream {
                 progress,
                 leaders: [NO_LEADER; 2],
                 fetch_told: None,
+                nothing_at: (-1, 0),
                 state_told: State::Starting,
                 ran: false,
                 last_sent: Duration::ZERO,
@@ -186,7 +200,7 @@ impl Stream {
         Limits {
             max_in_flight: self.config.target.max_in_flight,
             queued_bytes: self.config.source.max_partition_fetch_bytes as usize,
-            batch_bytes: usize::MAX,
+            batch_bytes: LARGEST_BATCH,
             markers: MARKERS,
             settle: SETTLE,
             go_on_after_loss: false,
@@ -247,6 +261,12 @@ impl Stream {
         if slot.machine.can_produce()
             && slot.leaders[Side::Target as usize] != NO_LEADER
             && let Some(lane) = self.senders.borrow().get(&slot.leaders[Side::Target as usize])
+        {
+            lane.put(index);
+        }
+        if slot.machine.can_fill()
+            && slot.leaders[Side::Target as usize] != NO_LEADER
+            && let Some(lane) = self.fillers.borrow().get(&slot.leaders[Side::Target as usize])
         {
             lane.put(index);
         }
