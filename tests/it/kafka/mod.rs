@@ -2,6 +2,10 @@
 //! They are what shows that brokers do what the engine takes for granted.
 
 mod bench;
+mod chaos;
+mod damage;
+mod exact;
 mod faults;
+mod fill_faults;
 mod harness;
 mod mirror;
