@@ -7,6 +7,8 @@
 //! Layout: <https://kafka.apache.org/documentation/#recordbatch>.
 
 pub mod crc;
+pub mod filler;
+pub mod marker;
 
 use bytes::Bytes;
 

@@ -61,7 +61,7 @@ pub(super) fn sequence_after(sequence: i32, records: i32) -> i32 {
 
 /// The sequence number of the record at an offset, while every offset has its record: the same for every process of
 /// the mirror, so that a late request of a dead one meets the same numbers.
-fn sequence_at(offset: i64) -> i32 {
+pub(super) fn sequence_at(offset: i64) -> i32 {
     (offset % (1 << 31)) as i32
 }
 
