@@ -9,5 +9,6 @@ pub mod fetch;
 pub mod memory;
 pub mod positions;
 pub mod produce;
+pub mod removal;
 pub mod rope;
 pub mod transport;

@@ -33,6 +33,8 @@ pub enum Which {
     HighWatermark,
     /// Next one beyond which a transaction is open.
     LastStable,
+    /// The first record of this time or later, in milliseconds since 1970; -1 if there is none.
+    Timestamp(i64),
 }
 
 /// Brokers show what is not replicated yet only to a "debugging replica".
@@ -50,7 +52,11 @@ pub async fn list_offsets(
     which: Which,
 ) -> Result<ByPartition<i64>> {
     let version = connection.version::<ListOffsetsRequest>(7)?;
-    let timestamp = if which == Which::LogStart { EARLIEST } else { LATEST };
+    let timestamp = match which {
+        Which::LogStart => EARLIEST,
+        Which::Timestamp(timestamp) => timestamp,
+        Which::LogEnd | Which::HighWatermark | Which::LastStable => LATEST,
+    };
     let topics = by_topic(partitions).into_iter().map(|(topic, indexes)| {
         let partition = |index| {
             ListOffsetsPartition::default()
@@ -157,19 +163,19 @@ pub fn by_topic(partitions: &[TopicPartition]) -> HashMap<Rc<str>, Vec<i32>> {
 }
 
 /// Collects what a broker answers; a partition that it leaves out counts as unknown to it.
-struct Answers<T> {
+pub(super) struct Answers<T> {
     found: HashMap<TopicPartition, Result<T, BrokerError>>,
     asked: Vec<TopicPartition>,
     names: HashSet<Rc<str>>,
 }
 
 impl<T> Answers<T> {
-    fn new(asked: &[TopicPartition]) -> Self {
+    pub(super) fn new(asked: &[TopicPartition]) -> Self {
         let names = asked.iter().map(|(topic, _)| topic.clone()).collect();
         Answers { found: HashMap::with_capacity(asked.len()), asked: asked.to_vec(), names }
     }
 
-    fn put(&mut self, topic: &str, index: i32, error_code: i16, value: impl FnOnce() -> T) {
+    pub(super) fn put(&mut self, topic: &str, index: i32, error_code: i16, value: impl FnOnce() -> T) {
         let Some(topic) = self.names.get(topic) else { return };
         let answer = match BrokerError::of(error_code) {
             None => Ok(value()),
@@ -178,7 +184,7 @@ impl<T> Answers<T> {
         self.found.insert((topic.clone(), index), answer);
     }
 
-    fn finish(mut self) -> ByPartition<T> {
+    pub(super) fn finish(mut self) -> ByPartition<T> {
         for partition in self.asked {
             self.found.entry(partition).or_insert(Err(BrokerError::UNKNOWN_PARTITION));
         }

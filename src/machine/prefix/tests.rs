@@ -160,6 +160,7 @@ struct World {
     source_start: i64,
     source_end: i64,
     begun: Option<i64>,
+    restarts: u32,
 }
 
 impl World {
@@ -170,12 +171,15 @@ impl World {
             self.broker.deliver(request);
         }
         if self.random.u8(..12) == 0 {
-            self.source_end += self.random.i64(..20);
-            self.source_start = (self.source_start + self.random.i64(..15)).min(self.source_end);
+            self.source_end += self.random.i64(0..20);
+            self.source_start = (self.source_start + self.random.i64(0..15)).min(self.source_end);
         }
-        // A restart of the broker while the log is empty.
+        // A restart of the broker while the log is empty: it forgets, and what was under way to it ends with its connection.
+        // Who has read from it reads again, for the same reason.
         if self.random.u8(..40) == 0 && self.broker.batches.is_empty() {
             self.broker.states.clear();
+            self.late.clear();
+            self.restarts += 1;
         }
     }
 
@@ -193,8 +197,12 @@ impl World {
     /// One process until it dies or has handed the partition over. `true` when it has.
     fn process(&mut self, size: i64) -> bool {
         loop {
+            let restarts = self.restarts;
             let reading = self.read();
             self.pass();
+            if restarts != self.restarts {
+                continue;
+            }
             match decide(&reading) {
                 Step::Fill { from, to } => {
                     let mut next = from;
@@ -217,7 +225,7 @@ impl World {
                         for request in sent {
                             all &= self.broker.deliver(request);
                         }
-                        if !all {
+                        if !all || restarts != self.restarts {
                             break;
                         }
                     }
@@ -265,7 +273,7 @@ fn filler_and_data_never_meet_whatever_dies_and_arrives_late() {
         let source_start = random.i64(0..120);
         let source_end = source_start + random.i64(0..60);
         let mut world =
-            World { random, broker: Broker::default(), late: Vec::new(), source_start, source_end, begun: None };
+            World { random, broker: Broker::default(), late: Vec::new(), source_start, source_end, begun: None, restarts: 0 };
         for _ in 0..12 {
             let size = world.random.i64(1..30);
             if world.process(size) {
