@@ -3,6 +3,7 @@
 //! - [`cluster`] starts, kills, pauses and restarts real brokers; [`proxy`] spoils the network before them;
 //! - [`records`] makes and writes records, [`ledger`] reads both sides back and says where they differ, both through
 //!   librdkafka, so that no fault of the engine can hide itself;
+//! - [`late`] makes logs that start late;
 //! - [`raw`] speaks single requests that librdkafka has no call for;
 //! - [`process`] runs the `kmirror` command as a child, to be killed and measured; [`tool`] runs compilers and the like.
 //!
@@ -12,6 +13,7 @@
 pub(crate) mod broker;
 pub(crate) mod cluster;
 pub(crate) mod failure;
+pub(crate) mod late;
 pub(crate) mod ledger;
 pub(crate) mod mirroring;
 pub(crate) mod nursery;

@@ -23,7 +23,10 @@ use kafka_protocol::messages::describe_producers_response::ProducerState;
 use kafka_protocol::messages::elect_leaders_request::{ElectLeadersRequest, TopicPartitions};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
-use kafka_protocol::messages::{ApiKey, BrokerId, MetadataResponse, RequestHeader, ResponseHeader, TopicName};
+use kafka_protocol::messages::{
+    ApiKey, BrokerId, IncrementalAlterConfigsRequest, MetadataResponse, ProduceRequest, RequestHeader, ResponseHeader,
+    TopicName,
+};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
 use super::failure::Context;
@@ -109,6 +112,8 @@ questions! {
     DeleteRecordsRequest => DeleteRecordsResponse, DeleteRecords;
     DeleteTopicsRequest => DeleteTopicsResponse, DeleteTopics;
     DescribeProducersRequest => DescribeProducersResponse, DescribeProducers;
+    IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse, IncrementalAlterConfigs;
+    ProduceRequest => ProduceResponse, Produce;
     ElectLeadersRequest => ElectLeadersResponse, ElectLeaders;
     ListOffsetsRequest => ListOffsetsResponse, ListOffsets;
     MetadataRequest => MetadataResponse, Metadata;
