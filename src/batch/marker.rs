@@ -1,29 +1,34 @@
-//! The producer ids of what a mirror writes besides records: control markers for holes, and filler for a removed head.
+//! What batches say of themselves by their producer: markers for which offset they stand, filler whose it is.
 //!
-//! Real producer ids are given out from 0 upward, so the two highest bits are free. A marker's id and epoch say for which
-//! offset it was meant: one that is elsewhere shows that somebody else has written to the log.
+//! Producer ids of Kafka count up from 0 and stay far below 2^61; the two bits above are free to say that a batch is the
+//! mirror's own, without any state beside the log. Nothing here reads or writes a batch.
 
-/// Set in the producer ids of markers.
+/// Markers' producer ids have this bit.
 const MARKER: i64 = 1 << 62;
-/// Set in the producer ids of filler.
+/// Filler's producer ids have this bit, and not the one above it.
 const FILLER: i64 = 1 << 61;
-/// Bits of an offset that are in the epoch, which only grows while the id stays.
+/// How many bits of an offset a producer epoch can hold.
 const EPOCH_BITS: u32 = 15;
 
-/// Producer id and epoch of the marker for an offset.
+/// The producer id and epoch of the marker that stands for an offset.
 pub fn identity_of(offset: i64) -> (i64, i16) {
-    (MARKER | offset >> EPOCH_BITS, (offset & ((1 << EPOCH_BITS) - 1)) as i16)
+    (MARKER | (offset >> EPOCH_BITS), (offset & ((1 << EPOCH_BITS) - 1)) as i16)
 }
 
-/// The offset that a marker was meant for; `None` if no mirror made it.
+/// The offset that a marker of this producer stands for; `None` if it is no marker of a mirror.
 pub fn offset_of(producer_id: i64, producer_epoch: i16) -> Option<i64> {
-    let is_marker = producer_id & MARKER != 0 && producer_epoch >= 0;
-    is_marker.then(|| (producer_id & !MARKER) << EPOCH_BITS | i64::from(producer_epoch))
+    let is_marker = producer_id & MARKER != 0 && producer_id > 0 && producer_epoch >= 0;
+    is_marker.then(|| ((producer_id & !MARKER) << EPOCH_BITS) | i64::from(producer_epoch))
 }
 
-/// The producer id with which a mirror writes filler.
+/// The producer id of the filler that a mirror writes before the first offset of a late start.
 pub fn filler_of(mirror_producer_id: i64) -> i64 {
     FILLER | mirror_producer_id
+}
+
+/// Whether a producer id is that of some mirror's filler.
+pub fn is_filler(producer_id: i64) -> bool {
+    producer_id >> 61 == 1
 }
 
 #[cfg(test)]
@@ -31,13 +36,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_marker_says_its_offset() {
-        for offset in [0, 1, 32_767, 32_768, 10_000_000_000, (1 << 47) + 12_345] {
+    fn a_marker_says_which_offset_it_stands_for() {
+        for offset in [0, 1, 32_767, 32_768, 1 << 40, (1 << 47) + 12_345] {
             let (producer_id, producer_epoch) = identity_of(offset);
-            assert!(producer_epoch >= 0);
             assert_eq!(offset_of(producer_id, producer_epoch), Some(offset));
+            assert!(!is_filler(producer_id));
         }
-        assert_eq!(offset_of(4711, 3), None);
+        assert_eq!(offset_of(-1, -1), None);
+        assert_eq!(offset_of(4711, 0), None);
         assert_eq!(offset_of(filler_of(4711), 0), None);
+    }
+
+    #[test]
+    fn filler_says_whose_it_is() {
+        assert!(is_filler(filler_of(0)) && is_filler(filler_of(4711)));
+        assert_ne!(filler_of(1), filler_of(2));
+        assert!(!is_filler(4711) && !is_filler(-1) && !is_filler(i64::MAX));
     }
 }

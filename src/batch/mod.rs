@@ -7,10 +7,9 @@
 //!
 //! Layout: <https://kafka.apache.org/documentation/#recordbatch>.
 
-#![allow(dead_code, reason = "until the stream reads through `pieces`")]
-
 pub mod compression;
 pub mod crc;
+pub mod filler;
 pub mod legacy;
 pub mod marker;
 pub mod merge;

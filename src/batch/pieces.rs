@@ -49,7 +49,17 @@ pub fn pieces<'a>(
     own: &'a dyn Fn(Vec<u8>) -> Bytes,
 ) -> impl Iterator<Item = Result<Piece, Malformed>> + use<'a> {
     let aborted = Aborted::new(if reading.read_committed { aborted } else { &[] });
-    let cutting = Cutting { records, aborted, reading, own, recode: None, next_offset: 0, leader_epoch: -1, begun: false, failed: false };
+    let cutting = Cutting {
+        records,
+        aborted,
+        reading,
+        own,
+        recode: None,
+        next_offset: 0,
+        leader_epoch: -1,
+        begun: false,
+        failed: false,
+    };
     Merging::new(cutting, reading.batch_limit, own)
 }
 

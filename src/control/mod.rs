@@ -1,9 +1,10 @@
 //! The control thread of a mirror: connects, plans, assigns partitions to streams, watches lag, stops.
 //!
 //! It owns the streams and talks to them by commands only. What the host wants comes in as [`Request`]s. What is
-//! mirrored is seen to in [`topics`], what a host waits for in [`catch_up`].
+//! mirrored is seen to in [`topics`], where partitions begin in [`prefix`], what a host waits for in [`catch_up`].
 
 mod catch_up;
+pub(crate) mod prefix;
 mod topics;
 
 use std::cell::{Cell, RefCell};
@@ -54,6 +55,9 @@ struct Control {
     /// Topics that the source does not show any more, and how often in a row it did not.
     gone: RefCell<BTreeMap<String, u32>>,
     source_metadata: RefCell<Metadata>,
+    /// The mirror's producer id, once it is known.
+    identity: Cell<Option<Identity>>,
+    prefixes: prefix::Prefixes,
     paused: Cell<bool>,
     trouble: Cell<bool>,
 }
@@ -82,6 +86,8 @@ pub(crate) fn run(
         parked: RefCell::default(),
         gone: RefCell::default(),
         source_metadata: RefCell::default(),
+        identity: Cell::new(None),
+        prefixes: prefix::Prefixes::default(),
         paused: Cell::new(false),
         trouble: Cell::new(false),
     });
@@ -107,6 +113,7 @@ impl Control {
         let _ = started.send(Ok(()));
         let refreshing = tokio::task::spawn_local(self.clone().keep_fresh());
         let watching = tokio::task::spawn_local(self.clone().watch());
+        let starting = tokio::task::spawn_local(self.clone().see_to_starts());
         let deadline = loop {
             match requests.recv().await {
                 Some(Request::CatchUp(reply)) => drop(tokio::task::spawn_local(self.clone().catch_up(reply))),
@@ -117,6 +124,7 @@ impl Control {
         };
         refreshing.abort();
         watching.abort();
+        starting.abort();
         self.stop(deadline).await;
     }
 
@@ -145,6 +153,7 @@ impl Control {
             target = target_id,
             "mirror starts"
         );
+        self.identity.set(Some(identity));
         self.start_streams(identity)?;
         self.patiently(async || self.refresh().await).await
     }

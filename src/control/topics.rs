@@ -27,6 +27,7 @@ impl Control {
     /// Plans, applies, and plans again until what was created can be mirrored.
     pub(super) async fn refresh(&self) -> Result<()> {
         let deadline = tokio::time::Instant::now() + self.target.config().request_timeout;
+        self.prefixes.try_refused_again();
         loop {
             let (actions, metadata) = self.plan().await?;
             let changed = self.apply(actions, &metadata).await?;
@@ -45,6 +46,7 @@ impl Control {
         let mirrored = self.mirrored.borrow();
         let actions = topics::plan(&source, &target, &mirrored, &self.config.topics, self.config.replication_factor);
         drop(mirrored);
+        self.prefixes.remember(&source);
         *self.source_metadata.borrow_mut() = source;
         Ok((actions, target))
     }
@@ -81,7 +83,7 @@ impl Control {
         unchanged.extend(grown.into_iter().filter_map(|(name, result)| Some((name, result.err()?))));
         let changed = asked > unchanged.len();
         refused.append(&mut unchanged);
-        self.assign(assigned).await;
+        self.begin(assigned).await;
         self.refuse(refused);
         Ok(changed)
     }
@@ -128,20 +130,15 @@ impl Control {
         }
     }
 
-    async fn assign(&self, topics: Vec<(String, usize, usize, u128)>) {
-        let mut shares: Vec<Vec<Arc<Progress>>> = self.streams.borrow().iter().map(|_| Vec::new()).collect();
+    /// Takes partitions up, and hands those over that can be mirrored at once.
+    async fn begin(&self, topics: Vec<(String, usize, usize, u128)>) {
+        let mut new = Vec::new();
         for (name, from, to, id) in topics {
             let topic: Arc<str> = Arc::from(name.as_str());
             for partition in from..to {
                 let progress = Progress::new(topic.clone(), partition as i32);
                 self.shared.add_partition(progress.clone());
-                let mut streams = self.streams.borrow_mut();
-                if let Some((least, stream)) =
-                    streams.iter_mut().enumerate().min_by_key(|(_, stream)| stream.partitions)
-                {
-                    stream.partitions += 1;
-                    shares[least].push(progress);
-                }
+                new.push(progress);
             }
             let known = self.mirrored.borrow_mut().insert(name.clone(), Mirrored { id, partitions: to });
             let message = match known {
@@ -150,6 +147,22 @@ impl Control {
             };
             tracing::info!(topic = name, partitions = to, "topic is mirrored");
             self.shared.events.send(Event { topic: Some(topic), ..Event::new(EventKind::TopicAdded, message) });
+        }
+        if !new.is_empty() {
+            let ready = self.await_starts(new).await;
+            self.assign(ready).await;
+        }
+    }
+
+    /// Gives partitions to the streams that have the fewest.
+    pub(super) async fn assign(&self, partitions: Vec<Arc<Progress>>) {
+        let mut shares: Vec<Vec<Arc<Progress>>> = self.streams.borrow().iter().map(|_| Vec::new()).collect();
+        for progress in partitions {
+            let mut streams = self.streams.borrow_mut();
+            if let Some((least, stream)) = streams.iter_mut().enumerate().min_by_key(|(_, stream)| stream.partitions) {
+                stream.partitions += 1;
+                shares[least].push(progress);
+            }
         }
         for (number, share) in shares.into_iter().enumerate().filter(|(_, share)| !share.is_empty()) {
             self.command(number, stream::Command::Assign(share)).await;

@@ -187,9 +187,8 @@ pub(super) async fn compare(
         return Ok(HashMap::new());
     }
     let source = stream.source.broker(leaders[super::Side::Source as usize]).await?;
-    let at_end = |(partition, target): &(&TopicPartition, &Target)| {
-        ((*partition).clone(), target.log.log_end_offset - 1)
-    };
+    let at_end =
+        |(partition, target): &(&TopicPartition, &Target)| ((*partition).clone(), target.log.log_end_offset - 1);
     let ends = positions::batch_headers(&source, &filled.iter().map(at_end).collect::<Vec<_>>()).await?;
     let behind_markers = |(partition, target): &(&TopicPartition, &Target)| {
         let last = target.end.last_batch?.last_offset();
@@ -233,8 +232,7 @@ fn judge(target: &Header, source: Option<Header>) -> Option<Likeness> {
     if source.is_control() {
         return Some(Likeness::Different { offset: target.last_offset() });
     }
-    let same_offsets =
-        (source.base_offset, source.last_offset_delta) == (target.base_offset, target.last_offset_delta);
+    let same_offsets = (source.base_offset, source.last_offset_delta) == (target.base_offset, target.last_offset_delta);
     (same_offsets && target.has_payload_of(&source)).then_some(Likeness::Same)
 }
 

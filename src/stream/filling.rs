@@ -21,9 +21,7 @@ pub(super) enum Way {
     /// By control markers, as a coordinator writes them.
     Markers,
     /// By empty transactions, because markers are not allowed or not offered; until then, when it is tried again.
-    Transactions {
-        until: Duration,
-    },
+    Transactions { until: Duration },
 }
 
 /// How long it is gone without markers after they were refused.
@@ -165,7 +163,8 @@ impl Filler {
     /// Fills by empty transactions, several partitions at a time.
     async fn commit_empty(&self, _connection: &Rc<Connection>, orders: Vec<Order>) {
         for order in orders {
-            let message = "holes cannot be filled: control markers need ALTER on the cluster (CLUSTER_ACTION before Kafka 3.8)";
+            let message =
+                "holes cannot be filled: control markers need ALTER on the cluster (CLUSTER_ACTION before Kafka 3.8)";
             self.tell(&order, Filled::Failed(Error::new(ErrorKind::Authorization, message)));
         }
     }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::batch::Batch;
-use crate::config::{Config, IsolationLevel};
+use crate::config::{Config, IsolationLevel, OnDataLoss, OnRecordRefused};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind, Events};
 use crate::machine::partition::{Identity, Limits, Partition, Phase};
@@ -203,8 +203,8 @@ impl Stream {
             batch_bytes: LARGEST_BATCH,
             markers: MARKERS,
             settle: SETTLE,
-            go_on_after_loss: false,
-            skip_refused: false,
+            go_on_after_loss: self.config.on_data_loss == OnDataLoss::Continue,
+            skip_refused: self.config.on_record_refused == OnRecordRefused::Skip,
             backoff: self.config.target.retry_backoff,
             backoff_max: self.config.target.retry_backoff_max,
         }
@@ -276,6 +276,7 @@ impl Stream {
             lane.put(index);
         }
         slot.progress.set_replicated(slot.machine.position(), slot.machine.replicated());
+        self.tell_left_out(slot);
         let phase = slot.machine.phase();
         if matches!(phase, Phase::Closed { .. }) && self.closed.borrow_mut().insert(index) {
             self.closed_changed.notify_one();
@@ -305,6 +306,19 @@ impl Stream {
                     tracing::warn!(topic = &*slot.topic, partition = slot.partition, %error, "partition waits");
                 }
             }
+        }
+    }
+
+    /// Tells of what a policy has left out: the partition goes on, but never silently.
+    fn tell_left_out(&self, slot: &mut Slot) {
+        for left_out in slot.machine.take_left_out() {
+            slot.progress.add_left_out(left_out.next - left_out.from);
+            let place = format!("topic '{}' partition {}", slot.topic, slot.partition);
+            let error = left_out.error.context(place).with_partition(&*slot.topic, slot.partition);
+            let (from, to) = (left_out.from, left_out.next - 1);
+            tracing::error!(topic = &*slot.topic, partition = slot.partition, from, to, %error, "left out by policy");
+            let kind = if error.kind() == ErrorKind::DataLoss { EventKind::DataLoss } else { EventKind::Error };
+            self.events.send(Event::of_error(kind, &error));
         }
     }
 

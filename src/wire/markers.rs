@@ -77,20 +77,3 @@ fn markers(order: &Markers) -> impl Iterator<Item = WritableTxnMarker> {
             .with_topics(vec![topic])
     })
 }
-
-/// Slices orders so that none is larger than what fits into one request, and groups them into requests.
-pub fn requests(orders: Vec<Markers>) -> Vec<Vec<Markers>> {
-    let mut requests: Vec<Vec<Markers>> = Vec::new();
-    let mut room = 0;
-    for order in orders {
-        if room < order.count {
-            requests.push(Vec::new());
-            room = MARKERS_AT_ONCE;
-        }
-        room -= order.count;
-        if let Some(request) = requests.last_mut() {
-            request.push(order);
-        }
-    }
-    requests
-}

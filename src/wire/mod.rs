@@ -10,5 +10,6 @@ pub mod markers;
 pub mod memory;
 pub mod positions;
 pub mod produce;
+pub mod removal;
 pub mod rope;
 pub mod transport;

@@ -36,6 +36,8 @@ pub enum Which {
     HighWatermark,
     /// Next one beyond which a transaction is open.
     LastStable,
+    /// The first record of this time or later, in milliseconds since 1970; -1 if there is none.
+    Timestamp(i64),
 }
 
 /// Brokers show what is not replicated yet only to a "debugging replica".
@@ -53,7 +55,11 @@ pub async fn list_offsets(
     which: Which,
 ) -> Result<ByPartition<i64>> {
     let version = connection.version::<ListOffsetsRequest>(7)?;
-    let timestamp = if which == Which::LogStart { EARLIEST } else { LATEST };
+    let timestamp = match which {
+        Which::LogStart => EARLIEST,
+        Which::Timestamp(timestamp) => timestamp,
+        Which::LogEnd | Which::HighWatermark | Which::LastStable => LATEST,
+    };
     let topics = by_topic(partitions).into_iter().map(|(topic, indexes)| {
         let partition = |index| {
             ListOffsetsPartition::default()
@@ -157,8 +163,6 @@ pub async fn batch_headers(
 pub struct Look {
     /// Batches, as bytes; the last one may be cut off.
     pub records: Bytes,
-    /// Producer id and first offset of aborted transactions in them.
-    pub aborted: Vec<(i64, i64)>,
     /// Next offset that consumers of this isolation level cannot see yet.
     pub end_offset: i64,
 }
@@ -211,10 +215,8 @@ async fn fetch_once(
     let mut answers = Answers::new(&asked);
     for topic in response.responses {
         for data in topic.partitions {
-            let aborted = data.aborted_transactions.unwrap_or_default();
             let look = Look {
                 records: data.records.unwrap_or_default(),
-                aborted: aborted.iter().map(|aborted| (aborted.producer_id.0, aborted.first_offset)).collect(),
                 end_offset: if read_committed { data.last_stable_offset } else { data.high_watermark },
             };
             answers.put(&topic.topic.0, data.partition_index, data.error_code, || look);
@@ -224,10 +226,7 @@ async fn fetch_once(
 }
 
 /// Asks the leader of partitions where a leader epoch ends (KIP-101). `None` for a broker that cannot tell.
-pub async fn epoch_ends(
-    connection: &Connection,
-    epochs: &[(TopicPartition, i32)],
-) -> Result<Option<ByPartition<i64>>> {
+pub async fn epoch_ends(connection: &Connection, epochs: &[(TopicPartition, i32)]) -> Result<Option<ByPartition<i64>>> {
     if !connection.supports::<OffsetForLeaderEpochRequest>() {
         return Ok(None);
     }
@@ -266,19 +265,19 @@ pub fn by_topic(partitions: &[TopicPartition]) -> HashMap<Rc<str>, Vec<i32>> {
 }
 
 /// Collects what a broker answers; a partition that it leaves out counts as unknown to it.
-struct Answers<T> {
+pub(super) struct Answers<T> {
     found: HashMap<TopicPartition, Result<T, BrokerError>>,
     asked: Vec<TopicPartition>,
     names: HashSet<Rc<str>>,
 }
 
 impl<T> Answers<T> {
-    fn new(asked: &[TopicPartition]) -> Self {
+    pub(super) fn new(asked: &[TopicPartition]) -> Self {
         let names = asked.iter().map(|(topic, _)| topic.clone()).collect();
         Answers { found: HashMap::with_capacity(asked.len()), asked: asked.to_vec(), names }
     }
 
-    fn put(&mut self, topic: &str, index: i32, error_code: i16, value: impl FnOnce() -> T) {
+    pub(super) fn put(&mut self, topic: &str, index: i32, error_code: i16, value: impl FnOnce() -> T) {
         let Some(topic) = self.names.get(topic) else { return };
         let answer = match BrokerError::of(error_code) {
             None => Ok(value()),
@@ -287,7 +286,7 @@ impl<T> Answers<T> {
         self.found.insert((topic.clone(), index), answer);
     }
 
-    fn finish(mut self) -> ByPartition<T> {
+    pub(super) fn finish(mut self) -> ByPartition<T> {
         for partition in self.asked {
             self.found.entry(partition).or_insert(Err(BrokerError::UNKNOWN_PARTITION));
         }

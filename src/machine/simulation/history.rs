@@ -380,6 +380,11 @@ impl History {
         self.step_down();
         self.target.elect_unclean(broker, keep);
         // It has started anew, and with its connections all orders to write markers are gone.
+        for at in 0..self.processes.len() {
+            if self.processes[at].connection.is_some_and(|at| self.connections[at].broker == broker) {
+                self.cut_all(at, usize::MAX);
+            }
+        }
         for connection in self.connections.iter_mut().filter(|connection| connection.broker == broker) {
             connection.requests.retain(|request| !request.what.is_fill());
         }

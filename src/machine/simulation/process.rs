@@ -46,7 +46,7 @@ pub(super) struct Process {
     opening: Option<Opening>,
     fetches: Vec<Fetch>,
     /// The connection that this generation sends on.
-    connection: Option<usize>,
+    pub(super) connection: Option<usize>,
     /// Sent in this generation and not answered.
     in_flight: usize,
     position: Option<i64>,

@@ -106,9 +106,8 @@ fn expect_same(pair: &Pair, topics: &[Topic], isolation: Isolation) -> Outcome<(
 }
 
 fn expect_topic(pair: &Pair, topic: &Topic, isolation: Isolation) -> Outcome<usize> {
-    let read = |cluster: &Cluster, isolation| {
-        Ledger::read_as(&cluster.bootstrap(), &topic.name, isolation, topic.stamps)
-    };
+    let read =
+        |cluster: &Cluster, isolation| Ledger::read_as(&cluster.bootstrap(), &topic.name, isolation, topic.stamps);
     let (source, target) = (read(&pair.source, isolation)?, read(&pair.target, isolation)?);
     let report = ledger::compare(&source, &target);
     // Of what was written, a reader of committed data may see less.
@@ -118,7 +117,9 @@ fn expect_topic(pair: &Pair, topic: &Topic, isolation: Isolation) -> Outcome<usi
         Isolation::ReadCommitted => Isolation::ReadUncommitted,
         Isolation::ReadUncommitted => Isolation::ReadCommitted,
     };
-    ledger::compare(&target, &read(&pair.target, other)?).expect_identical(0).context("at the target, between readers")?;
+    ledger::compare(&target, &read(&pair.target, other)?)
+        .expect_identical(0)
+        .context("at the target, between readers")?;
     Ok(report.identical)
 }
 

@@ -9,3 +9,4 @@ mod faults;
 mod fill_faults;
 mod harness;
 mod mirror;
+mod prefix;
