@@ -347,6 +347,10 @@ impl History {
                 self.source.cut_back(self.rng.usize(1..5));
                 self.plan.clean_batches = 0;
                 tell!(self, "the source ends at {} now", self.source.end);
+                // Past where it was, before anybody looks.
+                if self.rng.bool() {
+                    (0..8).for_each(|_| self.grow());
+                }
             }
         }
     }
@@ -529,6 +533,15 @@ impl History {
             }
         }
         self.check_logs(foreign);
+        // A mirror that goes on has copied the source that is there, and nothing of what that has lost.
+        let lost = |entry: &&Entry| !entry.is_marker() && !self.source.has(entry);
+        let goes_on = self.processes.iter().any(|process| !process.machine.is_parked());
+        if self.plan.trouble == Trouble::SourceUnclean
+            && goes_on
+            && let Some(entry) = self.target.leader().log.iter().find(lost).copied()
+        {
+            self.violate(format!("the mirror goes on, but the target holds {entry:?}, which the source has lost"));
+        }
     }
 
     /// Whether of several processes one is left.

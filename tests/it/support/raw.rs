@@ -27,7 +27,7 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::{
-    ApiKey, BrokerId, IncrementalAlterConfigsRequest, MetadataResponse, ProduceRequest, RequestHeader, ResponseHeader,
+    ApiKey, BrokerId, MetadataResponse, ProduceRequest, RequestHeader, ResponseHeader,
     TopicName, WriteTxnMarkersRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
