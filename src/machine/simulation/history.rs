@@ -11,7 +11,7 @@ use super::planted::Bug;
 use super::process::Process;
 use super::world::{Entry, FOREIGN, Kind, MAX_RECORDS, MIRROR, Source, Target, bytes_of, limits};
 use crate::error::ErrorKind;
-use crate::machine::partition::Limits;
+use crate::machine::partition::{Limits, Phase};
 
 /// What a history is about, besides crashes, cut connections, slow replicas and elections, which are in all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,9 +210,9 @@ impl History {
         self.source.append(count, kind);
     }
 
-    /// Where somebody else has written while the source's record was compacted away, nobody can tell whose record it is.
+    /// Where the source's record was compacted away, nobody can tell whose the target's record is.
     fn hole_kinds(&self) -> usize {
-        if self.plan.trouble == Trouble::ForeignWriter { 3 } else { 4 }
+        if matches!(self.plan.trouble, Trouble::ForeignWriter | Trouble::SourceUnclean) { 3 } else { 4 }
     }
 
     fn work_on_a_connection(&mut self) {
@@ -507,7 +507,8 @@ impl History {
         self.connections.iter().all(Connection::is_quiet)
             && self.processes.iter().all(|process| {
                 let machine = process.machine.get();
-                process.machine.is_parked() || machine.position() == Some(self.source.end)
+                let level = machine.phase() == Phase::Running && machine.position() == Some(self.source.end);
+                process.machine.is_parked() || level
             })
     }
 
