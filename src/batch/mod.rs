@@ -364,4 +364,6 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 }
 
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod tests;

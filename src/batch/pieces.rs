@@ -103,8 +103,11 @@ impl Cutting<'_> {
                 if let Some(batch) = recode.next_batch(self.own) {
                     return batch.map(|batch| Some(Piece::Records(batch)));
                 }
+                let ends_in_hole = recode.next_offset() < self.next_offset;
                 self.recode = None;
-                return Ok(Some(self.nothing()));
+                if ends_in_hole {
+                    return Ok(Some(self.nothing()));
+                }
             }
             if self.records.is_empty() {
                 return Ok(None);

@@ -60,9 +60,9 @@ impl Recode {
         Ok(Recode { header, payload, at, codec, from, limit, raw_limit, halves: Vec::new(), next_offset })
     }
 
-    /// Offset after the last one of the whole batch.
-    pub fn end_offset(&self) -> i64 {
-        self.header.last_offset().saturating_add(1)
+    /// Offset after the last record that was given out.
+    pub fn next_offset(&self) -> i64 {
+        self.next_offset
     }
 
     /// The next dense batch.

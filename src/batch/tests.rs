@@ -3,50 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use super::samples::{STAMP, batch as bytes, header};
 use super::*;
-
-const STAMP: Stamp = Stamp { producer_id: 0x0102_0304_0506_0708, producer_epoch: 9, base_sequence: 1_000_000 };
-
-/// A batch as a producer makes it, with a right checksum.
-fn bytes(header: Header, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    bytes.extend(header.base_offset.to_be_bytes());
-    bytes.extend(((HEADER_LEN - LOG_OVERHEAD + payload.len()) as i32).to_be_bytes());
-    bytes.extend(header.partition_leader_epoch.to_be_bytes());
-    bytes.extend(header.magic.to_be_bytes());
-    bytes.extend([0; 4]);
-    bytes.extend(header.attributes.to_be_bytes());
-    bytes.extend(header.last_offset_delta.to_be_bytes());
-    bytes.extend(header.base_timestamp.to_be_bytes());
-    bytes.extend(header.max_timestamp.to_be_bytes());
-    bytes.extend(header.producer_id.to_be_bytes());
-    bytes.extend(header.producer_epoch.to_be_bytes());
-    bytes.extend(header.base_sequence.to_be_bytes());
-    bytes.extend(header.record_count.to_be_bytes());
-    assert_eq!(bytes.len(), HEADER_LEN);
-    bytes.extend(payload);
-    let crc = crc32c::crc32c(&bytes[CHECKSUMMED_FROM..]);
-    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-    bytes
-}
-
-fn header() -> Header {
-    Header {
-        base_offset: 500,
-        length: 0,
-        partition_leader_epoch: 5,
-        magic: 2,
-        crc: 0,
-        attributes: 0,
-        last_offset_delta: 2,
-        base_timestamp: 1_700_000_000_000,
-        max_timestamp: 1_700_000_000_777,
-        producer_id: 42,
-        producer_epoch: 1,
-        base_sequence: 77,
-        record_count: 3,
-    }
-}
 
 fn parse(bytes: &[u8]) -> Batch {
     split(Bytes::copy_from_slice(bytes)).next().unwrap().unwrap()

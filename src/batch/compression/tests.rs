@@ -3,9 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use super::super::samples::CODECS;
 use super::*;
-
-pub(crate) const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
 
 fn decompressed(codec: Codec, bytes: &[u8], limit: usize) -> Result<Vec<u8>, &'static str> {
     decompress(codec, &Bytes::copy_from_slice(bytes), limit).map(|bytes| bytes.to_vec())
