@@ -272,7 +272,8 @@ fn all_problems_are_told_in_the_order_of_the_files() {
 
 #[test]
 fn policies_and_the_start_are_words() {
-    let lines = "on.data.loss=Continue\non.topic.reset=recreate-target\non.record.refused=skip\nstart=2023-11-14T22:13:20Z\n";
+    let lines =
+        "on.data.loss=Continue\non.topic.reset=recreate-target\non.record.refused=skip\nstart=2023-11-14T22:13:20Z\n";
     let (config, warnings) = build(&flat(&format!("{SERVERS}{lines}")));
     assert_eq!(config.on_data_loss, OnDataLoss::Continue);
     assert_eq!(config.on_topic_reset, OnTopicReset::RecreateTarget);

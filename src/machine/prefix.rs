@@ -95,7 +95,9 @@ pub fn decide(reading: &Reading) -> Step {
                 next_sequence.wrapping_sub(1)
             )))
         }
-        LastWriter::Filler { .. } if target_end > wanted_start => Step::Refuse(begun_elsewhere(target_end, wanted_start)),
+        LastWriter::Filler { .. } if target_end > wanted_start => {
+            Step::Refuse(begun_elsewhere(target_end, wanted_start))
+        }
         LastWriter::Filler { .. } if target_end == wanted_start => Step::Delete { before: wanted_start },
         LastWriter::Filler { .. } => fill(target_end, wanted_start),
         LastWriter::OtherFiller => Step::Refuse(other_writer(format!(

@@ -171,8 +171,7 @@ pub async fn grow_topics(
 pub async fn delete_topic(cluster: &Cluster, controller_id: i32, topic: &str) -> Result<()> {
     let connection = controller(cluster, controller_id).await?;
     let version = connection.version::<DeleteTopicsRequest>(6)?;
-    let request =
-        DeleteTopicsRequest::default().with_timeout_ms(cluster.config().request_timeout.as_millis() as i32);
+    let request = DeleteTopicsRequest::default().with_timeout_ms(cluster.config().request_timeout.as_millis() as i32);
     let request = if version >= 6 {
         request.with_topics(vec![DeleteTopicState::default().with_name(Some(topic_name(topic)))])
     } else {

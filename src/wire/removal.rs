@@ -52,7 +52,8 @@ pub fn open_for_fill(settings: &Settings) -> Changes {
 
 /// Whether a topic has the settings of one that is being filled.
 pub fn is_open_for_fill(settings: &Settings) -> bool {
-    let never = |key: &&str| settings.get(*key).and_then(|(value, _)| value.parse::<i64>().ok()).is_some_and(|v| v >= NEVER);
+    let never =
+        |key: &&str| settings.get(*key).and_then(|(value, _)| value.parse::<i64>().ok()).is_some_and(|v| v >= NEVER);
     let policy = settings.get(POLICY).map(|(policy, _)| policy.as_str());
     matches!(policy, Some(POLICY_WAS_SET | POLICY_WAS_DEFAULT)) && RETENTION.iter().all(never)
 }
@@ -74,8 +75,7 @@ pub fn close_after_fill(settings: &Settings) -> Changes {
 /// The settings of topics that matter for a fill.
 pub async fn describe(cluster: &Cluster, topics: &[String]) -> Result<BTreeMap<String, Result<Settings>>> {
     let connection = cluster.any().await?;
-    let keys: Vec<StrBytes> =
-        RETENTION.iter().chain([&POLICY]).map(|key| StrBytes::from_static_str(key)).collect();
+    let keys: Vec<StrBytes> = RETENTION.iter().chain([&POLICY]).map(|key| StrBytes::from_static_str(key)).collect();
     let resource = |topic: &String| {
         DescribeConfigsResource::default()
             .with_resource_type(TOPIC_RESOURCE)

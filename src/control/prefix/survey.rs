@@ -43,11 +43,7 @@ pub(crate) struct TargetState {
 pub(crate) type Answers<T> = HashMap<TopicPartition, Result<T>>;
 
 /// Where source logs begin, without anything else.
-pub(crate) async fn log_starts(
-    source: &Cluster,
-    metadata: &Metadata,
-    partitions: &[TopicPartition],
-) -> Answers<i64> {
+pub(crate) async fn log_starts(source: &Cluster, metadata: &Metadata, partitions: &[TopicPartition]) -> Answers<i64> {
     ask(source, metadata, partitions, async |connection: &Connection, partitions: &[TopicPartition]| {
         let starts = positions::list_offsets(connection, partitions, Which::LogStart).await?;
         Ok(starts.into_iter().map(|(partition, start)| (partition, sentence(source, start))).collect())
@@ -180,6 +176,10 @@ async fn last_writers(
             },
             Some(header) if marker::is_filler(header.producer_id) => LastWriter::OtherFiller,
             Some(header) if Some(header.producer_id) == identity.map(|identity| identity.producer_id) => {
+                LastWriter::Mirror
+            }
+            // Markers stand for holes of the source, which come with data.
+            Some(header) if marker::offset_of(header.producer_id, header.producer_epoch).is_some() => {
                 LastWriter::Mirror
             }
             _ => LastWriter::Other,

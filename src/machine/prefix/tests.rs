@@ -49,9 +49,7 @@ fn a_start_that_moved_on_is_followed_only_while_nothing_was_copied() {
 
 #[test]
 fn a_chosen_start_counts_only_until_the_partition_is_begun() {
-    let later = |target, writer| {
-        format!("{:?}", decide(&Reading { source_start: 10, ..reading(90, target, writer) }))
-    };
+    let later = |target, writer| format!("{:?}", decide(&Reading { source_start: 10, ..reading(90, target, writer) }));
     assert_eq!(later((0, 0), LastWriter::Nobody), "Fill { from: 0, to: 90 }");
     assert_eq!(later((50, 50), filler_up_to(50)), "Begun");
     assert_eq!(later((0, 50), filler_up_to(50)), "Fill { from: 50, to: 90 }");
@@ -272,8 +270,15 @@ fn filler_and_data_never_meet_whatever_dies_and_arrives_late() {
         let mut random = fastrand::Rng::with_seed(seed);
         let source_start = random.i64(0..120);
         let source_end = source_start + random.i64(0..60);
-        let mut world =
-            World { random, broker: Broker::default(), late: Vec::new(), source_start, source_end, begun: None, restarts: 0 };
+        let mut world = World {
+            random,
+            broker: Broker::default(),
+            late: Vec::new(),
+            source_start,
+            source_end,
+            begun: None,
+            restarts: 0,
+        };
         for _ in 0..12 {
             let size = world.random.i64(1..30);
             if world.process(size) {
@@ -286,7 +291,8 @@ fn filler_and_data_never_meet_whatever_dies_and_arrives_late() {
         let first_data = world.broker.batches.iter().find(|batch| batch.producer == MIRROR).map(|batch| batch.base);
         assert!(
             first_data.is_none_or(|first| world.broker.batches.iter().all(|batch| {
-                batch.producer == MIRROR || batch.base + batch.count <= first && batch.base + batch.count <= world.broker.start
+                batch.producer == MIRROR
+                    || batch.base + batch.count <= first && batch.base + batch.count <= world.broker.start
             })),
             "seed {seed}: filler behind data: {:?}",
             world.broker.batches
