@@ -46,10 +46,13 @@ const DELETED_AT_ONCE: usize = 500;
 const SETTINGS_PATIENCE: Duration = Duration::from_secs(15);
 const POLICY_VIOLATION: i16 = 44;
 
+/// A topic and the number of a partition.
+type Place = (Arc<str>, i32);
+
 /// Partitions that wait for their start.
 #[derive(Default)]
 pub(super) struct Prefixes {
-    waiting: RefCell<BTreeMap<(Arc<str>, i32), Rc<Waiting>>>,
+    waiting: RefCell<BTreeMap<Place, Rc<Waiting>>>,
     changed: Notify,
     fillers: Fillers,
     /// Topics whose settings allow the deletion of records, as far as this process saw to it.

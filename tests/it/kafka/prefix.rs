@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::mirror::configs_of;
 use crate::support::cluster::{Cluster, Options, Pair, Version, shared, unique};
-use crate::support::late::{advance, alter_topic};
+use crate::support::late::{advance, alter_topic, forbid_deletion, permit_deletion};
 use crate::support::mirroring::Mirroring;
 use crate::support::records::{Generator, Record, Writing, produce};
 use crate::support::{Outcome, fail, ledger, wait_for};
@@ -254,6 +254,34 @@ fn a_plan_tells_what_would_be_filled_and_writes_nothing() -> Outcome {
     let plan = mirroring.plan()?;
     assert_eq!((&plan["has_run"], &plan["topics"][1]["prefixes"]), (&true.into(), &serde_json::json!([])), "{plan}");
     Ok(())
+}
+
+#[test]
+fn a_missing_permission_is_named_and_waited_for() -> Outcome {
+    let guarded = Options::default()
+        .property("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer")
+        .property("allow.everyone.if.no.acl.found", "true");
+    let pair = Pair::start(Options::default(), guarded)?;
+    for topic in ["guarded", "open"] {
+        create_late(&pair.source, topic, &[70_000], &[])?;
+        pair.target.create_topic(topic, 1, &[])?;
+    }
+    forbid_deletion(&pair.target, "guarded")?;
+    let mirroring = Mirroring::of(&pair.source, &pair.target, "guards", "guarded,open");
+    let (mirror, code) = mirroring.finish()?;
+    let said = mirror.stderr();
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains("operation Delete on topic 'guarded' of the target has to be allowed"), "{said}");
+    assert_eq!(pair.target.client().bounds("guarded")?[&0].end, 0, "nothing is written that could not be deleted");
+    expect_same(&pair, "open", &[70_000])?;
+
+    let mut mirror = mirroring.start()?;
+    wait_for("the mirror tells of it", LIMIT, || Ok(mirror.stderr().contains("operation Delete").then_some(())))?;
+    permit_deletion(&pair.target, "guarded")?;
+    ledger::wait_caught_up(&pair.source.bootstrap(), &pair.target.bootstrap(), "guarded", LIMIT)?;
+    assert!(mirror.stderr().matches("operation Delete").count() == 1, "{}", mirror.stderr());
+    mirror.kill9()?;
+    expect_same(&pair, "guarded", &[70_000])
 }
 
 /// Kills the mirror while it fills, again and again; whenever it is done, its topic is deleted and it begins anew.

@@ -24,8 +24,8 @@ use kafka_protocol::messages::elect_leaders_request::{ElectLeadersRequest, Topic
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::{
-    ApiKey, BrokerId, IncrementalAlterConfigsRequest, MetadataResponse, ProduceRequest, RequestHeader, ResponseHeader,
-    TopicName,
+    ApiKey, BrokerId, CreateAclsRequest, DeleteAclsRequest, IncrementalAlterConfigsRequest, MetadataResponse,
+    ProduceRequest, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
@@ -108,7 +108,9 @@ macro_rules! questions {
 
 questions! {
     AlterPartitionReassignmentsRequest => AlterPartitionReassignmentsResponse, AlterPartitionReassignments;
+    CreateAclsRequest => CreateAclsResponse, CreateAcls;
     CreateTopicsRequest => CreateTopicsResponse, CreateTopics;
+    DeleteAclsRequest => DeleteAclsResponse, DeleteAcls;
     DeleteRecordsRequest => DeleteRecordsResponse, DeleteRecords;
     DeleteTopicsRequest => DeleteTopicsResponse, DeleteTopics;
     DescribeProducersRequest => DescribeProducersResponse, DescribeProducers;
