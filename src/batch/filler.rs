@@ -79,11 +79,6 @@ impl Filler {
         }
     }
 
-    /// How many records it has.
-    pub fn records(&self) -> i32 {
-        self.batch.header.record_count
-    }
-
     /// Its records, compressed.
     pub fn payload(&self) -> Bytes {
         self.batch.payload()
@@ -148,7 +143,7 @@ mod tests {
             let header = filler.header(STAMP, 1_700_000_000_000);
             let checksum = crc32c::crc32c_append(crc32c::crc32c(&header[21..]), &filler.payload());
             assert_eq!(header[17..21], checksum.to_be_bytes(), "{records} records");
-            assert_eq!(filler.records(), records as i32);
+            assert_eq!(filler.batch.header.record_count, records as i32);
         }
     }
 

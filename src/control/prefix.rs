@@ -33,8 +33,9 @@ use crate::wire::removal::{self, Settings};
 use filling::{Fillers, Job, LARGEST_BATCH};
 use survey::{SourceStart, leader_of};
 
-/// How long is filled until the logs are read again.
-const ROUND: Duration = Duration::from_secs(2);
+/// How long is filled until the logs are read again: short while partitions become ready, so that none waits for the others.
+const SHORTEST_ROUND: Duration = Duration::from_millis(250);
+const LONGEST_ROUND: Duration = Duration::from_secs(2);
 /// Partitions of one broker that are filled at the same time, each over a connection of its own.
 const LANES: usize = 4;
 /// Filler that is kept while more is written; beyond that it is deleted on the way, so that disks do not fill up.
@@ -45,14 +46,19 @@ const DELETED_AT_ONCE: usize = 500;
 const SETTINGS_PATIENCE: Duration = Duration::from_secs(15);
 const POLICY_VIOLATION: i16 = 44;
 
+/// A topic and the number of a partition.
+type Place = (Arc<str>, i32);
+
 /// Partitions that wait for their start.
 #[derive(Default)]
 pub(super) struct Prefixes {
-    waiting: RefCell<BTreeMap<(Arc<str>, i32), Rc<Waiting>>>,
+    waiting: RefCell<BTreeMap<Place, Rc<Waiting>>>,
     changed: Notify,
     fillers: Fillers,
     /// Topics whose settings allow the deletion of records, as far as this process saw to it.
     opened: RefCell<BTreeSet<String>>,
+    /// How long the next round fills.
+    length: Cell<Duration>,
     /// Topics and their number of partitions when the mirror looked for the first time.
     at_first: RefCell<Option<BTreeMap<String, usize>>>,
 }
@@ -71,6 +77,8 @@ struct Waiting {
     /// Why it cannot be begun; looked at again with the next refresh.
     refused: RefCell<Option<Error>>,
     rests: Cell<bool>,
+    /// Its topic is not the one that it was: nothing more may be written for it.
+    given_up: Rc<Cell<bool>>,
 }
 
 /// What a round has to do.
@@ -116,7 +124,10 @@ impl Prefixes {
 
     /// Nothing of this topic waits any more, and what comes under its name is new.
     pub(super) fn forget(&self, topic: &str) {
-        self.waiting.borrow_mut().retain(|(name, _), _| &**name != topic);
+        self.waiting.borrow_mut().retain(|(name, _), waiting| {
+            waiting.given_up.set(&**name == topic);
+            !waiting.given_up.get()
+        });
         self.opened.borrow_mut().remove(topic);
         if let Some(at_first) = self.at_first.borrow_mut().as_mut() {
             at_first.remove(topic);
@@ -156,6 +167,7 @@ impl Control {
                 forbidden_since: Cell::new(None),
                 refused: RefCell::default(),
                 rests: Cell::new(false),
+                given_up: Rc::default(),
             };
             self.prefixes.waiting.borrow_mut().insert(key, Rc::new(waiting));
             self.prefixes.changed.notify_one();
@@ -198,6 +210,9 @@ impl Control {
             tokio::join!(self.source.metadata(Some(&topics), false), self.target.metadata(Some(&topics), false));
         let (source, target) = (source?, target?);
         let mut work = self.decide(due, &source, &target, identity).await;
+        let moves = !work.settled.is_empty() || !work.deletes.is_empty();
+        let length = if moves { SHORTEST_ROUND } else { self.prefixes.length.get() * 2 };
+        self.prefixes.length.set(length.clamp(SHORTEST_ROUND, LONGEST_ROUND));
         self.settle(&mut work).await;
         self.open_topics(&mut work).await?;
         let (deletes, fills) = (self.delete(&work, &target), self.fill(&work, &target, identity));
@@ -503,11 +518,12 @@ impl Control {
                 to: *to,
                 size: waiting.batch_size.clone(),
                 progress: waiting.progress.clone(),
+                given_up: waiting.given_up.clone(),
             };
             waiting.progress.set_state(State::Starting, None);
             queues.entry(leader).or_default().borrow_mut().push_back(job);
         }
-        let deadline = Instant::now() + ROUND;
+        let deadline = Instant::now() + self.prefixes.length.get();
         let lanes = queues.iter().flat_map(|(leader, jobs)| {
             let lanes = LANES.min(jobs.borrow().len());
             (0..lanes).map(|_| filling::lane(&self.target, *leader, jobs, &self.prefixes.fillers, identity, deadline))

@@ -136,4 +136,5 @@ fn begun_elsewhere(target_end: i64, wanted_start: i64) -> Error {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "tests")]
 mod tests;

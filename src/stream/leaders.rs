@@ -54,6 +54,9 @@ fn apply(stream: &Rc<Stream>, side: Side, metadata: &Metadata) -> bool {
         let (before, leader) = {
             let mut slots = stream.slots.borrow_mut();
             let slot = &mut slots[index];
+            if slot.forgotten {
+                continue;
+            }
             let topic = metadata.topics.get(&*slot.topic);
             let leader =
                 topic.and_then(|topic| topic.leaders.get(slot.partition as usize)).copied().unwrap_or(NO_LEADER);

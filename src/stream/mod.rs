@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Park(Arc<str>, Error),
     /// Go on with the partitions of a topic that was parked.
     Resume(Arc<str>),
+    /// Have nothing to do any more with the partitions of a topic that was parked: what comes under its name is another one.
+    Forget(Arc<str>),
     /// Fetch nothing more for now.
     Pause(bool),
     /// Wait for the answers under way until the time given, then end.
@@ -81,6 +83,8 @@ struct Slot {
     machine: Partition<Batch>,
     progress: Arc<Progress>,
     leaders: [i32; 2],
+    /// It is kept because the slots are numbered, and does nothing more.
+    forgotten: bool,
     /// What the fetcher was told that this partition wants.
     fetch_told: Option<i64>,
     /// Where the last fetches brought nothing though the source has more, and how many of them.
@@ -161,6 +165,7 @@ impl Stream {
                     let now = self.now();
                     self.each_of(&topic, |machine| machine.resume(now));
                 }
+                Command::Forget(topic) => self.forget(&topic),
                 Command::Pause(paused) => self.halt(paused),
                 Command::Stop(deadline, done) => {
                     self.halt(true);
@@ -185,6 +190,7 @@ impl Stream {
                 machine: Partition::new(self.identity, self.limits()),
                 progress,
                 leaders: [NO_LEADER; 2],
+                forgotten: false,
                 fetch_told: None,
                 nothing_at: (-1, 0),
                 state_told: State::Starting,
@@ -194,6 +200,19 @@ impl Stream {
         }
         self.leaders_are_stale(Side::Source);
         self.leaders_are_stale(Side::Target);
+    }
+
+    fn forget(&self, topic: &str) {
+        let forgotten = self.by_name.borrow_mut().remove(topic).unwrap_or_default();
+        let mut slots = self.slots.borrow_mut();
+        for index in forgotten.into_values() {
+            let Some(slot) = slots.get_mut(index) else { continue };
+            if let Some(lane) = self.fetchers.borrow().get(&slot.leaders[Side::Source as usize]) {
+                lane.put(index);
+            }
+            slot.leaders = [NO_LEADER; 2];
+            slot.forgotten = true;
+        }
     }
 
     fn limits(&self) -> Limits {

@@ -74,6 +74,8 @@ pub(super) struct Job {
     /// Records in a batch; made smaller when the target refuses it.
     pub(super) size: Rc<Cell<u32>>,
     pub(super) progress: Arc<Progress>,
+    /// Nothing more is to be written.
+    pub(super) given_up: Rc<Cell<bool>>,
 }
 
 /// Fills partitions of one leader, one after the other, until the time is up. Returns those that cannot be filled.
@@ -131,7 +133,8 @@ impl Fill<'_> {
         let mut next = self.job.from;
         let mut window = 1;
         loop {
-            while next < self.job.to && self.sent.len() < window && Instant::now() < deadline {
+            let is_over = || self.job.given_up.get() || Instant::now() >= deadline;
+            while next < self.job.to && self.sent.len() < window && !is_over() {
                 let records = i64::from(self.job.size.get()).min(self.job.to - next);
                 self.send(next, records).await?;
                 next += records;

@@ -176,6 +176,10 @@ async fn last_writers(
             Some(header) if Some(header.producer_id) == identity.map(|identity| identity.producer_id) => {
                 LastWriter::Mirror
             }
+            // Markers stand for holes of the source, which come with data.
+            Some(header) if marker::offset_of(header.producer_id, header.producer_epoch).is_some() => {
+                LastWriter::Mirror
+            }
             _ => LastWriter::Other,
         });
         writers.insert(partition, writer);

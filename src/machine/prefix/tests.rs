@@ -52,6 +52,7 @@ fn a_chosen_start_counts_only_until_the_partition_is_begun() {
     let later = |target, writer| format!("{:?}", decide(&Reading { source_start: 10, ..reading(90, target, writer) }));
     assert_eq!(later((0, 0), LastWriter::Nobody), "Fill { from: 0, to: 90 }");
     assert_eq!(later((50, 50), filler_up_to(50)), "Begun");
+    assert_eq!(later((10, 10), filler_up_to(10)), "Begun");
     assert_eq!(later((0, 50), filler_up_to(50)), "Fill { from: 50, to: 90 }");
     assert_eq!(step(40, (0, 50), filler_up_to(50)), "Refuse target_conflict");
 }

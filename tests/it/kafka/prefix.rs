@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::mirror::configs_of;
 use crate::support::cluster::{Cluster, Options, Pair, Version, shared, unique};
-use crate::support::late::{advance, alter_topic};
+use crate::support::late::{advance, alter_topic, forbid_deletion, permit_deletion};
 use crate::support::mirroring::Mirroring;
 use crate::support::records::{Generator, Record, Writing, produce};
 use crate::support::{Outcome, fail, ledger, wait_for};
@@ -149,7 +149,7 @@ fn a_long_fill_holds_up_no_other_topic() -> Outcome {
     let mut mirror = Mirroring::of(&pair.source, &pair.target, &name, &format!("{name}\\..*")).start()?;
     ledger::wait_caught_up(&pair.source.bootstrap(), &pair.target.bootstrap(), &other, LIMIT)?;
     let target = pair.target.client().bounds(&long)?[&0];
-    assert!(target.end < 15_000_000, "the test is too slow to show anything: {target:?}");
+    assert!(target.end < 15_000_000 && target.start == 0, "the test is too slow to show anything: {target:?}");
     mirror.kill9()?;
     Ok(())
 }
@@ -220,6 +220,68 @@ fn a_topic_created_anew_is_copied_anew_where_that_is_allowed() -> Outcome {
     ledger::wait_caught_up(&source, &target, &topic, LIMIT)?;
     mirror.kill9()?;
     expect_same(pair, &topic, &[7, 0])
+}
+
+#[test]
+fn a_plan_tells_what_would_be_filled_and_writes_nothing() -> Outcome {
+    let pair = shared()?;
+    let name = unique("planned");
+    let [late, early, narrow] = ["late", "early", "narrow"].map(|topic| format!("{name}.{topic}"));
+    create_late(&pair.source, &late, &[0, 250_000], &[])?;
+    create_late(&pair.source, &early, &[0], &[])?;
+    create_late(&pair.source, &narrow, &[0, 9], &[])?;
+    pair.target.create_topic(&narrow, 1, &[])?;
+    pair.target.create_topic(&early, 1, &[])?;
+    let mirroring = Mirroring::of(&pair.source, &pair.target, &name, &format!("{name}\\..*"));
+    let before = pair.target.client().topics()?;
+    let plan = mirroring.plan()?;
+    assert_eq!(pair.target.client().topics()?.len(), before.len(), "nothing is created: {plan}");
+    assert_eq!((&plan["has_run"], &plan["markers"]), (&false.into(), &"allowed".into()), "{plan}");
+    let topics: Vec<_> = plan["topics"].as_array().into_iter().flatten().collect();
+    let actions: Vec<_> = topics.iter().map(|topic| (topic["topic"].as_str(), topic["action"].as_str())).collect();
+    let expected = [(&early, "mirror"), (&late, "create"), (&narrow, "refuse")];
+    assert_eq!(actions, expected.map(|(topic, action)| (Some(topic.as_str()), Some(action))), "{plan}");
+    let prefix = &topics[1]["prefixes"][0];
+    assert_eq!(
+        (&prefix["partition"], &prefix["from"], &prefix["to"]),
+        (&1.into(), &0.into(), &250_000.into()),
+        "{plan}"
+    );
+    assert!(prefix["estimate_seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{plan}");
+    assert!(topics[2]["reason"].as_str().is_some_and(|reason| reason.contains("1 partitions")), "{plan}");
+    // What was planned has been done then.
+    mirroring.finish()?;
+    let plan = mirroring.plan()?;
+    assert_eq!((&plan["has_run"], &plan["topics"][1]["prefixes"]), (&true.into(), &serde_json::json!([])), "{plan}");
+    Ok(())
+}
+
+#[test]
+fn a_missing_permission_is_named_and_waited_for() -> Outcome {
+    let guarded = Options::default()
+        .property("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer")
+        .property("allow.everyone.if.no.acl.found", "true");
+    let pair = Pair::start(Options::default(), guarded)?;
+    for topic in ["guarded", "open"] {
+        create_late(&pair.source, topic, &[70_000], &[])?;
+        pair.target.create_topic(topic, 1, &[])?;
+    }
+    forbid_deletion(&pair.target, "guarded")?;
+    let mirroring = Mirroring::of(&pair.source, &pair.target, "guards", "guarded,open");
+    let (mirror, code) = mirroring.finish()?;
+    let said = mirror.stderr();
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains("operation Delete on topic 'guarded' of the target has to be allowed"), "{said}");
+    assert_eq!(pair.target.client().bounds("guarded")?[&0].end, 0, "nothing is written that could not be deleted");
+    expect_same(&pair, "open", &[70_000])?;
+
+    let mut mirror = mirroring.start()?;
+    wait_for("the mirror tells of it", LIMIT, || Ok(mirror.stderr().contains("operation Delete").then_some(())))?;
+    permit_deletion(&pair.target, "guarded")?;
+    ledger::wait_caught_up(&pair.source.bootstrap(), &pair.target.bootstrap(), "guarded", LIMIT)?;
+    assert!(mirror.stderr().matches("operation Delete").count() == 1, "{}", mirror.stderr());
+    mirror.kill9()?;
+    expect_same(&pair, "guarded", &[70_000])
 }
 
 /// Kills the mirror while it fills, again and again; whenever it is done, its topic is deleted and it begins anew.

@@ -4,9 +4,11 @@
 //! fills the target in a similar way.
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::IncrementalAlterConfigsRequest;
+use kafka_protocol::messages::create_acls_request::AclCreation;
+use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use kafka_protocol::messages::{CreateAclsRequest, DeleteAclsRequest, IncrementalAlterConfigsRequest};
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
 
@@ -62,6 +64,52 @@ fn batch(count: i64) -> Outcome<Bytes> {
     let options = RecordEncodeOptions { version: 2, compression: Compression::None };
     RecordBatchEncoder::encode(&mut bytes, &records, &options).map_err(|error| Failure(error.to_string()))?;
     Ok(bytes.freeze())
+}
+
+/// What the broker's authorizer calls everybody who does not say who he is.
+const ANYBODY: &str = "User:ANONYMOUS";
+const TOPIC_RESOURCE: i8 = 2;
+const LITERAL: i8 = 3;
+const DENY: i8 = 2;
+const ALLOW: i8 = 3;
+const ALL: i8 = 2;
+const DELETE: i8 = 6;
+
+/// Takes the permission to delete records or the topic from everybody; all else stays permitted. Needs a cluster with an
+/// authorizer.
+pub(crate) fn forbid_deletion(cluster: &Cluster, topic: &str) -> Outcome {
+    let acl = |operation, permission| {
+        AclCreation::default()
+            .with_resource_type(TOPIC_RESOURCE)
+            .with_resource_name(StrBytes::from_string(topic.to_owned()))
+            .with_resource_pattern_type(LITERAL)
+            .with_principal(StrBytes::from_static_str(ANYBODY))
+            .with_host(StrBytes::from_static_str("*"))
+            .with_operation(operation)
+            .with_permission_type(permission)
+    };
+    let request = CreateAclsRequest::default().with_creations(vec![acl(ALL, ALLOW), acl(DELETE, DENY)]);
+    for answer in cluster.client().any()?.send(3, &request)?.results {
+        check(answer.error_code, format!("cannot forbid the deletion of {topic}"))?;
+    }
+    Ok(())
+}
+
+/// Gives it back.
+pub(crate) fn permit_deletion(cluster: &Cluster, topic: &str) -> Outcome {
+    let filter = DeleteAclsFilter::default()
+        .with_resource_type_filter(TOPIC_RESOURCE)
+        .with_resource_name_filter(Some(StrBytes::from_string(topic.to_owned())))
+        .with_pattern_type_filter(LITERAL)
+        .with_principal_filter(None)
+        .with_host_filter(None)
+        .with_operation(DELETE)
+        .with_permission_type(DENY);
+    let request = DeleteAclsRequest::default().with_filters(vec![filter]);
+    for answer in cluster.client().any()?.send(3, &request)?.filter_results {
+        check(answer.error_code, format!("cannot permit the deletion of {topic}"))?;
+    }
+    Ok(())
 }
 
 /// Sets configurations of a topic.

@@ -27,7 +27,7 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::{
-    ApiKey, BrokerId, MetadataResponse, ProduceRequest, RequestHeader, ResponseHeader,
+    ApiKey, BrokerId, CreateAclsRequest, DeleteAclsRequest, MetadataResponse, ProduceRequest, RequestHeader, ResponseHeader,
     TopicName, WriteTxnMarkersRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
@@ -111,7 +111,9 @@ macro_rules! questions {
 
 questions! {
     AlterPartitionReassignmentsRequest => AlterPartitionReassignmentsResponse, AlterPartitionReassignments;
+    CreateAclsRequest => CreateAclsResponse, CreateAcls;
     CreateTopicsRequest => CreateTopicsResponse, CreateTopics;
+    DeleteAclsRequest => DeleteAclsResponse, DeleteAcls;
     DeleteRecordsRequest => DeleteRecordsResponse, DeleteRecords;
     DeleteTopicsRequest => DeleteTopicsResponse, DeleteTopics;
     DescribeProducersRequest => DescribeProducersResponse, DescribeProducers;
