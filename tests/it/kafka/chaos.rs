@@ -157,7 +157,10 @@ impl Chaos {
             let behind = wanted.iter().find(|(partition, wanted)| reached[partition].end < wanted.end);
             if let Some((partition, wanted)) = behind {
                 let reached = reached[partition].end;
-                return fail(format!("P6: it said it had caught up, with {topic}-{partition} at {reached} of {}", wanted.end));
+                return fail(format!(
+                    "P6: it said it had caught up, with {topic}-{partition} at {reached} of {}",
+                    wanted.end
+                ));
             }
         }
         self.mirror = self.mirroring.start()?;
@@ -242,10 +245,8 @@ struct Loads {
 
 impl Loads {
     fn start(source: &Cluster, seed: u64) -> Outcome<Self> {
-        let [plain, idempotent] = [("lz4", false), ("zstd", true)].map(|(codec, idempotent)| Writing {
-            idempotent,
-            ..Writing::codec(codec)
-        });
+        let [plain, idempotent] =
+            [("lz4", false), ("zstd", true)].map(|(codec, idempotent)| Writing { idempotent, ..Writing::codec(codec) });
         let load = |topic: &str, seed, writing| {
             Load::start(&source.direct(), topic, PARTITIONS, RECORDS_PER_SECOND, seed, writing)
         };

@@ -135,13 +135,7 @@ pub(crate) fn write_markers(
 }
 
 /// The same where others write too.
-pub(crate) fn send_markers(
-    client: &Client,
-    topic: &str,
-    partition: i32,
-    producer_id: i64,
-    count: usize,
-) -> Outcome {
+pub(crate) fn send_markers(client: &Client, topic: &str, partition: i32, producer_id: i64, count: usize) -> Outcome {
     let mut leader = client.leader(topic, partition)?;
     let mut left = count;
     while left > 0 {

@@ -65,7 +65,10 @@ impl Evidence {
         let mut found = Vec::new();
         for record in &self.acknowledged {
             if !self.source.holds(record.partition, record.offset, record.hash) {
-                found.push(format!("S: partition {} offset {} was acknowledged and is not at the source", record.partition, record.offset));
+                found.push(format!(
+                    "S: partition {} offset {} was acknowledged and is not at the source",
+                    record.partition, record.offset
+                ));
             }
         }
         for (index, source) in &self.source.partitions {
@@ -134,8 +137,11 @@ mod tests {
     fn evidence() -> Evidence {
         let records = [0, 1, 3, 4].into_iter().zip(Generator::new(1).numbered().map(|record| record.fingerprint()));
         let partition = Partition { bounds: Bounds { start: 0, end: 5 }, records: records.collect() };
-        let acknowledged =
-            partition.records.iter().map(|(offset, record)| Acknowledged { partition: 0, offset: *offset, hash: record.hash });
+        let acknowledged = partition.records.iter().map(|(offset, record)| Acknowledged {
+            partition: 0,
+            offset: *offset,
+            hash: record.hash,
+        });
         let acknowledged = acknowledged.collect();
         let ledger = Ledger { partitions: [(0, partition)].into() };
         Evidence {

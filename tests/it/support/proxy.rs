@@ -201,13 +201,7 @@ fn join(client: TcpStream, broker: TcpStream, state: &Arc<State>) -> std::io::Re
     Ok(())
 }
 
-fn forward(
-    from: TcpStream,
-    to: TcpStream,
-    direction: Direction,
-    state: &Arc<State>,
-    frames: Option<(Editor, Asked)>,
-) {
+fn forward(from: TcpStream, to: TcpStream, direction: Direction, state: &Arc<State>, frames: Option<(Editor, Asked)>) {
     // Bounded, so that a paused proxy pushes back on the sender after some megabytes as a real network would.
     let (chunks, queue) = sync_channel(64);
     thread::spawn(move || match frames {

@@ -10,9 +10,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::{
-    ApiKey, FetchResponse, ProduceRequest, RequestHeader, ResponseHeader, TopicName,
-};
+use kafka_protocol::messages::{ApiKey, FetchResponse, ProduceRequest, RequestHeader, ResponseHeader, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 
 use super::Outcome;
@@ -99,12 +97,7 @@ fn edit_fetch(version: i16, frame: &[u8], edit: &mut impl RecordsEditor) -> Outc
     encoded(changed, (&header, header_version), (&answer, version))
 }
 
-fn edit_records(
-    topic: &TopicName,
-    partition: i32,
-    records: &mut Option<Bytes>,
-    edit: &mut impl RecordsEditor,
-) -> bool {
+fn edit_records(topic: &TopicName, partition: i32, records: &mut Option<Bytes>, edit: &mut impl RecordsEditor) -> bool {
     let Some(bytes) = records.as_ref().filter(|bytes| !bytes.is_empty()) else { return false };
     let mut bytes = bytes.to_vec();
     let changed = edit(topic.0.as_str(), partition, &mut bytes);
