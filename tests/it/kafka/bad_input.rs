@@ -179,7 +179,7 @@ fn judge(pair: &Pair, said: &str, peak: u64) -> Outcome<Vec<String>> {
         let offset = offset_of(damage);
         match parked.get(&partition) {
             None => complaints.push(format!("{damage:?}: partition {partition} is not parked")),
-            Some(line) if !line.contains(&format!("offset {offset}")) => {
+            Some(line) if !["offset", "offsets"].iter().any(|word| line.contains(&format!("{word} {offset}"))) => {
                 complaints.push(format!("{damage:?}: offset {offset} is not named: {line}"));
             }
             Some(_) => {}
