@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::cluster::{Cluster, Options, Pair, Version, shared, unique};
-use crate::support::everything::{CODECS, Everything, HEAD, Topic, awkward_records, settle};
+use crate::support::everything::{CODECS, Everything, HEAD, Topic, awkward_records, settle_as};
 use crate::support::failure::Context;
 use crate::support::ledger::{self, Isolation, Ledger, Stamps};
 use crate::support::mirroring::Mirroring;
@@ -68,7 +68,7 @@ fn expect_everything(source: &Cluster, family: &Everything) -> Outcome {
     for what in ["compacted", "compacted-transactional"] {
         let ledger = read(what, Isolation::ReadUncommitted)?;
         for partition in ledger.partitions.keys() {
-            assert!(holes(&ledger, *partition) > 400, "{what}-{partition}: {} holes", holes(&ledger, *partition));
+            assert!(holes(&ledger, *partition) > 300, "{what}-{partition}: {} holes", holes(&ledger, *partition));
         }
     }
     for (what, partition) in [("transactional", 2), ("compacted-transactional", 1)] {
@@ -180,14 +180,27 @@ fn abort_many(pair: &Pair, topic: &str, partition: i32, count: usize) -> Outcome
     writer.write(topic, partition, std::iter::repeat_n(record, count), End::Abort)
 }
 
+/// Judged by the Java consumer alone: librdkafka 2.12 does not read these formats from a broker's log.
 #[test]
 fn message_formats_from_before_headers_and_timestamps_are_mirrored() -> Outcome {
     let pair = Pair::start(Options::default().version(Version::Old), Options::default())?;
     let topics = write_old_formats(&pair.source)?;
-    let mirroring = Mirroring::of(&pair.source, &pair.target, "old", "v[01].*");
-    mirroring.catch_up()?;
-    let (compared, _) = expect_same(&pair, &topics, Isolation::ReadCommitted)?;
-    println!("{compared} records in message formats 0 and 1 are identical");
+    // The target knows no message.format.version: what becomes of that config is not what is tried here.
+    for topic in &topics {
+        let partitions = i32::try_from(pair.source.client().partitions(&topic.name)?.len())?;
+        let compacted = [("cleanup.policy", "compact"), ("min.compaction.lag.ms", "9223372036854775807")];
+        let configs: &[_] = if topic.name.contains("compacted") { &compacted } else { &[] };
+        pair.target.create_topic(&topic.name, partitions, configs)?;
+    }
+    Mirroring::of(&pair.source, &pair.target, "old", "v[01].*").catch_up()?;
+    let names: Vec<_> = topics.iter().map(|topic| topic.name.clone()).collect();
+    for topic in &names {
+        assert_eq!(pair.target.client().bounds(topic)?, pair.source.client().bounds(topic)?, "{topic}");
+    }
+    let least = topics.iter().map(|topic| topic.least).sum();
+    let (isolation, stamps) = (Isolation::ReadCommitted, Stamps::Value);
+    let compared = console::expect_identical(&pair.source, &pair.target, &names, isolation, stamps, least)?;
+    println!("{compared} records of message formats 0 and 1 are identical");
     Ok(())
 }
 
@@ -201,13 +214,15 @@ fn write_old_formats(source: &Cluster) -> Outcome<Vec<Topic>> {
         for (partition, codec) in (0..).zip(codecs.clone().chain(["lz4"])) {
             for batch_records in [50, 1] {
                 let writing = Writing { idempotent: false, batch_records, ..Writing::codec(codec) };
-                let records: Vec<_> = Generator::new(2).take(120).chain(awkward_records()).collect();
+                let mut records: Vec<_> = Generator::new(2).take(120).chain(awkward_records()).collect();
                 least += records.len();
+                // The broker cannot write headers in these formats, and refuses them.
+                records.iter_mut().for_each(|record| record.headers.clear());
                 produce(&source.bootstrap(), name, partition, records, &writing)?;
             }
         }
         source.client().delete_records(name, 4, HEAD)?;
-        topics.push(Topic { name: name.to_owned(), least: least - HEAD as usize, stamps: Stamps::WithType });
+        topics.push(Topic { name: name.to_owned(), least: least - HEAD as usize, stamps: Stamps::Value });
     }
     topics.push(write_old_compacted(source, codecs)?);
     Ok(topics)
@@ -222,17 +237,22 @@ fn write_old_compacted(source: &Cluster, codecs: impl Iterator<Item = &'static s
         ("min.cleanable.dirty.ratio", "0.001"),
         ("delete.retention.ms", "0"),
     ];
-    let topic = Topic { name: "v1-compacted".to_owned(), least: KEYS, stamps: Stamps::WithType };
+    let topic = Topic { name: "v1-compacted".to_owned(), least: KEYS, stamps: Stamps::Value };
     source.create_topic(&topic.name, 4, &configs)?;
     for (partition, codec) in (0..).zip(codecs) {
         let writing = Writing { idempotent: false, batch_records: 15, ..Writing::codec(codec) };
         let mut records: Vec<_> = Generator::new(5).take(300).collect();
         for (number, record) in records.iter_mut().enumerate() {
             record.key = Some(format!("key-{}", number % KEYS).into_bytes());
+            record.headers.clear();
             record.timestamp = 1_700_000_000_000 + number as i64 * 1000;
         }
         produce(&source.bootstrap(), &topic.name, partition, records, &writing)?;
     }
-    settle(source, &topic, KEYS)?;
+    settle_as(source, &topic.name, 4 * (KEYS + 3), |cluster| {
+        let names = std::slice::from_ref(&topic.name);
+        let printed = console::read(cluster, names, Isolation::ReadUncommitted, Stamps::Value, 1)?;
+        Ok(printed.lines.len())
+    })?;
     Ok(topic)
 }

@@ -116,7 +116,8 @@ fn shortened(line: &[u8], stamps: Stamps) -> Outcome<String> {
     let text = String::from_utf8_lossy(line);
     let text = match stamps {
         Stamps::WithType => text.into_owned(),
-        Stamps::Value => text.replacen("LogAppendTime:", "CreateTime:", 1),
+        // -1 is what the format without timestamps becomes in one with them.
+        Stamps::Value => text.replacen("LogAppendTime:", "CreateTime:", 1).replacen("NO_TIMESTAMP", "CreateTime:-1", 1),
     };
     // A line that does not begin so is part of a record with a line break in it, of which the tests write none.
     if !["CreateTime:", "LogAppendTime:", "NO_TIMESTAMP"].iter().any(|begin| text.starts_with(begin)) {
