@@ -71,7 +71,7 @@ error_kinds! {
         "the target partition has data from elsewhere: mirror to an empty topic, or remove the other writer";
     /// The source log has offsets without a record, and they cannot be reproduced on the target.
     OffsetGap = 10, "offset_gap", retriable: false, fatal: true, exit: 5,
-        "offsets without a record at the source cannot be reproduced by this version";
+        "offsets without a record at the source cannot be reproduced on this target";
     /// The target refuses a record, or the mirror cannot pass it on unchanged.
     RecordRefused = 11, "record_refused", retriable: false, fatal: true, exit: 5,
         "the target does not take this record: on.record.refused decides what happens";
@@ -93,6 +93,9 @@ error_kinds! {
     /// A broker answers with an error that is expected to pass.
     Broker = 17, "broker", retriable: true, fatal: false, exit: 3,
         "a broker answers with an error that usually passes: it is retried";
+    /// Source and target do not hold the same record at the same offset.
+    Diverged = 18, "diverged", retriable: false, fatal: true, exit: 5,
+        "source and target hold different records at the same offset: compare them with kmirror verify";
 }
 
 /// An error as it reaches the user: a sentence, a [kind](ErrorKind), and the place where it happened.

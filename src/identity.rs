@@ -76,6 +76,16 @@ pub(crate) async fn establish(
     }
 }
 
+/// Reads the mirror's identity on the target; `None` if the mirror has never run. Writes nothing.
+pub(crate) async fn find(target: &Cluster, name: &str, source_cluster_id: &str) -> Result<Option<Identity>> {
+    let topic = topic_of(name);
+    let metadata = target.metadata(Some(std::slice::from_ref(&topic)), false).await?;
+    let leader = metadata.topics.get(&topic).and_then(|found| found.leaders.first()).copied();
+    let Some(leader) = leader.filter(|leader| *leader >= 0) else { return Ok(None) };
+    let log = InternalLog { target, topic: Rc::from(topic), leader };
+    log.first_claim().await?.map(|claim| accept(claim, name, source_cluster_id)).transpose()
+}
+
 fn accept(claim: Claim, name: &str, source_cluster_id: &str) -> Result<Identity> {
     if claim.version > CLAIM_VERSION {
         let message =
@@ -89,7 +99,7 @@ fn accept(claim: Claim, name: &str, source_cluster_id: &str) -> Result<Identity>
         );
         return Err(Error::new(ErrorKind::Config, message));
     }
-    Ok(Identity { producer_id: claim.producer_id, producer_epoch: claim.producer_epoch })
+    Ok(Identity { producer_id: claim.producer_id, producer_epoch: claim.producer_epoch, fence: 256 })
 }
 
 /// The leader of the internal topic, which is created when it is missing.

@@ -63,11 +63,14 @@ impl Shared {
         }
     }
 
-    /// Works out the state from the partitions.
-    pub(crate) fn update_state(&self, paused: bool) {
+    /// Works out the state from the partitions. With `hope`, what has failed may still be made anew.
+    pub(crate) fn update_state(&self, paused: bool, hope: impl Fn() -> bool) {
         let partitions = self.partitions();
-        let state =
-            lifecycle::mirror_state(partitions.iter().map(|partition| partition.state()), self.refused().len(), paused);
+        let states = partitions.iter().map(|partition| partition.state());
+        let state = match lifecycle::mirror_state(states, self.refused().len(), paused) {
+            State::Failed if hope() => State::Stalled,
+            state => state,
+        };
         if matches!(self.state(), State::Stopping | State::Stopped) || self.error().is_some() {
             return;
         }
@@ -84,6 +87,12 @@ impl Shared {
 
     pub(crate) fn add_partition(&self, progress: Arc<Progress>) {
         self.partitions.write().unwrap_or_else(PoisonError::into_inner).push(progress);
+    }
+
+    /// Nothing of this topic is shown any more.
+    pub(crate) fn remove_topic(&self, topic: &str) {
+        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        partitions.retain(|progress| &*progress.topic != topic);
     }
 
     pub(crate) fn partitions(&self) -> Vec<Arc<Progress>> {

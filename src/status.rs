@@ -111,10 +111,16 @@ pub struct PartitionStatus {
     pub state: State,
     /// Next offset of the source that consumers can see; `None` until it is known.
     pub source_offset_next: Option<i64>,
+    /// Next offset of the source behind its high watermark: more than `source_offset_next` while a transaction is open and
+    /// `isolation.level` is `read_committed`; `None` until it is known.
+    pub source_high_watermark: Option<i64>,
     /// Next offset to be replicated, the same number on source and target; `None` until it is known.
     pub target_offset_next: Option<i64>,
     /// How far it is behind.
     pub lag: Lag,
+    /// Offsets of the source that `on.data.loss` or `on.record.refused` has left out since the start: on the target they have
+    /// no record.
+    pub left_out_offsets: u64,
     /// Why it does not progress.
     #[serde(serialize_with = "error_text")]
     pub error: Option<Error>,
@@ -136,8 +142,10 @@ pub(crate) struct Progress {
     pub(crate) partition: i32,
     state: AtomicU8,
     source_next: AtomicI64,
+    source_high_watermark: AtomicI64,
     target_next: AtomicI64,
     last_timestamp: AtomicI64,
+    left_out: AtomicU64,
     records: AtomicU64,
     bytes: AtomicU64,
     /// When the target had all the source had, in milliseconds since 1970.
@@ -163,8 +171,10 @@ impl Progress {
             partition,
             state: AtomicU8::new(State::Starting as u8),
             source_next: AtomicI64::new(UNKNOWN),
+            source_high_watermark: AtomicI64::new(UNKNOWN),
             target_next: AtomicI64::new(UNKNOWN),
             last_timestamp: AtomicI64::new(UNKNOWN),
+            left_out: AtomicU64::new(0),
             records: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             in_sync_at: AtomicI64::new(UNKNOWN),
@@ -174,6 +184,14 @@ impl Progress {
 
     pub(crate) fn set_source_next(&self, offset: i64) {
         self.source_next.store(offset, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_source_high_watermark(&self, offset: i64) {
+        self.source_high_watermark.store(offset, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_left_out(&self, offsets: i64) {
+        self.left_out.fetch_add(offsets.max(0) as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn set_replicated(&self, target_next: Option<i64>, replicated: Replicated) {
@@ -240,8 +258,10 @@ impl Progress {
             partition: self.partition,
             state: self.state(),
             source_offset_next: self.source_next(),
+            source_high_watermark: known(self.source_high_watermark.load(Ordering::Relaxed)),
             target_offset_next: self.target_next(),
             lag: self.lag(now_ms),
+            left_out_offsets: self.left_out.load(Ordering::Relaxed),
             error: self.error(),
         }
     }

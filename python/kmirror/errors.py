@@ -100,6 +100,10 @@ class TargetConflictError(KmirrorError, kind="target_conflict"):
     """The target partition holds something the mirror did not write there."""
 
 
+class DivergedError(KmirrorError, kind="diverged"):
+    """Source and target do not hold the same record at the same offset."""
+
+
 class OffsetGapError(KmirrorError, kind="offset_gap"):
     """The source log has offsets without a record, and they cannot be reproduced on the target."""
 

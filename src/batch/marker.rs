@@ -1,24 +1,34 @@
-//! The producer identity of the control markers that fill the target's log, and the offset that it stands for.
+//! What batches say of themselves by their producer: markers for which offset they stand, filler whose it is.
 //!
-//! Each offset without a record has a marker with an identity of its own, so a marker in the target's log says for which
-//! offset it was meant, and one that arrives late can be told from one that belongs there.
+//! Producer ids of Kafka count up from 0 and stay far below 2^61; the two bits above are free to say that a batch is the
+//! mirror's own, without any state beside the log. Nothing here reads or writes a batch.
 
-/// Producer ids from here on are those of markers; brokers give out ids counting from 0.
-const FIRST_PRODUCER_ID: i64 = 1 << 62;
-/// The low bits of an offset, which are the producer's epoch.
+/// Markers' producer ids have this bit.
+const MARKER: i64 = 1 << 62;
+/// Filler's producer ids have this bit, and not the one above it.
+const FILLER: i64 = 1 << 61;
+/// How many bits of an offset a producer epoch can hold.
 const EPOCH_BITS: u32 = 15;
-const LARGEST_EPOCH: i64 = (1 << EPOCH_BITS) - 1;
 
-/// Producer id and epoch of the marker at an offset.
+/// The producer id and epoch of the marker that stands for an offset.
 pub fn identity_of(offset: i64) -> (i64, i16) {
-    (FIRST_PRODUCER_ID | (offset >> EPOCH_BITS), (offset & LARGEST_EPOCH) as i16)
+    (MARKER | (offset >> EPOCH_BITS), (offset & ((1 << EPOCH_BITS) - 1)) as i16)
 }
 
-/// The offset for which a marker was meant, if it is one of ours.
+/// The offset that a marker of this producer stands for; `None` if it is no marker of a mirror.
 pub fn offset_of(producer_id: i64, producer_epoch: i16) -> Option<i64> {
-    let high = producer_id.checked_sub(FIRST_PRODUCER_ID)?;
-    let fits = (0..=i64::MAX >> EPOCH_BITS).contains(&high) && producer_epoch >= 0;
-    fits.then(|| high << EPOCH_BITS | i64::from(producer_epoch))
+    let is_marker = producer_id & MARKER != 0 && producer_id > 0 && producer_epoch >= 0;
+    is_marker.then(|| ((producer_id & !MARKER) << EPOCH_BITS) | i64::from(producer_epoch))
+}
+
+/// The producer id of the filler that a mirror writes before the first offset of a late start.
+pub fn filler_of(mirror_producer_id: i64) -> i64 {
+    FILLER | mirror_producer_id
+}
+
+/// Whether a producer id is that of some mirror's filler.
+pub fn is_filler(producer_id: i64) -> bool {
+    producer_id >> 61 == 1
 }
 
 #[cfg(test)]
@@ -26,26 +36,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_identity_says_which_offset_it_is_for() {
-        let cases = [
-            (0, (1 << 62, 0)),
-            (32_767, (1 << 62, 32_767)),
-            (32_768, ((1 << 62) + 1, 0)),
-            (98_309, ((1 << 62) + 3, 5)),
-            (i64::MAX, ((1 << 62) + (1 << 48) - 1, 32_767)),
-        ];
-        for (offset, identity) in cases {
-            assert_eq!(identity_of(offset), identity);
-            assert_eq!(offset_of(identity.0, identity.1), Some(offset));
+    fn a_marker_says_which_offset_it_stands_for() {
+        for offset in [0, 1, 32_767, 32_768, 1 << 40, (1 << 47) + 12_345] {
+            let (producer_id, producer_epoch) = identity_of(offset);
+            assert_eq!(offset_of(producer_id, producer_epoch), Some(offset));
+            assert!(!is_filler(producer_id));
         }
+        assert_eq!(offset_of(-1, -1), None);
+        assert_eq!(offset_of(4711, 0), None);
+        assert_eq!(offset_of(filler_of(4711), 0), None);
     }
 
     #[test]
-    fn other_producers_are_no_markers() {
-        let foreign = [(-1, -1), (0, 0), (1 << 61, 0), ((1 << 62) - 1, 0), (1 << 62, -1), (i64::MAX, 0), (i64::MIN, 0)];
-        for (producer_id, epoch) in foreign {
-            assert_eq!(offset_of(producer_id, epoch), None, "{producer_id} {epoch}");
-        }
-        assert_eq!(offset_of((1 << 62) + (1 << 48), 0), None, "the offset would be too large");
+    fn filler_says_whose_it_is() {
+        assert!(is_filler(filler_of(0)) && is_filler(filler_of(4711)));
+        assert_ne!(filler_of(1), filler_of(2));
+        assert!(!is_filler(4711) && !is_filler(-1) && !is_filler(i64::MAX));
     }
 }

@@ -43,7 +43,8 @@ pub struct Merging<'a, I> {
     merged: Option<Merged>,
     /// What a batch has to begin with to join the neighbours.
     next: Option<Joint>,
-    hole: Option<i64>,
+    /// Where the hole behind what came so far ends, and the leader epoch there.
+    hole: Option<(i64, i32)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +78,9 @@ impl<I: Iterator<Item = Result<Piece, Malformed>>> Iterator for Merging<'_, I> {
                         return Some(Ok(Piece::Records(batch)));
                     }
                 }
-                Some(Ok(Piece::Nothing { next_offset })) => {
+                Some(Ok(Piece::Nothing { next_offset, leader_epoch })) => {
                     self.close();
-                    self.hole = Some(next_offset);
+                    self.hole = Some((next_offset, leader_epoch));
                 }
                 Some(Err(malformed)) => {
                     self.close();
@@ -106,7 +107,8 @@ impl<'a, I> Merging<'a, I> {
     }
 
     fn tell_hole(&mut self) {
-        let hole = self.hole.take().map(|next_offset| Ok(Piece::Nothing { next_offset }));
+        let hole = self.hole.take();
+        let hole = hole.map(|(next_offset, leader_epoch)| Ok(Piece::Nothing { next_offset, leader_epoch }));
         self.ready.extend(hole);
     }
 

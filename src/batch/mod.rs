@@ -7,10 +7,9 @@
 //!
 //! Layout: <https://kafka.apache.org/documentation/#recordbatch>.
 
-#![allow(dead_code, reason = "until the stream reads through `pieces`")]
-
 pub mod compression;
 pub mod crc;
+pub mod filler;
 pub mod legacy;
 pub mod marker;
 pub mod merge;
@@ -80,9 +79,57 @@ pub struct Header {
 }
 
 impl Header {
+    /// Reads the header in front of some bytes, if it is there and of format v2.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() < HEADER_LEN || bytes[16] != 2 {
+            return None;
+        }
+        Some(Header {
+            base_offset: i64::from_be_bytes(field(bytes, 0)),
+            length: i32::from_be_bytes(field(bytes, 8)),
+            partition_leader_epoch: i32::from_be_bytes(field(bytes, 12)),
+            magic: 2,
+            crc: u32::from_be_bytes(field(bytes, 17)),
+            attributes: i16::from_be_bytes(field(bytes, 21)),
+            last_offset_delta: i32::from_be_bytes(field(bytes, 23)),
+            base_timestamp: i64::from_be_bytes(field(bytes, 27)),
+            max_timestamp: i64::from_be_bytes(field(bytes, 35)),
+            producer_id: i64::from_be_bytes(field(bytes, 43)),
+            producer_epoch: i16::from_be_bytes(field(bytes, 51)),
+            base_sequence: i32::from_be_bytes(field(bytes, 53)),
+            record_count: i32::from_be_bytes(field(bytes, 57)),
+        })
+    }
+
     /// Offset of the last record (also if that record was compacted away).
     pub fn last_offset(&self) -> i64 {
         self.base_offset.saturating_add(i64::from(self.last_offset_delta))
+    }
+
+    /// The fields that the checksum covers, as bytes.
+    fn checksummed(&self) -> [u8; HEADER_LEN - CHECKSUMMED_FROM] {
+        let mut bytes = [0; HEADER_LEN - CHECKSUMMED_FROM];
+        let mut at = 0;
+        let mut put = |value: &[u8]| {
+            bytes[at..at + value.len()].copy_from_slice(value);
+            at += value.len();
+        };
+        put(&self.attributes.to_be_bytes());
+        put(&self.last_offset_delta.to_be_bytes());
+        put(&self.base_timestamp.to_be_bytes());
+        put(&self.max_timestamp.to_be_bytes());
+        put(&self.producer_id.to_be_bytes());
+        put(&self.producer_epoch.to_be_bytes());
+        put(&self.base_sequence.to_be_bytes());
+        put(&self.record_count.to_be_bytes());
+        bytes
+    }
+
+    /// Whether another batch has the same payload, as far as the checksums of both tell, without either payload.
+    pub fn has_payload_of(&self, other: &Header) -> bool {
+        let payload_len = (self.length as usize).saturating_sub(HEADER_LEN - LOG_OVERHEAD);
+        let carried = crc::carry(other.crc, &other.checksummed(), &self.checksummed(), payload_len);
+        self.length == other.length && carried == self.crc
     }
 
     /// Whether it is a marker that no consumer sees.
@@ -299,21 +346,7 @@ fn next_batch(records: &mut Bytes) -> Option<Result<Batch, Malformed>> {
         return None;
     }
     let bytes = records.split_to(total);
-    let header = Header {
-        base_offset: offset,
-        length,
-        partition_leader_epoch: i32::from_be_bytes(field(&bytes, 12)),
-        magic,
-        crc: u32::from_be_bytes(field(&bytes, 17)),
-        attributes: i16::from_be_bytes(field(&bytes, 21)),
-        last_offset_delta: i32::from_be_bytes(field(&bytes, 23)),
-        base_timestamp: i64::from_be_bytes(field(&bytes, 27)),
-        max_timestamp: i64::from_be_bytes(field(&bytes, 35)),
-        producer_id: i64::from_be_bytes(field(&bytes, 43)),
-        producer_epoch: i16::from_be_bytes(field(&bytes, 51)),
-        base_sequence: i32::from_be_bytes(field(&bytes, 53)),
-        record_count: i32::from_be_bytes(field(&bytes, 57)),
-    };
+    let Some(header) = Header::read(&bytes) else { return corrupt("its header is cut off") };
     if header.last_offset_delta < 0 {
         return corrupt("its last offset is before its first");
     }

@@ -33,6 +33,8 @@ pub enum Piece {
     Nothing {
         /// Where reading goes on.
         next_offset: i64,
+        /// Epoch of the leader that appended what is there, -1 when that is not known.
+        leader_epoch: i32,
     },
 }
 
@@ -47,7 +49,17 @@ pub fn pieces<'a>(
     own: &'a dyn Fn(Vec<u8>) -> Bytes,
 ) -> impl Iterator<Item = Result<Piece, Malformed>> + use<'a> {
     let aborted = Aborted::new(if reading.read_committed { aborted } else { &[] });
-    let cutting = Cutting { records, aborted, reading, own, recode: None, next_offset: 0, begun: false, failed: false };
+    let cutting = Cutting {
+        records,
+        aborted,
+        reading,
+        own,
+        recode: None,
+        next_offset: 0,
+        leader_epoch: -1,
+        begun: false,
+        failed: false,
+    };
     Merging::new(cutting, reading.batch_limit, own)
 }
 
@@ -60,6 +72,8 @@ struct Cutting<'a> {
     recode: Option<Recode>,
     /// No offset before this one may come any more.
     next_offset: i64,
+    /// The leader epoch just before it.
+    leader_epoch: i32,
     /// Whether anything whole has been in the answer.
     begun: bool,
     failed: bool,
@@ -74,7 +88,7 @@ impl Iterator for Cutting<'_> {
         }
         let from = self.reading.from;
         let mut piece = self.next_piece().transpose();
-        while matches!(piece, Some(Ok(Piece::Nothing { next_offset })) if next_offset <= from) {
+        while matches!(piece, Some(Ok(Piece::Nothing { next_offset, .. })) if next_offset <= from) {
             piece = self.next_piece().transpose();
         }
         self.failed = !matches!(piece, Some(Ok(_)));
@@ -92,7 +106,7 @@ impl Cutting<'_> {
                 let ends_in_hole = recode.next_offset() < self.next_offset;
                 self.recode = None;
                 if ends_in_hole {
-                    return Ok(Some(Piece::Nothing { next_offset: self.next_offset }));
+                    return Ok(Some(self.nothing()));
                 }
             }
             if self.records.is_empty() {
@@ -102,6 +116,7 @@ impl Cutting<'_> {
                 let Some(converted) = legacy::take(&mut self.records) else { return self.cut_off() };
                 let converted = converted?;
                 self.advance(converted.header.base_offset, converted.header.last_offset_delta)?;
+                self.leader_epoch = converted.header.partition_leader_epoch;
                 let legacy::Converted { header, payload, codec, source_length } = converted;
                 self.recode = Some(Recode::new(header, payload, codec, source_length, self.reading)?);
                 continue;
@@ -110,8 +125,9 @@ impl Cutting<'_> {
             let Some(batch) = next else { return self.cut_off() };
             let batch = batch?;
             self.advance(batch.header.base_offset, batch.header.last_offset_delta)?;
+            self.leader_epoch = batch.header.partition_leader_epoch;
             if self.is_hole(&batch)? {
-                return Ok(Some(Piece::Nothing { next_offset: self.next_offset }));
+                return Ok(Some(self.nothing()));
             }
             if self.passes(&batch) {
                 return Ok(Some(Piece::Records(batch)));
@@ -128,6 +144,10 @@ impl Cutting<'_> {
         }
         let offset = self.records.first_chunk().map_or(-1, |offset| i64::from_be_bytes(*offset));
         Err(Malformed::Corrupt { offset, reason: "it is longer than what the broker has sent of it" })
+    }
+
+    fn nothing(&self) -> Piece {
+        Piece::Nothing { next_offset: self.next_offset, leader_epoch: self.leader_epoch }
     }
 
     fn advance(&mut self, base_offset: i64, last_offset_delta: i32) -> Result<(), Malformed> {

@@ -10,7 +10,8 @@ use super::property::{Availability, Kind, Property};
 use super::resolve::{self, Meaning};
 use super::value::{self, quote};
 use super::{
-    ClientConfig, Config, GroupSelection, IsolationLevel, ReplicationFactor, Side, Start, TopicSelection, properties,
+    ClientConfig, Config, GroupSelection, IsolationLevel, OnDataLoss, OnRecordRefused, OnTargetConflict, OnTopicReset,
+    ReplicationFactor, Side, Start, TopicSelection, properties,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -353,6 +354,10 @@ fn blank() -> Config {
         sync_topic_configs: false,
         sync_group_offsets: false,
         topic_configs_override: BTreeMap::new(),
+        on_data_loss: OnDataLoss::Fail,
+        on_topic_reset: OnTopicReset::Fail,
+        on_target_conflict: OnTargetConflict::Fail,
+        on_record_refused: OnRecordRefused::Fail,
         refresh_interval: Duration::ZERO,
         lag_interval: Duration::ZERO,
         lag_threshold_records: None,

@@ -33,6 +33,7 @@ mod security;
 mod select;
 #[cfg(test)]
 mod tests;
+mod time;
 mod value;
 
 pub use collect::Properties;
@@ -106,6 +107,14 @@ pub struct Config {
     pub sync_group_offsets: bool,
     /// `topic.configs.override`.
     pub topic_configs_override: BTreeMap<String, String>,
+    /// `on.data.loss`: when records are gone before they were copied.
+    pub on_data_loss: OnDataLoss,
+    /// `on.topic.reset`: when a source topic was deleted and created again.
+    pub on_topic_reset: OnTopicReset,
+    /// `on.target.conflict`: when the target has something the mirror did not write.
+    pub on_target_conflict: OnTargetConflict,
+    /// `on.record.refused`: when the target does not take a record.
+    pub on_record_refused: OnRecordRefused,
     /// `refresh.interval.ms`.
     pub refresh_interval: Duration,
     /// `lag.interval.ms`.
@@ -196,6 +205,40 @@ pub enum Start {
     Latest,
     /// From the first record of this time or later, in milliseconds since 1970.
     Timestamp(i64),
+}
+
+/// `on.data.loss`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDataLoss {
+    /// That partition stops.
+    Fail,
+    /// It is told, and the partition goes on behind what is gone.
+    Continue,
+}
+
+/// `on.topic.reset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnTopicReset {
+    /// Its partitions stop.
+    Fail,
+    /// The target's topic is deleted, and copied anew.
+    RecreateTarget,
+}
+
+/// `on.target.conflict`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnTargetConflict {
+    /// That partition stops.
+    Fail,
+}
+
+/// `on.record.refused`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnRecordRefused {
+    /// That partition stops.
+    Fail,
+    /// It is told, and the offset stays without a record.
+    Skip,
 }
 
 /// `isolation.level`.

@@ -69,7 +69,6 @@ const fn integer(min: i64, max: i64) -> Kind {
 
 const INT_MAX: i64 = i32::MAX as i64;
 const HOUR: i64 = 3_600_000;
-const ON_TROUBLE: Kind = Kind::Other("fail");
 
 // A row stays a row.
 #[rustfmt::skip]
@@ -95,9 +94,12 @@ static MIRROR: &[Property] = &[
     mirror("offsets", Kind::Choice(&["preserve", "translate"]), Field::Fixed,
         "preserve: a record has the same offset on the target. translate: records are appended, and an exact map is kept.")
         .default("preserve").availability(Availability::Only("preserve")),
-    mirror("start", Kind::Other("earliest, latest or a timestamp"), field!(start),
-        "Where partitions begin that the mirror has not begun.")
-        .default("earliest").availability(Availability::Only("earliest")),
+    mirror("start", Kind::Other("earliest, latest, or a time as 2026-01-31T08:30:00Z or in milliseconds since 1970"),
+        field!(start),
+        "Where partitions begin that the mirror has not begun: at the first record, at the end as it is then, or at the first \
+         record of that time or later. What appears at the source while the mirror runs is copied from its first record with \
+         latest, too.")
+        .default("earliest"),
     mirror("isolation.level", Kind::Choice(&["read_committed", "read_uncommitted"]), field!(isolation_level),
         "What is copied of transactional data: read_committed leaves out what is open or aborted.")
         .default("read_committed").home(Side::Source),
@@ -136,18 +138,21 @@ static MIRROR: &[Property] = &[
     mirror("throttle.bytes.per.second", Kind::OptionalInteger { min: 1, max: i64::MAX }, Field::Fixed,
         "The most the whole mirror copies in a second.")
         .default(NONE).unit(Unit::Bytes).availability(Availability::Only(NONE)),
-    mirror("on.data.loss", ON_TROUBLE, Field::Fixed,
-        "When records of the source are gone before they were copied. fail: that partition stops, the others go on.")
-        .default("fail").availability(Availability::Only("fail")),
-    mirror("on.topic.reset", ON_TROUBLE, Field::Fixed,
-        "When a topic of the source was deleted and created again. fail: its partitions stop, the others go on.")
-        .default("fail").availability(Availability::Only("fail")),
-    mirror("on.target.conflict", ON_TROUBLE, Field::Fixed,
+    mirror("on.data.loss", Kind::Choice(&["fail", "continue"]), field!(on_data_loss),
+        "When records of the source are gone before they were copied. fail: that partition stops, the others go on. \
+         continue: it is told, and the partition goes on behind them, at the same offsets.")
+        .default("fail"),
+    mirror("on.topic.reset", Kind::Choice(&["fail", "recreate-target"]), field!(on_topic_reset),
+        "When a topic of the source was deleted and created again while the mirror runs. fail: its partitions stop, the others \
+         go on. recreate-target: its copy on the target is deleted with all its records, and copied anew.")
+        .default("fail"),
+    mirror("on.target.conflict", Kind::Choice(&["fail"]), field!(on_target_conflict),
         "When the target has something the mirror did not write. fail: that partition stops, the others go on.")
-        .default("fail").availability(Availability::Only("fail")),
-    mirror("on.record.refused", ON_TROUBLE, Field::Fixed,
-        "When the target does not take a record. fail: that partition stops, the others go on.")
-        .default("fail").availability(Availability::Only("fail")),
+        .default("fail"),
+    mirror("on.record.refused", Kind::Choice(&["fail", "skip"]), field!(on_record_refused),
+        "When the target does not take a record. fail: that partition stops, the others go on. skip: it is told, and its \
+         offset stays without a record.")
+        .default("fail"),
     mirror("lag.interval.ms", integer(50, INT_MAX), field!(lag_interval),
         "How often the lag is worked out and told.")
         .default("1000").unit(Unit::Milliseconds)

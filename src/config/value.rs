@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::property::{Kind, Property, Unit};
 use super::select::Patterns;
-use super::{IsolationLevel, ReplicationFactor, Start};
+use super::{
+    IsolationLevel, OnDataLoss, OnRecordRefused, OnTargetConflict, OnTopicReset, ReplicationFactor, Start, time,
+};
 
 /// What a value reads as that is not set; also how it is written in files.
 pub(super) const NONE: &str = "none";
@@ -276,15 +278,41 @@ impl Value for IsolationLevel {
     }
 }
 
+/// An enum whose variants are the words of a [`Kind::Choice`](super::property::Kind::Choice).
+macro_rules! words {
+    ($name:ident, $first:literal = $default:ident $(, $word:literal = $variant:ident)*) => {
+        impl Value for $name {
+            fn from_text(text: &str) -> Result<Self, String> {
+                match text {
+                    $first => Ok(Self::$default),
+                    $($word => Ok(Self::$variant),)*
+                    _ => Err(format!("is {}: it takes {}", quote(text), either(&[$first $(, $word)*]))),
+                }
+            }
+
+            fn to_text(&self) -> Option<String> {
+                Some(match self { Self::$default => $first, $(Self::$variant => $word,)* }.to_owned())
+            }
+        }
+    };
+}
+
+words!(OnDataLoss, "fail" = Fail, "continue" = Continue);
+words!(OnTopicReset, "fail" = Fail, "recreate-target" = RecreateTarget);
+words!(OnTargetConflict, "fail" = Fail);
+words!(OnRecordRefused, "fail" = Fail, "skip" = Skip);
+
 impl Value for Start {
     fn from_text(text: &str) -> Result<Self, String> {
         match text.to_ascii_lowercase().as_str() {
             "earliest" => Ok(Self::Earliest),
             "latest" => Ok(Self::Latest),
-            other => other
-                .parse()
-                .map(Self::Timestamp)
-                .map_err(|_| format!("is {}: it takes earliest, latest or a timestamp", quote(text))),
+            other => time::milliseconds(other).map(Self::Timestamp).ok_or_else(|| {
+                format!(
+                    "is {}: it takes earliest, latest, or a time as 2026-01-31T08:30:00Z or in milliseconds since 1970",
+                    quote(text)
+                )
+            }),
         }
     }
 

@@ -36,6 +36,11 @@ impl Control {
             for (progress, end) in &ends {
                 match progress.state() {
                     State::Failed => failed.extend(progress.error()),
+                    // What stands before its start is no copy of anything.
+                    _ if self.prefixes.has(progress) => match self.prefixes.refusal(progress) {
+                        Some(error) => failed.push(error),
+                        None => behind += 1,
+                    },
                     _ if progress.target_next().is_none_or(|next| next < *end) => behind += 1,
                     _ => {}
                 }

@@ -1,9 +1,10 @@
 //! The control thread of a mirror: connects, plans, assigns partitions to streams, watches lag, stops.
 //!
 //! It owns the streams and talks to them by commands only. What the host wants comes in as [`Request`]s. What is
-//! mirrored is seen to in [`topics`], what a host waits for in [`catch_up`].
+//! mirrored is seen to in [`topics`], where partitions begin in [`prefix`], what a host waits for in [`catch_up`].
 
 mod catch_up;
+pub(crate) mod prefix;
 mod topics;
 
 use std::cell::{Cell, RefCell};
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::Config;
+use crate::config::{Config, OnTopicReset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind, now_ms};
 use crate::identity;
@@ -53,7 +54,15 @@ struct Control {
     parked: RefCell<BTreeSet<String>>,
     /// Topics that the source does not show any more, and how often in a row it did not.
     gone: RefCell<BTreeMap<String, u32>>,
+    /// The ids of topics that were deleted on the target to be made anew.
+    deleted: RefCell<BTreeMap<String, u128>>,
     source_metadata: RefCell<Metadata>,
+    /// The mirror's producer id, once it is known.
+    identity: Cell<Option<Identity>>,
+    prefixes: prefix::Prefixes,
+    /// How often the topics were looked at, and how often when everything was found to have failed.
+    looks: Cell<u64>,
+    failed_at_look: Cell<Option<u64>>,
     paused: Cell<bool>,
     trouble: Cell<bool>,
 }
@@ -81,7 +90,12 @@ pub(crate) fn run(
         mirrored: RefCell::default(),
         parked: RefCell::default(),
         gone: RefCell::default(),
+        deleted: RefCell::default(),
         source_metadata: RefCell::default(),
+        identity: Cell::new(None),
+        prefixes: prefix::Prefixes::default(),
+        looks: Cell::new(0),
+        failed_at_look: Cell::new(None),
         paused: Cell::new(false),
         trouble: Cell::new(false),
     });
@@ -107,6 +121,7 @@ impl Control {
         let _ = started.send(Ok(()));
         let refreshing = tokio::task::spawn_local(self.clone().keep_fresh());
         let watching = tokio::task::spawn_local(self.clone().watch());
+        let starting = tokio::task::spawn_local(self.clone().see_to_starts());
         let deadline = loop {
             match requests.recv().await {
                 Some(Request::CatchUp(reply)) => drop(tokio::task::spawn_local(self.clone().catch_up(reply))),
@@ -117,6 +132,7 @@ impl Control {
         };
         refreshing.abort();
         watching.abort();
+        starting.abort();
         self.stop(deadline).await;
     }
 
@@ -145,6 +161,7 @@ impl Control {
             target = target_id,
             "mirror starts"
         );
+        self.identity.set(Some(identity));
         self.start_streams(identity)?;
         self.patiently(async || self.refresh().await).await
     }
@@ -256,7 +273,23 @@ impl Control {
     }
 
     fn show_state(&self) {
-        self.shared.update_state(self.paused.get());
+        let has_failed = Cell::new(false);
+        self.shared.update_state(self.paused.get(), || {
+            has_failed.set(true);
+            self.may_recreate()
+        });
+        if !has_failed.get() {
+            self.failed_at_look.set(None);
+        }
+    }
+
+    /// Whether what has failed may be that a topic was created again, which the next looks at the source's topics find and
+    /// put right.
+    fn may_recreate(&self) -> bool {
+        const LOOKS: u64 = 2;
+        let since = self.failed_at_look.get().unwrap_or(self.looks.get());
+        self.failed_at_look.set(Some(since));
+        self.config.on_topic_reset == OnTopicReset::RecreateTarget && self.looks.get() - since < LOOKS
     }
 
     fn tell_lag(&self, alarm: &mut LagAlarm) {
@@ -318,7 +351,7 @@ async fn stop_requested(requests: &mut mpsc::Receiver<Request>) -> Instant {
 }
 
 /// The name of a mirror that was given none: both cluster ids, shortened.
-fn default_name(source_id: &str, target_id: &str) -> String {
+pub(crate) fn default_name(source_id: &str, target_id: &str) -> String {
     let short =
         |id: &str| id.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).take(8).collect::<String>();
     format!("{}-to-{}", short(source_id), short(target_id))

@@ -27,10 +27,12 @@ impl Control {
     /// Plans, applies, and plans again until what was created can be mirrored.
     pub(super) async fn refresh(&self) -> Result<()> {
         let deadline = tokio::time::Instant::now() + self.target.config().request_timeout;
+        self.prefixes.try_refused_again();
         loop {
             let (actions, metadata) = self.plan().await?;
             let changed = self.apply(actions, &metadata).await?;
             if !changed || tokio::time::Instant::now() > deadline {
+                self.looks.set(self.looks.get() + 1);
                 return Ok(());
             }
             tokio::time::sleep(CREATION_PAUSE).await;
@@ -41,10 +43,11 @@ impl Control {
         let source = self.source.metadata(None, false).await?;
         let selected = source.topics.iter().filter(|(name, topic)| topics::selects(&self.config.topics, name, topic));
         let selected: Vec<String> = selected.map(|(name, _)| name.clone()).collect();
-        let target = self.target.metadata(Some(&selected), false).await?;
-        let mirrored = self.mirrored.borrow();
-        let actions = topics::plan(&source, &target, &mirrored, &self.config.topics, self.config.replication_factor);
-        drop(mirrored);
+        let mut target = self.target.metadata(Some(&selected), false).await?;
+        // Brokers may show a topic for a moment after it was deleted.
+        target.topics.retain(|name, topic| topic.id == 0 || self.deleted.borrow().get(name) != Some(&topic.id));
+        let actions = topics::plan(&source, &target, &self.mirrored.borrow(), &self.config);
+        self.prefixes.remember(&source);
         *self.source_metadata.borrow_mut() = source;
         Ok((actions, target))
     }
@@ -71,6 +74,7 @@ impl Control {
                 Action::Mirror { from, to, id } => assigned.push((name, from, to, id)),
                 Action::Refuse(error) => drop(refused.insert(name, error)),
                 Action::Park(error) => self.park(&name, &error, EventKind::Error).await,
+                Action::Recreate(error) => self.recreate(&name, error, target).await,
                 Action::Gone(error) => drop(gone.insert(name, error)),
             }
         }
@@ -81,7 +85,7 @@ impl Control {
         unchanged.extend(grown.into_iter().filter_map(|(name, result)| Some((name, result.err()?))));
         let changed = asked > unchanged.len();
         refused.append(&mut unchanged);
-        self.assign(assigned).await;
+        self.begin(assigned).await;
         self.refuse(refused);
         Ok(changed)
     }
@@ -128,20 +132,15 @@ impl Control {
         }
     }
 
-    async fn assign(&self, topics: Vec<(String, usize, usize, u128)>) {
-        let mut shares: Vec<Vec<Arc<Progress>>> = self.streams.borrow().iter().map(|_| Vec::new()).collect();
+    /// Takes partitions up, and hands those over that can be mirrored at once.
+    async fn begin(&self, topics: Vec<(String, usize, usize, u128)>) {
+        let mut new = Vec::new();
         for (name, from, to, id) in topics {
             let topic: Arc<str> = Arc::from(name.as_str());
             for partition in from..to {
                 let progress = Progress::new(topic.clone(), partition as i32);
                 self.shared.add_partition(progress.clone());
-                let mut streams = self.streams.borrow_mut();
-                if let Some((least, stream)) =
-                    streams.iter_mut().enumerate().min_by_key(|(_, stream)| stream.partitions)
-                {
-                    stream.partitions += 1;
-                    shares[least].push(progress);
-                }
+                new.push(progress);
             }
             let known = self.mirrored.borrow_mut().insert(name.clone(), Mirrored { id, partitions: to });
             let message = match known {
@@ -150,6 +149,22 @@ impl Control {
             };
             tracing::info!(topic = name, partitions = to, "topic is mirrored");
             self.shared.events.send(Event { topic: Some(topic), ..Event::new(EventKind::TopicAdded, message) });
+        }
+        if !new.is_empty() {
+            let ready = self.await_starts(new).await;
+            self.assign(ready).await;
+        }
+    }
+
+    /// Gives partitions to the streams that have the fewest.
+    pub(super) async fn assign(&self, partitions: Vec<Arc<Progress>>) {
+        let mut shares: Vec<Vec<Arc<Progress>>> = self.streams.borrow().iter().map(|_| Vec::new()).collect();
+        for progress in partitions {
+            let mut streams = self.streams.borrow_mut();
+            if let Some((least, stream)) = streams.iter_mut().enumerate().min_by_key(|(_, stream)| stream.partitions) {
+                stream.partitions += 1;
+                shares[least].push(progress);
+            }
         }
         for (number, share) in shares.into_iter().enumerate().filter(|(_, share)| !share.is_empty()) {
             self.command(number, stream::Command::Assign(share)).await;
@@ -161,6 +176,30 @@ impl Control {
             self.shared.events.send(Event::of_error(kind, error));
             self.command_all(|| stream::Command::Park(Arc::from(topic), error.clone())).await;
         }
+    }
+
+    /// Parks a topic that is not the one that was mirrored and, the next time, deletes it on the target and forgets it: what was
+    /// under way to it has arrived by then, and cannot get into the new one.
+    async fn recreate(&self, topic: &str, error: Error, target: &Metadata) {
+        if !self.parked.borrow().contains(topic) {
+            tracing::warn!(topic, %error, "topic is made anew");
+            self.park(topic, &error, EventKind::Error).await;
+            self.prefixes.forget(topic);
+            self.command_all(|| stream::Command::Forget(Arc::from(topic))).await;
+            return;
+        }
+        if let Err(error) = admin::delete_topic(&self.target, target.controller_id, topic).await {
+            tracing::error!(topic, %error, "topic cannot be made anew; will be tried again");
+            self.shared.events.send(Event::of_error(EventKind::Error, &error));
+            return;
+        }
+        if let Some(known) = target.topics.get(topic) {
+            self.deleted.borrow_mut().insert(topic.to_owned(), known.id);
+        }
+        tracing::info!(topic, "topic was deleted on the target, and is copied anew");
+        self.shared.remove_topic(topic);
+        self.mirrored.borrow_mut().remove(topic);
+        self.parked.borrow_mut().remove(topic);
     }
 
     /// A topic that stays away is parked, and goes on when it is back: what is seen of it may depend on a permission, or

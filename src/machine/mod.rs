@@ -6,6 +6,7 @@
 pub mod lifecycle;
 mod opening;
 pub mod partition;
+pub mod prefix;
 pub mod topics;
 
 #[cfg(test)]

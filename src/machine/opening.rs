@@ -1,10 +1,10 @@
 //! What a partition's position is, and whether it may be gone on from: both logs as they were read, and the checks of them.
 //!
 //! The target's log is the mirror's only memory, so this is where a mirror finds out where it is, whether the log is its
-//! own, and whether the source still has what comes next. Nothing may be written to a log that does not fit.
+//! own, whether what it holds at its end is what the source holds there, and whether the source still has what comes
+//! next. Nothing may be written to a log that does not fit.
 
-use std::mem::discriminant;
-
+use crate::batch::{Header, marker};
 use crate::error::{Error, ErrorKind};
 
 /// Whose sequence numbers these are: the mirror's identity on the target.
@@ -14,9 +14,22 @@ pub struct Identity {
     pub producer_id: i64,
     /// Its epoch.
     pub producer_epoch: i16,
+    /// The number of this start of the mirror, times 256: markers of earlier starts are refused behind markers of later ones.
+    pub fence: i32,
 }
 
-/// What the target's partition holds, as read when opening.
+/// Both logs, as read when opening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// The source's.
+    pub source: SourceLog,
+    /// The target's.
+    pub target: TargetLog,
+    /// Whether they hold the same at the target's end.
+    pub likeness: Likeness,
+}
+
+/// What the target's partition holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TargetLog {
     /// First offset that is kept.
@@ -25,148 +38,255 @@ pub struct TargetLog {
     pub log_end_offset: i64,
     /// Next offset that all in-sync replicas have not yet reached.
     pub high_watermark: i64,
-    /// The last thing our producer id wrote, as the broker's producer state or the log's last batch tells.
-    pub writer: Writer,
+    /// The epoch and the sequence number of our producer id's last record: as the broker remembers it, or where that has
+    /// forgotten, as the last record of ours in the log says, however many markers come behind it.
+    pub last_record: Option<(i16, i32)>,
+    /// What is at the end of the log.
+    pub tail: Tail,
+    /// Whether a record of the source may have been copied to it: `false` if the log is whole, but for filler that was removed,
+    /// and has none.
+    pub begun: bool,
 }
 
-/// What is known of who wrote the end of the target's log.
+/// What is at the end of the target's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Writer {
-    /// Our producer id, and with which epoch and sequence number it wrote last.
-    Mirror {
-        /// Epoch of that write.
+pub enum Tail {
+    /// Nothing: the log is empty.
+    Empty,
+    /// Records, and who wrote them.
+    Records {
+        /// Their producer id.
+        producer_id: i64,
+        /// Its epoch.
         producer_epoch: i16,
-        /// Sequence number of the last record.
+        /// The sequence number of the last of them.
         last_sequence: i32,
     },
-    /// Somebody else, or an unknown one.
-    Other,
-    /// Nobody: the log holds no batch.
-    Nobody,
+    /// A control marker, and for which offset it was meant if a mirror made it.
+    Marker {
+        /// That offset.
+        meant_for: Option<i64>,
+    },
+    /// It cannot be found out: no batch is there.
+    Unknown,
 }
 
-/// What the source's partition holds, as read when opening.
+impl Tail {
+    /// From the header of the last batch.
+    pub fn of(header: &Header) -> Self {
+        if header.is_control() {
+            return Tail::Marker { meant_for: marker::offset_of(header.producer_id, header.producer_epoch) };
+        }
+        Tail::Records {
+            producer_id: header.producer_id,
+            producer_epoch: header.producer_epoch,
+            last_sequence: sequence_after(header.base_sequence, header.last_offset_delta),
+        }
+    }
+}
+
+/// What the source's partition holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceLog {
     /// First offset that is kept.
     pub log_start_offset: i64,
     /// Next offset that the leader will give.
     pub log_end_offset: i64,
+    /// Where the leader epoch of [`position_epoch`](super::partition::Partition::position_epoch) ends, by the source's present
+    /// leader; `None` if that epoch or the answer is not known.
+    pub epoch_end_offset: Option<i64>,
+    /// The leader epoch that the source has now just before the target's end; -1 if there is no batch.
+    pub last_epoch: i32,
+}
+
+/// Whether the last record on the target is the one that the source has at that offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Likeness {
+    /// It is.
+    Same,
+    /// It is not.
+    Different {
+        /// The offset at which they differ.
+        offset: i64,
+    },
+    /// One side has no record there any more, or none was found near the end.
+    Unknown,
 }
 
 /// Sequence numbers count up to `i32::MAX` and go on at 0.
 pub(super) fn sequence_after(sequence: i32, records: i32) -> i32 {
-    ((i64::from(sequence) + i64::from(records)) % (1 << 31)) as i32
+    ((i64::from(sequence) + i64::from(records)).rem_euclid(1 << 31)) as i32
 }
 
-/// The sequence number of the record at an offset, while every offset has its record: the same for every process of
-/// the mirror, so that a late request of a dead one meets the same numbers.
-fn sequence_at(offset: i64) -> i32 {
+/// The sequence number of a record at an offset where no record of this mirror comes before it: the same for every process, so
+/// that what a dead one has sent is recognised.
+pub(super) fn first_sequence_at(offset: i64) -> i32 {
     (offset % (1 << 31)) as i32
 }
 
 /// Whether what was read of both logs fits together.
 pub(super) enum Fit {
-    /// It does, and the next batch gets this sequence number.
-    Fits { next_sequence: i32 },
+    /// It does.
+    Fits,
     /// It does not, but something may have been written between the reads.
     ReadAgain,
     /// It does not.
     Wrong(Error),
 }
 
-/// Judges a reading; `before` is the one before it if that did not fit.
-pub(super) fn check_logs(
-    identity: Identity,
-    source: &SourceLog,
-    target: &TargetLog,
-    before: Option<&TargetLog>,
-) -> Fit {
-    let next_sequence = sequence_at(target.log_end_offset);
-    if let Err(error) = check_writer(identity, target, next_sequence) {
-        // Batches that came between the reads are numbered past the log end that was read before them; the next reading
-        // finds the log end moved. What is found twice in the same way is no coincidence.
-        let moves = |before: &TargetLog| {
-            let same_kind = discriminant(&before.writer) == discriminant(&target.writer);
-            before != target && (!same_kind || is_ahead(target, next_sequence))
-        };
-        let certain = error.kind() == ErrorKind::Fenced || before.is_some_and(|before| !moves(before));
-        return if certain { Fit::Wrong(error) } else { Fit::ReadAgain };
+/// Readings that do not fit, one after the other, before the last of them is believed though no two were the same.
+const DOUBTS: u32 = 5;
+
+/// What did not fit, how often in a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Doubt {
+    reading: Reading,
+    times: u32,
+}
+
+/// Judges a reading; `doubt` is what did not fit before.
+pub(super) fn check_logs(identity: Identity, reading: &Reading, doubt: &mut Option<Doubt>) -> Fit {
+    let (source, target) = (&reading.source, &reading.target);
+    let before = doubt.take();
+    let checked = check_writer(identity, target).and_then(|()| check_likeness(reading));
+    if let Err(error) = checked {
+        // The reads are several requests, and something may have been written between them; what is found twice in the
+        // same way is no coincidence.
+        let times = before.map_or(1, |before| before.times + 1);
+        let same = before.is_some_and(|before| before.reading.target == *target);
+        if error.kind() == ErrorKind::Fenced || same || times >= DOUBTS {
+            return Fit::Wrong(error);
+        }
+        *doubt = Some(Doubt { reading: *reading, times });
+        return Fit::ReadAgain;
     }
     if target.log_end_offset > source.log_end_offset
-        && before.is_none_or(|before| before.log_end_offset <= source.log_end_offset)
+        && before.is_none_or(|before| before.reading.target.log_end_offset <= source.log_end_offset)
     {
         // Another process may have copied what the source got after its end was read, but not what it has not got
         // since the target was read the last time.
+        *doubt = Some(Doubt { reading: *reading, times: 1 });
         return Fit::ReadAgain;
     }
-    Fit::Fits { next_sequence }
-}
-
-/// Whether the mirror's last record there has a higher number than the log end allows.
-fn is_ahead(target: &TargetLog, next_sequence: i32) -> bool {
-    let Writer::Mirror { last_sequence, .. } = target.writer else { return false };
-    let ahead = (i64::from(sequence_after(last_sequence, 1)) - i64::from(next_sequence)).rem_euclid(1 << 31);
-    (1..1 << 30).contains(&ahead)
+    Fit::Fits
 }
 
 /// Whether the target's log is this mirror's.
-fn check_writer(identity: Identity, target: &TargetLog, next_sequence: i32) -> Result<(), Error> {
+fn check_writer(identity: Identity, target: &TargetLog) -> Result<(), Error> {
     let holds = || format!("it holds offsets {} to {}", target.log_start_offset, target.log_end_offset - 1);
-    match target.writer {
-        Writer::Mirror { producer_epoch, .. } if producer_epoch > identity.producer_epoch => Err(Error::new(
-            ErrorKind::Fenced,
-            format!(
-                "the target has writes of a newer owner of this mirror (epoch {producer_epoch}, ours is {})",
-                identity.producer_epoch
-            ),
-        )),
-        Writer::Mirror { producer_epoch, .. } if producer_epoch < identity.producer_epoch => {
-            // A higher epoch has to begin at sequence number 0, and then the numbers are not the offsets any more.
-            Err(other_writer(format!(
-                "{}, written with epoch {producer_epoch} of this mirror's producer id, and ours is {}",
-                holds(),
-                identity.producer_epoch
-            )))
+    if let Some((epoch, _)) = target.last_record {
+        check_epoch(identity, epoch, holds)?;
+    }
+    match target.tail {
+        Tail::Empty => Ok(()),
+        Tail::Records { producer_id, producer_epoch, last_sequence } if producer_id == identity.producer_id => {
+            check_epoch(identity, producer_epoch, holds)?;
+            match target.last_record {
+                Some((_, remembered)) if remembered != last_sequence => Err(other_writer(format!(
+                    "its last batch ends with this mirror's record number {last_sequence}, but its broker knows of \
+                     number {remembered}"
+                ))),
+                _ => Ok(()),
+            }
         }
-        Writer::Mirror { last_sequence, .. } if sequence_after(last_sequence, 1) == next_sequence => Ok(()),
-        Writer::Mirror { last_sequence, .. } => Err(other_writer(format!(
-            "its log ends at offset {} but this mirror's last record there is number {last_sequence}",
-            target.log_end_offset
-        ))),
-        // An empty log gives its next offset to whoever writes first; that is where its source's copy goes on.
-        Writer::Nobody if target.log_start_offset >= target.log_end_offset => Ok(()),
-        Writer::Nobody | Writer::Other => Err(other_writer(format!("{} that this mirror did not write", holds()))),
+        Tail::Records { producer_id, .. } if producer_id == marker::filler_of(identity.producer_id) => {
+            let message = format!("{}, the last of them filler that stands for what the source has removed", holds());
+            Err(Error::new(ErrorKind::TargetConflict, message + "; start the mirror again, which removes it first"))
+        }
+        Tail::Marker { meant_for: Some(offset) } if offset != target.log_end_offset - 1 => {
+            Err(other_writer(format!("the marker for offset {offset} is at offset {}", target.log_end_offset - 1)))
+        }
+        Tail::Marker { .. } => Ok(()),
+        Tail::Unknown if target.last_record.is_some() => Ok(()),
+        Tail::Records { .. } | Tail::Unknown => {
+            Err(other_writer(format!("{} that this mirror did not write", holds())))
+        }
     }
 }
 
-/// Whether the source still has what comes next.
-pub(super) fn check_source(source: &SourceLog, position: i64) -> Result<(), Error> {
-    if position > source.log_end_offset {
-        let message = format!(
-            "the source ends at offset {} but offset {position} was replicated already: its log was cut back, or the topic \
-             was deleted and created again; compare both before deleting the target topic to start anew",
-            source.log_end_offset
-        );
-        return Err(Error::new(ErrorKind::DataLoss, message).with_offset(position));
+fn check_epoch(identity: Identity, epoch: i16, holds: impl Fn() -> String) -> Result<(), Error> {
+    if epoch > identity.producer_epoch {
+        let ours = identity.producer_epoch;
+        let message = format!("the target has writes of a newer owner of this mirror (epoch {epoch}, ours is {ours})");
+        return Err(Error::new(ErrorKind::Fenced, message));
     }
-    if position < source.log_start_offset && position == 0 {
-        let message = format!(
-            "the source begins at offset {}; this version can only begin at 0, because nothing can stand for the \
-             offsets before",
-            source.log_start_offset
-        );
-        return Err(Error::new(ErrorKind::OffsetGap, message).with_offset(0));
-    }
-    if position < source.log_start_offset {
-        let message = format!(
-            "source offsets {position} to {} were removed before they were replicated (the source begins at {} now)",
-            source.log_start_offset - 1,
-            source.log_start_offset
-        );
-        return Err(Error::new(ErrorKind::DataLoss, message).with_offset(position));
+    if epoch < identity.producer_epoch {
+        // A higher epoch has to begin at sequence number 0, and would not be conditional on what is there.
+        return Err(other_writer(format!(
+            "{}, written with epoch {epoch} of this mirror's producer id, and ours is {}",
+            holds(),
+            identity.producer_epoch
+        )));
     }
     Ok(())
+}
+
+fn check_likeness(reading: &Reading) -> Result<(), Error> {
+    let Likeness::Different { offset } = reading.likeness else { return Ok(()) };
+    let message = format!(
+        "the target's record at offset {offset} is not the source's record at that offset: the source's log was cut back and \
+         went on differently, its topic was deleted and created again, or somebody else has written to the target; compare \
+         both with 'kmirror verify' before you delete the target topic to start anew"
+    );
+    Err(Error::new(ErrorKind::Diverged, message).with_offset(offset))
+}
+
+/// Offsets that the source has removed before they were replicated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum SourceFit {
+    /// The source has what comes next.
+    Goes,
+    /// It begins later; nothing of what it has lost was to be copied.
+    BeginsAt(i64),
+    /// It has removed what was to be copied, up to an offset.
+    Lost { next: i64 },
+    /// It is not the log that was copied.
+    CutBack(String),
+}
+
+/// Whether the source still has what comes next.
+pub(super) fn check_source(reading: &Reading, position: i64) -> SourceFit {
+    let source = &reading.source;
+    if position > source.log_end_offset {
+        return SourceFit::CutBack(format!(
+            "the source ends at offset {} but offset {position} was replicated already: its log was cut back, or the topic \
+             was deleted and created again",
+            source.log_end_offset
+        ));
+    }
+    if position < source.log_start_offset {
+        return match reading.target.begun {
+            true => SourceFit::Lost { next: source.log_start_offset },
+            false => SourceFit::BeginsAt(source.log_start_offset),
+        };
+    }
+    SourceFit::Goes
+}
+
+/// Whether the leader epoch before a position ended before it: then the source's log is not the one that was copied.
+pub(super) fn check_epochs(source: &SourceLog, position: Option<i64>) -> Result<(), Error> {
+    let Some((position, end)) = position.zip(source.epoch_end_offset).filter(|(position, end)| end < position) else {
+        return Ok(());
+    };
+    let what = format!(
+        "by its leader epochs the source's log went on differently from offset {end}, but offsets before {position} were \
+         replicated already: it was cut back by an unclean leader election, or restored"
+    );
+    Err(cut_back(&what, position))
+}
+
+pub(super) fn cut_back(what: &str, position: i64) -> Error {
+    let message = format!("{what}; compare both before deleting the target topic to start anew");
+    Error::new(ErrorKind::DataLoss, message).with_offset(position)
+}
+
+pub(super) fn lost(position: i64, next: i64) -> Error {
+    let message = format!(
+        "source offsets {position} to {} were removed before they were replicated (the source begins at {next} now); \
+         on.data.loss=continue goes on from there",
+        next - 1
+    );
+    Error::new(ErrorKind::DataLoss, message).with_offset(position)
 }
 
 pub(super) fn other_writer(what: String) -> Error {

@@ -10,38 +10,66 @@
 //! Source and target offsets are the same numbers here; `position` is always the *next* offset, the first one that
 //! is not yet replicated.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::batch::{Header, Malformed, Stamp};
 use crate::error::{Error, ErrorKind};
-use crate::machine::opening::{Fit, check_logs, check_source, other_writer, sequence_after};
-pub use crate::machine::opening::{Identity, SourceLog, TargetLog, Writer};
+use crate::machine::opening::{
+    Doubt, Fit, SourceFit, check_epochs, check_logs, check_source, cut_back, first_sequence_at, lost, sequence_after,
+};
+pub use crate::machine::opening::{Identity, Likeness, Reading, SourceLog, Tail, TargetLog};
 use crate::status::Replicated;
-use crate::wire::errors::{BrokerError, Class};
+use window::Window;
 
-/// How much one partition may have under way.
+mod answers;
+mod window;
+
+/// How much one partition may have under way, and what to do in trouble.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Batches sent and not acknowledged; a broker remembers the last five of a producer, more could not be told apart.
     pub max_in_flight: usize,
     /// Bytes fetched and not acknowledged, above which no more are fetched.
     pub queued_bytes: usize,
+    /// The largest batch that is sent; larger ones are cut by whoever cuts what was fetched.
+    pub batch_bytes: usize,
+    /// Markers in one order to fill a hole.
+    pub markers: i32,
+    /// How long the target's log must stand still before the first hole after an opening is filled.
+    pub settle: Duration,
     /// The first pause after a failure, doubled for each further one.
     pub backoff: Duration,
     /// The longest pause.
     pub backoff_max: Duration,
+    /// `on.data.loss=continue`: what the source has lost becomes a hole.
+    pub go_on_after_loss: bool,
+    /// `on.record.refused=skip`: a record that the target never takes becomes a hole.
+    pub skip_refused: bool,
 }
 
 /// A batch as the machine sees it; the payload is never looked at.
 #[derive(Debug, Clone)]
 pub struct Fetched<P> {
-    /// Its header.
+    /// Its header. Every offset from the first to the last has its record.
     pub header: Header,
     /// Bytes it keeps in memory.
     pub size: usize,
     /// What is produced.
     pub payload: P,
+}
+
+/// What a stretch of the source's log is to become.
+#[derive(Debug, Clone)]
+pub enum Content<P> {
+    /// Records. Offsets between them and what came before hold no record that is to be copied.
+    Records(Fetched<P>),
+    /// No record that is to be copied, up to an offset.
+    Nothing {
+        /// The first offset behind it.
+        next_offset: i64,
+        /// The leader epoch there, -1 if it is not known.
+        leader_epoch: i32,
+    },
 }
 
 /// A batch to be sent to the leader on the target.
@@ -57,6 +85,19 @@ pub struct Produce<'a, P> {
     pub size: usize,
 }
 
+/// An order to write control markers, one for each offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fill {
+    /// To be handed back with the answer.
+    pub ticket: Ticket,
+    /// The offset that the first marker must get.
+    pub from: i64,
+    /// Number of markers.
+    pub count: i32,
+    /// The coordinator epoch to write them with.
+    pub fence: i32,
+}
+
 /// Which request an answer belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
@@ -64,19 +105,7 @@ pub struct Ticket {
     base_offset: i64,
 }
 
-/// What became of a produce request for one partition.
-#[derive(Debug, Clone)]
-pub enum Produced {
-    /// The target appended it, at this offset.
-    Appended {
-        /// Offset of the first record on the target.
-        base_offset: i64,
-    },
-    /// The target said no.
-    Refused(BrokerError, Option<String>),
-    /// No answer came: it may have been appended or not.
-    Lost,
-}
+pub use answers::{Filled, Produced};
 
 /// Where a partition is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,38 +134,67 @@ pub struct Partition<P> {
     position: Option<i64>,
     /// Next source offset to fetch.
     next_fetch: i64,
-    /// Sequence number of the next batch to be sent.
-    next_sequence: i32,
-    /// Fetched and not acknowledged, in offset order; the first `sent` are in flight.
-    window: VecDeque<Entry<P>>,
-    sent: usize,
-    queued_bytes: usize,
+    /// Leader epochs of the source's record before `position` and before `next_fetch`; -1 if not known.
+    position_epoch: i32,
+    fetch_epoch: i32,
+    /// Sequence number of the next batch to be sent: one after this mirror's last record, so that every process that reads the
+    /// log finds the same number. `None` if there is no such record: then it is the offset of the batch.
+    next_sequence: Option<i32>,
+    /// Fetched and not acknowledged.
+    window: Window<P>,
     /// The broker may hold no producer state to check a first sequence number against: one batch alone. A broker forgets
     /// a producer whose last record is older than a day, which for old records is at once, so this is so after every
     /// pause.
     alone: bool,
+    filling: Filling,
+    /// Batches above this size are to be cut; below the limit when the target has refused one as too large.
+    batch_bytes: usize,
+    /// Up to this offset every record is to come as a batch of its own, to find the one that the target refuses.
+    singly_until: i64,
     /// The reading of both logs before, if it did not fit together.
-    doubt: Option<TargetLog>,
+    doubt: Option<Doubt>,
     /// What is being read is of no use any more.
     discard_reading: bool,
     failures: u32,
     replicated: Replicated,
     /// Times that the batch at this offset arrived damaged at the target.
     corrupt: (i64, u32),
+    /// Ranges of the source that were left out by a policy and not yet told of.
+    left_out: Vec<LeftOut>,
+    left_out_until: i64,
     /// Why nothing from `next_fetch` on can be copied; what was fetched before it still is.
     end: Option<Error>,
     error: Option<Error>,
 }
 
-#[derive(Debug)]
-struct Entry<P> {
-    fetched: Fetched<P>,
-    acknowledged: bool,
-    refused: Option<Error>,
+/// Where the filling of holes is. A request to write markers is not conditional on what is in the log, so one of a dead process,
+/// or one of our own that was given up, could still land when the position was read. Therefore the log must stand
+/// still for [`Limits::settle`] before the first hole after an opening is filled. From then on markers with an older fence
+/// are refused, and an answer that came is an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Filling {
+    /// The log has not been seen to stand still.
+    Unsettled,
+    /// It is being waited whether the log ends at this offset still.
+    Settling { log_end_offset: i64 },
+    /// It stood still; what was read then is good for a hole that is filled soon after.
+    StoodStill { read_at: Duration },
+    /// Holes can be filled.
+    Settled,
+    /// Markers from this offset up to another are under way.
+    UnderWay { from: i64, next: i64 },
 }
 
-/// A batch that arrives damaged this many times is damaged at the source.
-const CORRUPT_ATTEMPTS: u32 = 3;
+/// What a policy has left out.
+#[derive(Debug, Clone)]
+pub struct LeftOut {
+    /// First offset of it.
+    pub from: i64,
+    /// The first offset behind it.
+    pub next: i64,
+    /// What happened.
+    pub error: Error,
+}
 
 /// Pause before asking again whether all replicas have what the leader has.
 const REPLICATION_PAUSE: Duration = Duration::from_millis(20);
@@ -151,16 +209,21 @@ impl<P> Partition<P> {
             generation: 0,
             position: None,
             next_fetch: 0,
-            next_sequence: 0,
-            window: VecDeque::new(),
-            sent: 0,
-            queued_bytes: 0,
+            position_epoch: -1,
+            fetch_epoch: -1,
+            next_sequence: None,
+            window: Window::new(),
             alone: true,
+            filling: Filling::Unsettled,
+            batch_bytes: limits.batch_bytes,
+            singly_until: 0,
             doubt: None,
             discard_reading: false,
             failures: 0,
             replicated: Replicated::default(),
             corrupt: (-1, 0),
+            left_out: Vec::new(),
+            left_out_until: 0,
             end: None,
             error: None,
         }
@@ -193,7 +256,7 @@ impl<P> Partition<P> {
 
     /// Bytes fetched and not acknowledged.
     pub fn queued_bytes(&self) -> usize {
-        self.queued_bytes
+        self.window.queued_bytes()
     }
 
     /// What the target has acknowledged since the start.
@@ -201,24 +264,57 @@ impl<P> Partition<P> {
         self.replicated
     }
 
+    /// What a policy has left out since the last call.
+    pub fn take_left_out(&mut self) -> Vec<LeftOut> {
+        std::mem::take(&mut self.left_out)
+    }
+
+    /// The leader epoch of the source's record before the position, -1 if it is not known.
+    pub fn position_epoch(&self) -> i32 {
+        self.position_epoch
+    }
+
     /// Whether nothing is in flight, so that a stop loses no answer.
     pub fn is_idle(&self) -> bool {
-        self.sent == 0
+        self.window.sent() == 0 && !self.is_filling()
+    }
+
+    /// Whether it has nothing to send and waits for no answer.
+    pub fn is_empty(&self) -> bool {
+        self.window.is_empty()
+    }
+
+    fn is_filling(&self) -> bool {
+        matches!(self.filling, Filling::UnderWay { .. })
     }
 
     /// Whether a batch could be sent now.
     pub fn can_produce(&self) -> bool {
         let allowed = if self.alone { 1 } else { self.limits.max_in_flight };
-        self.phase == Phase::Running
-            && self.sent < allowed
-            && self.sent < self.window.len()
-            && !self.window.iter().take(self.sent).any(|entry| entry.refused.is_some())
+        self.phase == Phase::Running && self.window.sent() < allowed && self.window.next_records().is_some()
+    }
+
+    /// Whether it is a hole's turn.
+    pub fn can_fill(&self) -> bool {
+        self.phase == Phase::Running && !self.is_filling() && self.window.next_hole().is_some()
     }
 
     /// The next source offset to fetch, if more is wanted now.
     pub fn poll_fetch(&self) -> Option<i64> {
-        let wanted = self.phase == Phase::Running && self.end.is_none() && self.queued_bytes < self.limits.queued_bytes;
+        let room = self.window.queued_bytes() < self.limits.queued_bytes;
+        let wanted = self.phase == Phase::Running && self.end.is_none() && room;
         wanted.then_some(self.next_fetch)
+    }
+
+    /// The leader epoch of the source's record before the offset to fetch, -1 if it is not known: with it the source can
+    /// tell that its log is not the one that was fetched from (KIP-320, KIP-595).
+    pub fn fetch_epoch(&self) -> i32 {
+        self.fetch_epoch
+    }
+
+    /// How large a batch may be at the offset to fetch; larger ones of more than one record are to be cut.
+    pub fn batch_bytes(&self) -> usize {
+        if self.next_fetch < self.singly_until { 1 } else { self.batch_bytes }
     }
 
     /// Whether the position is to be read now; the answer comes by `handle_opened` or `handle_open_failed`.
@@ -235,20 +331,36 @@ impl<P> Partition<P> {
         if !self.can_produce() {
             return None;
         }
-        let base_sequence = self.next_sequence;
-        let fetched = &self.window.get(self.sent)?.fetched;
-        self.sent += 1;
-        self.next_sequence = sequence_after(base_sequence, fetched.header.record_count);
+        let (generation, next_sequence) = (self.generation, self.next_sequence);
+        let Identity { producer_id, producer_epoch, .. } = self.identity;
+        let fetched = self.window.send()?;
+        let base_sequence = next_sequence.unwrap_or_else(|| first_sequence_at(fetched.header.base_offset));
+        self.next_sequence = Some(sequence_after(base_sequence, fetched.header.record_count));
         Some(Produce {
-            ticket: Ticket { generation: self.generation, base_offset: fetched.header.base_offset },
-            stamp: Stamp {
-                producer_id: self.identity.producer_id,
-                producer_epoch: self.identity.producer_epoch,
-                base_sequence,
-            },
+            ticket: Ticket { generation, base_offset: fetched.header.base_offset },
+            stamp: Stamp { producer_id, producer_epoch, base_sequence },
             payload: &fetched.payload,
             size: fetched.size,
         })
+    }
+
+    /// The next order to fill a hole, if it is a hole's turn and the target's log has stood still before.
+    pub fn poll_fill(&mut self, now: Duration) -> Option<Fill> {
+        let (from, next) = self.window.next_hole().filter(|_| self.can_fill())?;
+        let settled = match self.filling {
+            Filling::StoodStill { read_at } => now.saturating_sub(read_at) < self.limits.settle,
+            filling => filling == Filling::Settled,
+        };
+        if !settled {
+            self.generation = self.generation.wrapping_add(1);
+            self.filling = Filling::Settling { log_end_offset: from };
+            self.phase = Phase::Closed { due: now + self.limits.settle };
+            return None;
+        }
+        let count = (next - from).min(i64::from(self.limits.markers)) as i32;
+        self.filling = Filling::UnderWay { from, next: from + i64::from(count) };
+        let ticket = Ticket { generation: self.generation, base_offset: from };
+        Some(Fill { ticket, from, count, fence: self.identity.fence })
     }
 
     /// Both logs were read. Goes on from the target's end, or parks if that cannot be right.
@@ -258,15 +370,17 @@ impl<P> Partition<P> {
     ///
     /// - The target's log end is read first and again last, the high watermark and the writer in between, all from one leader. If
     ///   the log end moved, the high watermark is to be given as -1. The source's ends may be read at any time.
-    /// - Where the broker has no producer state for the mirror, the writer is that of the target's batch just before the log end
-    ///   that was read; [`Writer::Nobody`] only if the log start is that log end.
+    /// - [`TargetLog::last_record`] is looked for in the log, behind any number of markers, if the broker has forgotten it.
+    /// - [`TargetLog::tail`] is the batch just before the log end that was read; [`Tail::Empty`] only if the log start
+    ///   is that log end.
     /// - Every `poll_open` gets one answer, also if `reopen` or `park` was called meanwhile.
     /// - All batches of a generation, which is what is sent between two openings, go to that leader over one
     ///   connection. A new connection, also to the same broker, begins with `reopen`: what was sent over the old one may still
     ///   arrive, and a broker that has forgotten the producer would take a later batch in the place of an earlier one.
+    /// - Markers are written once for each order; an answer that did not come is said to be lost, never asked for again.
     /// - A partition that was silent for minutes is told to `reopen` before it sends: if another process has written
     ///   meanwhile, a broker that has forgotten the producer would not refuse.
-    pub fn handle_opened(&mut self, source: SourceLog, target: TargetLog, now: Duration) {
+    pub fn handle_opened(&mut self, reading: Reading, now: Duration) {
         if self.phase != Phase::Opening {
             return;
         }
@@ -274,36 +388,86 @@ impl<P> Partition<P> {
             self.phase = Phase::Closed { due: now };
             return;
         }
+        let Reading { source, target, .. } = reading;
         // Until every replica has what the leader has, the log end is a promise that a dying leader can break. More than
         // the log end was replicated only if the log grew while it was read.
         if target.high_watermark != target.log_end_offset {
             self.phase = Phase::Closed { due: now + REPLICATION_PAUSE };
             return;
         }
-        match check_logs(self.identity, &source, &target, self.doubt.as_ref()) {
-            Fit::Fits { next_sequence } => self.next_sequence = next_sequence,
+        match check_logs(self.identity, &reading, &mut self.doubt) {
+            Fit::Fits => self.next_sequence = target.last_record.map(|(_, last)| sequence_after(last, 1)),
             Fit::ReadAgain => {
-                self.doubt = Some(target);
                 self.phase = Phase::Closed { due: now + REPLICATION_PAUSE };
                 return;
             }
             Fit::Wrong(error) => return self.park(error),
         }
-        self.doubt = None;
+        if let Err(error) = check_epochs(&source, self.position) {
+            return self.park(error);
+        }
+        if self.position != Some(target.log_end_offset) || self.position_epoch < 0 {
+            self.position_epoch = source.last_epoch;
+        }
         self.resume_at(target.log_end_offset);
-        if self.next_fetch > source.log_end_offset {
-            // The source was cut back: what it has lost must not be written to the target.
+        let left_out = target.log_end_offset < source.log_start_offset && self.window.next_hole().is_some();
+        if self.next_fetch > source.log_end_offset || left_out {
+            // The source was cut back: what it has lost must not be written to the target. Or its head is gone, which is judged
+            // anew each time: another process may have copied some of it.
             self.forget_window();
-            self.next_fetch = target.log_end_offset;
+            self.fetch_from(target.log_end_offset);
         }
-        if let Err(error) = check_source(&source, self.next_fetch) {
-            if self.window.is_empty() {
-                return self.park(error);
-            }
-            self.end = Some(error);
+        if !self.accept_source(&reading) {
+            return;
         }
+        let stood_still = self.filling == Filling::Settling { log_end_offset: target.log_end_offset };
+        self.filling = if stood_still { Filling::StoodStill { read_at: now } } else { Filling::Unsettled };
         self.alone = true;
         self.phase = Phase::Running;
+    }
+
+    /// Looks whether the source goes on where the fetching is; `false` if that was the partition's end.
+    fn accept_source(&mut self, reading: &Reading) -> bool {
+        let position = self.position.unwrap_or_default();
+        if let SourceFit::CutBack(what) = check_source(reading, position) {
+            self.park(cut_back(&what, position));
+            return false;
+        }
+        let next_fetch = self.next_fetch;
+        let mut reading = *reading;
+        reading.target.begun |= self.window.queued_bytes() > 0;
+        match check_source(&reading, next_fetch) {
+            SourceFit::Goes | SourceFit::CutBack(_) => return true,
+            SourceFit::BeginsAt(next) => {
+                if position > 0 {
+                    // Nobody has missed a record, but somebody may wonder where they went.
+                    self.leave_out(next_fetch, next, lost(next_fetch, next));
+                }
+                self.leave_hole(next, -1);
+            }
+            SourceFit::Lost { next } => {
+                let error = lost(next_fetch, next);
+                if self.limits.go_on_after_loss {
+                    self.leave_out(next_fetch, next, error);
+                    self.leave_hole(next, -1);
+                } else if self.window.is_empty() {
+                    self.park(error);
+                    return false;
+                } else {
+                    self.end = Some(error);
+                }
+            }
+        }
+        true
+    }
+
+    /// Remembers what is to be told of a range that a policy leaves out, once.
+    fn leave_out(&mut self, from: i64, next: i64, error: Error) {
+        let from = from.max(self.left_out_until);
+        if from < next {
+            self.left_out_until = next;
+            self.left_out.push(LeftOut { from, next, error });
+        }
     }
 
     /// The position could not be read.
@@ -314,20 +478,17 @@ impl<P> Partition<P> {
         }
     }
 
-    /// Batches of a fetch that asked for `fetch_offset`. An answer to an older question is left out.
-    ///
-    /// `aborted` are the aborted transactions the broker named: producer id and first offset.
+    /// What a fetch brought that asked for `fetch_offset`. An answer to an older question is left out.
     pub fn handle_fetched(
         &mut self,
         fetch_offset: i64,
-        batches: impl IntoIterator<Item = Result<Fetched<P>, Malformed>>,
-        aborted: &[(i64, i64)],
+        contents: impl IntoIterator<Item = Result<Content<P>, Malformed>>,
     ) {
         if self.phase != Phase::Running || self.end.is_some() || fetch_offset != self.next_fetch {
             return;
         }
-        for batch in batches {
-            match batch.map_err(Error::from).and_then(|fetched| self.accept(fetched, aborted)) {
+        for content in contents {
+            match content.map_err(Error::from).and_then(|content| self.accept(content)) {
                 Ok(()) => {}
                 Err(error) => {
                     self.end = Some(error);
@@ -341,38 +502,20 @@ impl<P> Partition<P> {
         self.settle();
     }
 
-    /// The source says that the offset asked for is not in its log: both logs are to be compared.
+    /// The source says that its log is not the one that was fetched from before: its leader epochs went another way. What
+    /// was fetched may be what it has lost.
+    pub fn handle_diverged(&mut self, fetch_offset: i64, now: Duration) {
+        if self.phase == Phase::Running && fetch_offset == self.next_fetch {
+            self.reopen(now);
+            self.forget_window();
+        }
+    }
+
+    /// The source says that the offset asked for is not in its log: both are to be compared.
     pub fn handle_out_of_range(&mut self, fetch_offset: i64, now: Duration) {
         if self.phase == Phase::Running && fetch_offset == self.next_fetch {
             self.reopen(now);
         }
-    }
-
-    /// An answer, or the loss of one, to a batch that was sent.
-    pub fn handle_produced(&mut self, ticket: Ticket, produced: Produced, now: Duration) {
-        if self.phase != Phase::Running || ticket.generation != self.generation {
-            return;
-        }
-        let sent = self.sent;
-        let Some(entry) =
-            self.window.iter_mut().take(sent).find(|entry| entry.fetched.header.base_offset == ticket.base_offset)
-        else {
-            return;
-        };
-        match produced {
-            Produced::Appended { base_offset } if base_offset == ticket.base_offset => entry.acknowledged = true,
-            Produced::Appended { base_offset } => {
-                return self.park(other_writer(format!(
-                    "the batch of source offset {} was appended at target offset {base_offset}",
-                    ticket.base_offset
-                )));
-            }
-            Produced::Refused(broker, detail) => {
-                return self.handle_refused(ticket.base_offset, broker, detail, now);
-            }
-            Produced::Lost => return self.close(None, now),
-        }
-        self.settle();
     }
 
     /// Stops it with an error that somebody else found.
@@ -403,7 +546,8 @@ impl<P> Partition<P> {
         match self.phase {
             Phase::Running => {
                 self.generation = self.generation.wrapping_add(1);
-                self.sent = 0;
+                self.give_up_fill();
+                self.window.unsend();
                 self.phase = Phase::Closed { due: now };
             }
             Phase::Opening => self.discard_reading = true,
@@ -411,121 +555,55 @@ impl<P> Partition<P> {
         }
     }
 
-    fn handle_refused(&mut self, base_offset: i64, broker: BrokerError, detail: Option<String>, now: Duration) {
-        let detail = detail.map(|text| format!(" ({text})")).unwrap_or_default();
-        let message = |what: &str| format!("the target {what} the batch at offset {base_offset}: {broker}{detail}");
-        let error = |kind, what| Error::new(kind, message(what)).with_offset(base_offset).with_kafka_code(broker.code);
-        match broker.class {
-            Class::Fenced => self.park(error(ErrorKind::Fenced, "gave to a newer owner")),
-            Class::Refused | Class::Unsupported => {
-                // Those before it may still land; it is the partition's end only when it is their turn no more.
-                let sent = self.sent;
-                let refused =
-                    self.window.iter_mut().take(sent).find(|entry| entry.fetched.header.base_offset == base_offset);
-                if let Some(entry) = refused {
-                    entry.refused = Some(error(ErrorKind::RecordRefused, "refuses"));
-                }
-                self.settle();
+    fn accept(&mut self, content: Content<P>) -> Result<(), Error> {
+        let fetched = match content {
+            Content::Nothing { next_offset, leader_epoch } => {
+                self.leave_hole(next_offset, leader_epoch);
+                return Ok(());
             }
-            Class::Corrupt => {
-                let times = if self.corrupt.0 == base_offset { self.corrupt.1 + 1 } else { 1 };
-                self.corrupt = (base_offset, times);
-                if times >= CORRUPT_ATTEMPTS {
-                    return self.park(error(ErrorKind::RecordRefused, "refuses as damaged, again and again,"));
-                }
-                // The copy in memory may be what is damaged; it is fetched again.
-                self.close(Some(error(ErrorKind::Broker, "refuses as damaged")), now);
-            }
-            Class::Unauthorized | Class::Unauthenticated => {
-                self.close(Some(error(ErrorKind::Authorization, "does not allow")), now);
-            }
-            // Once, this is how a lost answer shows; in a row, reading again at once would be a busy loop.
-            Class::Position if self.failures == 0 => {
-                self.failures = 1;
-                self.reopen(now);
-            }
-            Class::Position => self.close(Some(error(ErrorKind::Broker, "does not expect")), now),
-            Class::Leader | Class::Wait | Class::OutOfRange | Class::Session => {
-                self.close(Some(error(ErrorKind::Broker, "did not take")), now);
-            }
-        }
-    }
-
-    fn accept(&mut self, fetched: Fetched<P>, aborted: &[(i64, i64)]) -> Result<(), Error> {
-        let header = &fetched.header;
-        if header.last_offset() < self.next_fetch {
-            return Ok(()); // brokers answer with whole batches, also those before the offset that was asked for
-        }
-        let gap = |from: i64, next: i64, why: &str| {
-            let message = format!(
-                "source offsets {from} to {} hold no record ({why}); this version cannot reproduce such a gap at the same offsets",
-                next - 1
-            );
-            Err(Error::new(ErrorKind::OffsetGap, message).with_offset(from))
+            Content::Records(fetched) => fetched,
         };
+        let header = &fetched.header;
+        if header.base_offset < self.next_fetch || !header.is_dense() || header.is_control() {
+            let what = "is not what the position asks for";
+            let message = format!("the batch at offset {} {what} (offset {})", header.base_offset, self.next_fetch);
+            return Err(Error::new(ErrorKind::Internal, message).with_offset(header.base_offset));
+        }
         if header.base_offset > self.next_fetch {
-            return gap(self.next_fetch, header.base_offset, "removed by compaction or deletion");
-        }
-        if header.is_control() {
-            return gap(header.base_offset, header.last_offset() + 1, "a transaction marker");
-        }
-        let is_aborted =
-            |&(producer_id, first): &(i64, i64)| header.producer_id == producer_id && header.base_offset >= first;
-        if header.attributes & crate::batch::attributes::TRANSACTIONAL != 0 && aborted.iter().any(is_aborted) {
-            return gap(header.base_offset, header.last_offset() + 1, "an aborted transaction");
-        }
-        if !header.is_dense() {
-            return gap(header.base_offset, header.last_offset() + 1, "some were removed by compaction");
-        }
-        if header.base_offset < self.next_fetch {
-            let message = format!(
-                "offset {} is inside the source's batch {} to {}, of which the target has the first part already: the \
-                 source's log was cut back and went on differently, or its topic was deleted and created again",
-                self.next_fetch,
-                header.base_offset,
-                header.last_offset()
-            );
-            return Err(Error::new(ErrorKind::DataLoss, message).with_offset(self.next_fetch));
-        }
-        if header.is_log_append_time() && header.record_count > 1 {
-            let message = format!(
-                "the batch at offset {} carries the source broker's append time for {} records, which this version cannot keep; \
-                 set message.timestamp.type=CreateTime on the source topic for new records",
-                header.base_offset, header.record_count
-            );
-            return Err(Error::new(ErrorKind::RecordRefused, message).with_offset(header.base_offset));
+            self.leave_hole(header.base_offset, header.partition_leader_epoch);
         }
         self.next_fetch = header.last_offset() + 1;
-        self.queued_bytes += fetched.size;
-        self.window.push_back(Entry { fetched, acknowledged: false, refused: None });
+        self.fetch_epoch = header.partition_leader_epoch;
+        self.window.push_records(fetched);
         Ok(())
+    }
+
+    /// From the offset to fetch up to another one there is no record.
+    fn leave_hole(&mut self, next: i64, leader_epoch: i32) {
+        if next > self.next_fetch {
+            self.window.push_hole(self.next_fetch, next);
+            self.next_fetch = next;
+            self.fetch_epoch = leader_epoch;
+        }
     }
 
     /// Takes what is acknowledged from the front of the window.
     fn settle(&mut self) {
         let mut progressed = false;
-        while let Some(front) = self.window.front() {
-            if !front.acknowledged {
-                break;
-            }
-            let header = &front.fetched.header;
-            let last = header.last_offset();
+        while let Some(fetched) = self.window.pop_acknowledged() {
+            let header = &fetched.header;
             self.replicated.records += header.record_count as u64;
-            self.replicated.bytes += front.fetched.size as u64;
+            self.replicated.bytes += fetched.size as u64;
             self.replicated.last_timestamp = header.max_timestamp;
-            self.queued_bytes -= front.fetched.size;
-            self.window.pop_front();
-            self.sent -= 1;
-            self.position = Some(last + 1);
+            self.position = Some(header.last_offset() + 1);
+            self.position_epoch = header.partition_leader_epoch;
             self.alone = false;
             progressed = true;
         }
         if progressed {
             self.recover();
         }
-        if let Some(error) = self.window.front_mut().and_then(|front| front.refused.take()) {
-            return self.park(error);
-        }
+        self.look_at_refused();
         if self.window.is_empty() {
             self.alone = true;
             if let Some(error) = self.end.take() {
@@ -543,32 +621,23 @@ impl<P> Partition<P> {
     /// Keeps what of the window still has to be sent from `position` on.
     fn resume_at(&mut self, position: i64) {
         self.generation = self.generation.wrapping_add(1);
-        self.sent = 0;
-        while let Some(front) = self.window.front() {
-            if front.fetched.header.last_offset() >= position {
-                break;
-            }
-            self.queued_bytes -= front.fetched.size;
-            self.window.pop_front();
-        }
-        for entry in &mut self.window {
-            entry.acknowledged = false;
-            entry.refused = None;
-        }
-        let fits = self.window.front().is_some_and(|front| front.fetched.header.base_offset == position);
-        if !fits {
+        self.position = Some(position);
+        if !self.window.resume_at(position) {
             self.forget_window();
-            self.next_fetch = position;
+            self.fetch_from(position);
             self.end = None;
         }
-        self.position = Some(position);
+    }
+
+    fn fetch_from(&mut self, position: i64) {
+        self.next_fetch = position;
+        self.fetch_epoch = self.position_epoch;
     }
 
     fn forget_window(&mut self) {
         self.generation = self.generation.wrapping_add(1);
+        self.give_up_fill();
         self.window.clear();
-        self.sent = 0;
-        self.queued_bytes = 0;
         self.end = None;
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{ReplicationFactor, TopicSelection};
+use crate::config::{Config, OnTopicReset, ReplicationFactor};
 use crate::error::{Error, ErrorKind};
 use crate::wire::cluster::{Metadata, TopicMetadata};
 use crate::wire::errors::{BrokerError, Class};
@@ -47,6 +47,8 @@ pub enum Action {
     Refuse(Error),
     /// It is not the topic it was.
     Park(Error),
+    /// It is not the topic it was, and the target's topic is to be deleted and created again.
+    Recreate(Error),
     /// The source does not show it: deleted, or the permission to see it was.
     Gone(Error),
 }
@@ -56,13 +58,12 @@ pub fn plan(
     source: &Metadata,
     target: &Metadata,
     mirrored: &BTreeMap<String, Mirrored>,
-    selection: &TopicSelection,
-    replication_factor: ReplicationFactor,
+    config: &Config,
 ) -> BTreeMap<String, Action> {
     let mut actions = BTreeMap::new();
-    for (name, topic) in source.topics.iter().filter(|(name, topic)| selects(selection, name, topic)) {
+    for (name, topic) in source.topics.iter().filter(|(name, topic)| selects(&config.topics, name, topic)) {
         let known = mirrored.get(name);
-        if let Some(action) = plan_topic(name, topic, target, known, replication_factor) {
+        if let Some(action) = plan_topic(name, topic, target, known, config) {
             actions.insert(name.clone(), action);
         }
     }
@@ -75,7 +76,7 @@ pub fn plan(
 }
 
 /// Whether a topic of the source is to be mirrored.
-pub fn selects(selection: &TopicSelection, name: &str, topic: &TopicMetadata) -> bool {
+pub fn selects(selection: &crate::config::TopicSelection, name: &str, topic: &TopicMetadata) -> bool {
     !topic.is_internal && selection.matches(name)
 }
 
@@ -84,7 +85,7 @@ fn plan_topic(
     topic: &TopicMetadata,
     target: &Metadata,
     known: Option<&Mirrored>,
-    replication_factor: ReplicationFactor,
+    config: &Config,
 ) -> Option<Action> {
     let refuse = |message: String| Some(Action::Refuse(Error::new(ErrorKind::Topic, message).with_topic(name)));
     if let Some(error) = BrokerError::of(topic.error_code) {
@@ -94,19 +95,26 @@ fn plan_topic(
         return (error.class != Class::Leader).then(|| Action::Refuse(Error::new(kind, message).with_topic(name)));
     }
     if let Some(known) = known.filter(|known| known.id != topic.id) {
-        let message = format!(
-            "topic '{name}' was deleted and created again at the source (its id is {:032x}, it was {:032x}); the copy on the \
-             target is that of the old one: delete it there to start anew",
+        let what = format!(
+            "topic '{name}' was deleted and created again at the source (its id is {:032x}, it was {:032x})",
             topic.id, known.id
         );
-        return Some(Action::Park(Error::new(ErrorKind::TopicReset, message).with_topic(name)));
+        let error = |what: String| Error::new(ErrorKind::TopicReset, what).with_topic(name);
+        return Some(match config.on_topic_reset {
+            OnTopicReset::Fail => Action::Park(error(format!(
+                "{what}; the copy on the target is that of the old one: delete it there to start anew"
+            ))),
+            OnTopicReset::RecreateTarget => {
+                Action::Recreate(error(format!("{what}; its copy on the target is deleted and made anew")))
+            }
+        });
     }
     let partitions = topic.leaders.len();
     let there = target.topics.get(name);
     let error = there.map_or(Some(BrokerError::UNKNOWN_PARTITION), |there| BrokerError::of(there.error_code));
     match (error, there) {
         (Some(error), _) if error.code == BrokerError::UNKNOWN_PARTITION.code => {
-            let wanted = match replication_factor {
+            let wanted = match config.replication_factor {
                 ReplicationFactor::Source => topic.replication_factor,
                 ReplicationFactor::Count(count) => count,
             };

@@ -8,9 +8,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::{Lane, PATIENCE, Side, Stream, backoff};
-use crate::batch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::machine::partition::{Fetched, Phase};
+use crate::machine::partition::Phase;
 use crate::wire::connection::Connection;
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::fetch::{FetchLimits, FetchedRecords, Session};
@@ -77,7 +76,9 @@ impl Fetcher {
             let ours = slot.leaders[Side::Source as usize] == self.broker;
             let wanted = slot.machine.poll_fetch().filter(|_| ours && !self.stream.halted.get());
             match wanted {
-                Some(offset) => self.session.want(&slot.topic, slot.partition, index, offset),
+                Some(offset) => {
+                    self.session.want(&slot.topic, slot.partition, index, offset, slot.machine.fetch_epoch());
+                }
                 None => self.session.forget(&slot.topic, slot.partition),
             }
             if ours {
@@ -132,12 +133,15 @@ impl Fetcher {
     }
 
     fn hand_out(&mut self, slot: usize, fetch_offset: i64, fetched: FetchedRecords) {
-        if let Some(slot) = self.stream.slots.borrow().get(slot) {
-            slot.progress.set_source_next(fetched.end_offset);
+        if fetched.diverges {
+            let now = self.stream.now();
+            return self.stream.with_machine(slot, |machine| machine.handle_diverged(fetch_offset, now));
         }
-        let batches = batch::split(fetched.records)
-            .map(|batch| batch.map(|batch| Fetched { header: batch.header, size: batch.len(), payload: batch }));
-        self.stream.with_machine(slot, |machine| machine.handle_fetched(fetch_offset, batches, &fetched.aborted));
+        let empty = fetched.records.is_empty() && fetched.end_offset > fetch_offset;
+        self.stream.take_fetched(slot, fetch_offset, fetched);
+        if empty {
+            self.stream.suspect_nothing(slot, fetch_offset);
+        }
     }
 
     fn handle_error(&mut self, slot: usize, fetch_offset: i64, error: BrokerError) {

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::{NO_LEADER, Side, Stream, backoff, fetching, producing};
+use super::{NO_LEADER, Side, Stream, backoff, fetching, filling, producing};
 use crate::wire::cluster::Metadata;
 
 /// Runs for ever.
@@ -54,6 +54,9 @@ fn apply(stream: &Rc<Stream>, side: Side, metadata: &Metadata) -> bool {
         let (before, leader) = {
             let mut slots = stream.slots.borrow_mut();
             let slot = &mut slots[index];
+            if slot.forgotten {
+                continue;
+            }
             let topic = metadata.topics.get(&*slot.topic);
             let leader =
                 topic.and_then(|topic| topic.leaders.get(slot.partition as usize)).copied().unwrap_or(NO_LEADER);
@@ -94,7 +97,12 @@ fn start_lane(stream: &Rc<Stream>, side: Side, broker: i32) {
     lanes.borrow_mut().insert(broker, Rc::clone(&lane));
     match side {
         Side::Source => drop(tokio::task::spawn_local(fetching::run(stream.clone(), broker, lane))),
-        Side::Target => drop(tokio::task::spawn_local(producing::run(stream.clone(), broker, lane))),
+        Side::Target => {
+            drop(tokio::task::spawn_local(producing::run(stream.clone(), broker, lane)));
+            let lane = Rc::default();
+            stream.fillers.borrow_mut().insert(broker, Rc::clone(&lane));
+            drop(tokio::task::spawn_local(filling::run(stream.clone(), broker, lane)));
+        }
     }
 }
 

@@ -1,11 +1,14 @@
 //! What joins: one thread with its own runtime, connections, memory and partitions.
 //!
 //! A stream reads the position of its partitions ([`opening`]), fetches from the leaders on the source ([`fetching`]),
-//! produces to the leaders on the target ([`producing`]) and follows both clusters' metadata ([`leaders`]). Each of these is a
+//! produces to the leaders on the target ([`producing`]), has holes filled there ([`filling`]) and follows both clusters' metadata ([`leaders`]). Each of these is a
 //! task on the stream's own thread; they meet in [`Stream`], whose cells are borrowed only between awaits.
 //! After every word to a machine, [`Stream::update`] looks at what it wants next and wakes whose turn it is.
 
+mod contents;
+mod ends;
 mod fetching;
+mod filling;
 mod leaders;
 mod opening;
 mod producing;
@@ -19,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::batch::Batch;
-use crate::config::{Config, IsolationLevel};
+use crate::config::{Config, IsolationLevel, OnDataLoss, OnRecordRefused};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind, Events};
 use crate::machine::partition::{Identity, Limits, Partition, Phase};
@@ -35,6 +38,8 @@ pub(crate) enum Command {
     Park(Arc<str>, Error),
     /// Go on with the partitions of a topic that was parked.
     Resume(Arc<str>),
+    /// Have nothing to do any more with the partitions of a topic that was parked: what comes under its name is another one.
+    Forget(Arc<str>),
     /// Fetch nothing more for now.
     Pause(bool),
     /// Wait for the answers under way until the time given, then end.
@@ -56,6 +61,10 @@ struct Stream {
     fetchers: RefCell<HashMap<i32, Rc<Lane>>>,
     /// Work for each target broker: slots that have something to send.
     senders: RefCell<HashMap<i32, Rc<Lane>>>,
+    /// Work for each target broker: slots that have a hole to be filled.
+    fillers: RefCell<HashMap<i32, Rc<Lane>>>,
+    /// How holes are filled on this target.
+    markers: Cell<filling::Way>,
     /// Slots whose position has to be read.
     closed: RefCell<BTreeSet<usize>>,
     closed_changed: Notify,
@@ -74,8 +83,12 @@ struct Slot {
     machine: Partition<Batch>,
     progress: Arc<Progress>,
     leaders: [i32; 2],
+    /// It is kept because the slots are numbered, and does nothing more.
+    forgotten: bool,
     /// What the fetcher was told that this partition wants.
     fetch_told: Option<i64>,
+    /// Where the last fetches brought nothing though the source has more, and how many of them.
+    nothing_at: (i64, u32),
     state_told: State,
     ran: bool,
     /// When a batch was sent last, or the position was read.
@@ -97,6 +110,12 @@ enum Side {
 }
 
 const NO_LEADER: i32 = -1;
+/// Batches are not cut unless the target refuses them.
+const LARGEST_BATCH: usize = i32::MAX as usize;
+/// Markers written for one partition in one request: many partitions share a request.
+const MARKERS: i32 = 10_000;
+/// A request to write markers of a process that died is worked off by then, or its connection is gone.
+const SETTLE: Duration = Duration::from_secs(1);
 /// A broker that is silent for so long beyond what it was allowed may be gone.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -120,6 +139,8 @@ pub(crate) fn run(
         by_name: RefCell::default(),
         fetchers: RefCell::default(),
         senders: RefCell::default(),
+        fillers: RefCell::default(),
+        markers: Cell::new(filling::Way::Markers),
         closed: RefCell::default(),
         closed_changed: Notify::new(),
         stale: [Cell::new(false), Cell::new(false)],
@@ -144,6 +165,7 @@ impl Stream {
                     let now = self.now();
                     self.each_of(&topic, |machine| machine.resume(now));
                 }
+                Command::Forget(topic) => self.forget(&topic),
                 Command::Pause(paused) => self.halt(paused),
                 Command::Stop(deadline, done) => {
                     self.halt(true);
@@ -168,7 +190,9 @@ impl Stream {
                 machine: Partition::new(self.identity, self.limits()),
                 progress,
                 leaders: [NO_LEADER; 2],
+                forgotten: false,
                 fetch_told: None,
+                nothing_at: (-1, 0),
                 state_told: State::Starting,
                 ran: false,
                 last_sent: Duration::ZERO,
@@ -178,10 +202,28 @@ impl Stream {
         self.leaders_are_stale(Side::Target);
     }
 
+    fn forget(&self, topic: &str) {
+        let forgotten = self.by_name.borrow_mut().remove(topic).unwrap_or_default();
+        let mut slots = self.slots.borrow_mut();
+        for index in forgotten.into_values() {
+            let Some(slot) = slots.get_mut(index) else { continue };
+            if let Some(lane) = self.fetchers.borrow().get(&slot.leaders[Side::Source as usize]) {
+                lane.put(index);
+            }
+            slot.leaders = [NO_LEADER; 2];
+            slot.forgotten = true;
+        }
+    }
+
     fn limits(&self) -> Limits {
         Limits {
             max_in_flight: self.config.target.max_in_flight,
             queued_bytes: self.config.source.max_partition_fetch_bytes as usize,
+            batch_bytes: LARGEST_BATCH,
+            markers: MARKERS,
+            settle: SETTLE,
+            go_on_after_loss: self.config.on_data_loss == OnDataLoss::Continue,
+            skip_refused: self.config.on_record_refused == OnRecordRefused::Skip,
             backoff: self.config.target.retry_backoff,
             backoff_max: self.config.target.retry_backoff_max,
         }
@@ -241,12 +283,19 @@ impl Stream {
         {
             lane.put(index);
         }
+        if slot.machine.can_fill()
+            && slot.leaders[Side::Target as usize] != NO_LEADER
+            && let Some(lane) = self.fillers.borrow().get(&slot.leaders[Side::Target as usize])
+        {
+            lane.put(index);
+        }
         if slot.machine.poll_fetch() != slot.fetch_told
             && let Some(lane) = self.fetchers.borrow().get(&slot.leaders[Side::Source as usize])
         {
             lane.put(index);
         }
         slot.progress.set_replicated(slot.machine.position(), slot.machine.replicated());
+        self.tell_left_out(slot);
         let phase = slot.machine.phase();
         if matches!(phase, Phase::Closed { .. }) && self.closed.borrow_mut().insert(index) {
             self.closed_changed.notify_one();
@@ -276,6 +325,19 @@ impl Stream {
                     tracing::warn!(topic = &*slot.topic, partition = slot.partition, %error, "partition waits");
                 }
             }
+        }
+    }
+
+    /// Tells of what a policy has left out: the partition goes on, but never silently.
+    fn tell_left_out(&self, slot: &mut Slot) {
+        for left_out in slot.machine.take_left_out() {
+            slot.progress.add_left_out(left_out.next - left_out.from);
+            let place = format!("topic '{}' partition {}", slot.topic, slot.partition);
+            let error = left_out.error.context(place).with_partition(&*slot.topic, slot.partition);
+            let (from, to) = (left_out.from, left_out.next - 1);
+            tracing::error!(topic = &*slot.topic, partition = slot.partition, from, to, %error, "left out by policy");
+            let kind = if error.kind() == ErrorKind::DataLoss { EventKind::DataLoss } else { EventKind::Error };
+            self.events.send(Event::of_error(kind, &error));
         }
     }
 

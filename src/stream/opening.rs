@@ -1,20 +1,20 @@
-//! Reads where partitions are, on both sides, before anything is written to them.
+//! Reads the positions of closed partitions: their logs on both sides, and who wrote the target's.
 //!
-//! The reads are several requests, and a late request of a dead process may be appended between them. So the target's log end is
-//! read first and last: only if it did not move, and all replicas have it, do the answers belong together.
+//! Partitions that share both leaders are asked about together, so that thousands of them start in a few requests. The
+//! order of the reads is what the machine asks of its driver, see `Partition::handle_opened`.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::ends::{self, TargetEnd};
 use super::{NO_LEADER, Side, Stream, leaders};
 use crate::error::{Error, ErrorKind, Result};
-use crate::machine::partition::{Phase, SourceLog, TargetLog, Writer};
-use crate::wire::connection::Connection;
+use crate::machine::partition::{Likeness, Phase, Reading, SourceLog, TargetLog};
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
 
-/// How often partitions that wait for their time are looked at.
+/// How often closed partitions whose pause is over are looked at.
 const TICK: Duration = Duration::from_millis(20);
 
 /// Runs for ever.
@@ -54,28 +54,44 @@ fn take_due(stream: &Stream) -> std::collections::BTreeSet<usize> {
 
 /// Opens partitions that share their leaders.
 async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
-    let partitions: Vec<TopicPartition> = {
+    let partitions: Vec<(TopicPartition, i32)> = {
         let all = stream.slots.borrow();
-        slots.iter().map(|index| (all[*index].topic.clone(), all[*index].partition)).collect()
+        let name = |index: &usize| {
+            let slot = &all[*index];
+            ((slot.topic.clone(), slot.partition), slot.machine.position_epoch())
+        };
+        slots.iter().map(name).collect()
     };
     let sources = read_source(&stream, leaders[Side::Source as usize], &partitions);
-    let targets = read_target(&stream, leaders[Side::Target as usize], &partitions);
+    let names: Vec<TopicPartition> = partitions.iter().map(|(partition, _)| partition.clone()).collect();
+    let targets = read_target(&stream, leaders[Side::Target as usize], &names);
     let (sources, targets) = tokio::join!(sources, targets);
+    let likenesses = match (&sources, &targets) {
+        (Ok(_), Ok(targets)) => ends::compare(&stream, leaders, targets).await,
+        _ => Ok(HashMap::new()),
+    };
     let now = stream.now();
-    for (index, partition) in slots.into_iter().zip(&partitions) {
+    for (index, partition) in slots.into_iter().zip(&names) {
         let source = answer_of(&stream, Side::Source, &sources, partition);
         let target = answer_of(&stream, Side::Target, &targets, partition);
+        let likeness = match &likenesses {
+            Ok(likenesses) => Ok(likenesses.get(partition).copied().unwrap_or((Likeness::Unknown, -1))),
+            Err(error) => Err(error.clone()),
+        };
         if let (Ok(source), Some(slot)) = (&source, stream.slots.borrow().get(index)) {
             slot.progress.set_source_next(source.log_end_offset);
         }
-        stream.with_machine(index, |machine| match (source, target) {
-            (Ok(source), Ok(target)) => machine.handle_opened(source, target, now),
-            (Err(error), _) | (_, Err(error)) => machine.handle_open_failed(error, now),
+        stream.with_machine(index, |machine| match (source, target, likeness) {
+            (Ok(source), Ok(target), Ok((likeness, last_epoch))) => {
+                let source = SourceLog { last_epoch, ..source };
+                machine.handle_opened(Reading { source, target: target.log, likeness }, now);
+            }
+            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => machine.handle_open_failed(error, now),
         });
     }
 }
 
-fn answer_of<T: Copy>(
+fn answer_of<T: Clone>(
     stream: &Stream,
     side: Side,
     answers: &Result<ByPartition<T>>,
@@ -86,7 +102,7 @@ fn answer_of<T: Copy>(
         error.clone()
     })?;
     let broker = match answers.get(partition) {
-        Some(Ok(answer)) => return Ok(*answer),
+        Some(Ok(answer)) => return Ok(answer.clone()),
         Some(Err(error)) => *error,
         None => BrokerError::UNKNOWN_PARTITION,
     };
@@ -98,79 +114,69 @@ fn answer_of<T: Copy>(
     Err(Error::new(kind, message).with_kafka_code(broker.code))
 }
 
-async fn read_source(stream: &Stream, leader: i32, partitions: &[TopicPartition]) -> Result<ByPartition<SourceLog>> {
+/// Both ends of the source's logs, and where the leader epochs end that were copied last.
+async fn read_source(
+    stream: &Stream,
+    leader: i32,
+    partitions: &[(TopicPartition, i32)],
+) -> Result<ByPartition<SourceLog>> {
     let connection = stream.source.broker(leader).await?;
-    let starts = positions::list_offsets(&connection, partitions, Which::LogStart).await?;
-    let ends = positions::list_offsets(&connection, partitions, Which::LogEnd).await?;
-    let log = |partition: &TopicPartition| {
-        Ok(SourceLog { log_start_offset: get(&starts, partition)?, log_end_offset: get(&ends, partition)? })
+    let names: Vec<TopicPartition> = partitions.iter().map(|(partition, _)| partition.clone()).collect();
+    let starts = positions::list_offsets(&connection, &names, Which::LogStart).await?;
+    let ends = positions::list_offsets(&connection, &names, Which::LogEnd).await?;
+    let known: Vec<(TopicPartition, i32)> = partitions.iter().filter(|(_, epoch)| *epoch >= 0).cloned().collect();
+    let epochs = match known.is_empty() {
+        true => None,
+        false => positions::epoch_ends(&connection, &known).await?,
     };
-    Ok(partitions.iter().map(|partition| (partition.clone(), log(partition))).collect())
+    let log = |partition: &TopicPartition| {
+        let epoch_end = epochs.as_ref().and_then(|epochs| epochs.get(partition)).copied().transpose()?;
+        Ok(SourceLog {
+            log_start_offset: get(&starts, partition)?,
+            log_end_offset: get(&ends, partition)?,
+            epoch_end_offset: epoch_end.filter(|offset| *offset >= 0),
+            last_epoch: -1,
+        })
+    };
+    Ok(names.iter().map(|partition| (partition.clone(), log(partition))).collect())
 }
 
-async fn read_target(stream: &Stream, leader: i32, partitions: &[TopicPartition]) -> Result<ByPartition<TargetLog>> {
+/// A target's log, and the last records of it.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) log: TargetLog,
+    pub(super) end: TargetEnd,
+}
+
+async fn read_target(stream: &Stream, leader: i32, partitions: &[TopicPartition]) -> Result<ByPartition<Target>> {
     let connection = stream.target.broker(leader).await?;
     let ends_before = positions::list_offsets(&connection, partitions, Which::LogEnd).await?;
     let starts = positions::list_offsets(&connection, partitions, Which::LogStart).await?;
-    let writers = read_writers(stream, &connection, partitions, &starts, &ends_before).await?;
+    let bounds = |partition: &TopicPartition| Some((get(&starts, partition).ok()?, get(&ends_before, partition).ok()?));
+    let bounds: HashMap<TopicPartition, (i64, i64)> =
+        partitions.iter().filter_map(|partition| Some((partition.clone(), bounds(partition)?))).collect();
+    let found = ends::read(&connection, stream.identity.producer_id, &bounds).await?;
     let high_watermarks = positions::list_offsets(&connection, partitions, Which::HighWatermark).await?;
     let ends = positions::list_offsets(&connection, partitions, Which::LogEnd).await?;
     let log = |partition: &TopicPartition| {
         let log_end_offset = get(&ends, partition)?;
         let stable = get(&ends_before, partition)? == log_end_offset;
-        Ok(TargetLog {
-            log_start_offset: get(&starts, partition)?,
+        let end = get(&found, partition)?;
+        let log_start_offset = get(&starts, partition)?;
+        let log = TargetLog {
+            log_start_offset,
             log_end_offset,
             // A log that moved meanwhile is one that is not replicated yet: to be read again.
             high_watermark: if stable { get(&high_watermarks, partition)? } else { -1 },
-            writer: get(&writers, partition)?,
-        })
+            last_record: end.last_record,
+            tail: end.tail,
+            begun: end.last_record.is_some() || (log_start_offset > 0 && !end.has_filler),
+        };
+        Ok(Target { log, end })
     };
     Ok(partitions.iter().map(|partition| (partition.clone(), log(partition))).collect())
 }
 
-/// Who wrote the end of each log: by the broker's producer state, or where that is silent by the last batch itself.
-async fn read_writers(
-    stream: &Stream,
-    connection: &Connection,
-    partitions: &[TopicPartition],
-    starts: &ByPartition<i64>,
-    ends: &ByPartition<i64>,
-) -> Result<ByPartition<Writer>> {
-    let identity = stream.identity;
-    let states = positions::describe_producers(connection, partitions, identity.producer_id).await?;
-    let mut writers: ByPartition<Writer> = HashMap::new();
-    let mut unknown = Vec::new();
-    for partition in partitions {
-        let state = states.as_ref().map_or(Ok(None), |states| get(states, partition));
-        let (start, end) = (get(starts, partition), get(ends, partition));
-        let writer = match (state, start, end) {
-            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => Err(error),
-            (Ok(Some(writer)), ..) => Ok(writer),
-            (_, Ok(start), Ok(end)) if start >= end => Ok(Writer::Nobody),
-            (_, _, Ok(end)) => {
-                unknown.push((partition.clone(), end - 1));
-                continue;
-            }
-        };
-        writers.insert(partition.clone(), writer);
-    }
-    for (partition, header) in positions::last_batches(connection, &unknown).await? {
-        let writer = header.map(|header| match header {
-            Some(header) if header.producer_id == identity.producer_id && !header.is_control() => Writer::Mirror {
-                producer_epoch: header.producer_epoch,
-                last_sequence: ((i64::from(header.base_sequence) + i64::from(header.last_offset_delta)) % (1 << 31))
-                    as i32,
-            },
-            Some(_) => Writer::Other,
-            // The offset is there but no batch of it: compacted away, or not visible yet.
-            None => Writer::Other,
-        });
-        writers.insert(partition, writer);
-    }
-    Ok(writers)
-}
-
-fn get<T: Copy>(answers: &ByPartition<T>, partition: &TopicPartition) -> Result<T, BrokerError> {
-    answers.get(partition).copied().unwrap_or(Err(BrokerError::UNKNOWN_PARTITION))
+fn get<T: Clone>(answers: &ByPartition<T>, partition: &TopicPartition) -> Result<T, BrokerError> {
+    answers.get(partition).cloned().unwrap_or(Err(BrokerError::UNKNOWN_PARTITION))
 }

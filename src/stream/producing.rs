@@ -89,7 +89,7 @@ impl Sender {
         let now = self.stream.now();
         for slot in self.stream.slots_led_by(Side::Target, self.broker) {
             self.stream.with_machine(slot, |machine| {
-                if !machine.is_idle() || machine.queued_bytes() > 0 {
+                if !machine.is_idle() || !machine.is_empty() {
                     machine.reopen(now);
                 }
             });

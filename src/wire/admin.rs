@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::{
-    CreatePartitionsRequest, CreateTopicsRequest, DescribeConfigsRequest, InitProducerIdRequest, ProducerId,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, InitProducerIdRequest,
+    ProducerId,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -30,9 +32,9 @@ pub struct NewTopic {
 }
 
 /// A topic's number in DescribeConfigs.
-const TOPIC_RESOURCE: i8 = 2;
+pub(super) const TOPIC_RESOURCE: i8 = 2;
 /// A configuration that was set on the topic itself.
-const DYNAMIC_TOPIC_CONFIG: i8 = 1;
+pub(super) const DYNAMIC_TOPIC_CONFIG: i8 = 1;
 /// Pause before a coordinator that is loading is asked again.
 const COORDINATOR_PAUSE: Duration = Duration::from_millis(100);
 
@@ -163,6 +165,29 @@ pub async fn grow_topics(
         (name.clone(), result.map_err(|error| error.with_topic(name)))
     });
     Ok(results.collect())
+}
+
+/// Deletes a topic with all its records. One that is not there counts as deleted.
+pub async fn delete_topic(cluster: &Cluster, controller_id: i32, topic: &str) -> Result<()> {
+    let connection = controller(cluster, controller_id).await?;
+    let version = connection.version::<DeleteTopicsRequest>(6)?;
+    let request = DeleteTopicsRequest::default().with_timeout_ms(cluster.config().request_timeout.as_millis() as i32);
+    let request = if version >= 6 {
+        request.with_topics(vec![DeleteTopicState::default().with_name(Some(topic_name(topic)))])
+    } else {
+        request.with_topic_names(vec![topic_name(topic)])
+    };
+    let response = connection.call(&request, version).await?;
+    for answer in response.responses {
+        match BrokerError::of(answer.error_code) {
+            Some(error) if error.code != BrokerError::UNKNOWN_PARTITION.code => {
+                let detail = answer.error_message.as_deref();
+                return Err(refused(cluster, &format!("delete topic '{topic}'"), error, detail).with_topic(topic));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Takes a producer id that nobody else in the cluster has.

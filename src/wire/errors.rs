@@ -16,6 +16,8 @@ pub enum Class {
     Corrupt,
     /// The target will never take this batch as it is.
     Refused,
+    /// The target takes no batch of this size; smaller ones it may take.
+    TooLarge,
     /// A newer owner of the mirror's identity has written.
     Fenced,
     /// A permission is missing; it may be granted while we wait.
@@ -57,13 +59,13 @@ pub const TABLE: &[BrokerError] = &[
     row(7, "REQUEST_TIMED_OUT", Wait, "appended by the leader but not replicated in time: the log tells whether it stayed"),
     row(8, "BROKER_NOT_AVAILABLE", Leader, "the broker is shutting down"),
     row(9, "REPLICA_NOT_AVAILABLE", Leader, "the replica is being moved"),
-    row(10, "MESSAGE_TOO_LARGE", Refused, "the batch is larger than the topic's max.message.bytes on the target"),
+    row(10, "MESSAGE_TOO_LARGE", TooLarge, "the batch is larger than the topic's max.message.bytes on the target"),
     row(13, "NETWORK_EXCEPTION", Leader, "the broker lost a connection of its own"),
     row(14, "COORDINATOR_LOAD_IN_PROGRESS", Wait, "a coordinator that has just moved reads its log first"),
     row(15, "COORDINATOR_NOT_AVAILABLE", Wait, "the coordinator's topic is being created or has no leader"),
     row(16, "NOT_COORDINATOR", Wait, "the coordinator moved"),
     row(17, "INVALID_TOPIC_EXCEPTION", Refused, "the name is not legal there"),
-    row(18, "RECORD_LIST_TOO_LARGE", Refused, "the batch is larger than the topic's segment.bytes on the target"),
+    row(18, "RECORD_LIST_TOO_LARGE", TooLarge, "the batch is larger than the topic's segment.bytes on the target"),
     row(19, "NOT_ENOUGH_REPLICAS", Wait, "fewer replicas in sync than min.insync.replicas; nothing was appended"),
     row(20, "NOT_ENOUGH_REPLICAS_AFTER_APPEND", Wait, "appended by the leader alone: the log tells whether it stayed"),
     row(29, "TOPIC_AUTHORIZATION_FAILED", Unauthorized, "an ACL on the topic is missing; asked again slowly so that a grant takes effect"),
@@ -82,6 +84,7 @@ pub const TABLE: &[BrokerError] = &[
     row(45, "OUT_OF_ORDER_SEQUENCE_NUMBER", Position, "an earlier batch is missing or another process of this mirror wrote; nothing was appended"),
     row(46, "DUPLICATE_SEQUENCE_NUMBER", Position, "it landed before; the log end tells how far"),
     row(47, "INVALID_PRODUCER_EPOCH", Fenced, "a newer owner raised the epoch; nothing was appended"),
+    row(52, "TRANSACTION_COORDINATOR_FENCED", Fenced, "a later start of this mirror has written markers; nothing was appended"),
     row(56, "KAFKA_STORAGE_ERROR", Leader, "a disk failed or is full; the leader may move"),
     row(58, "SASL_AUTHENTICATION_FAILED", Unauthenticated, "the credentials are wrong"),
     row(59, "UNKNOWN_PRODUCER_ID", Position, "the broker forgot the producer; the log end tells how far it was"),

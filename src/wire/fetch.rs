@@ -47,8 +47,12 @@ pub struct FetchedPartition {
 /// Records of one partition.
 #[derive(Debug)]
 pub struct FetchedRecords {
-    /// Next offset that consumers can see.
+    /// Next offset that consumers of this isolation level cannot see yet.
     pub end_offset: i64,
+    /// Next offset that consumers cannot see yet even if they read what is not committed.
+    pub high_watermark: i64,
+    /// Whether the log is not the one that was fetched from before, by its leader epochs (KIP-595).
+    pub diverges: bool,
     /// Batches, as bytes.
     pub records: Bytes,
     /// Producer id and first offset of aborted transactions in them.
@@ -59,6 +63,7 @@ pub struct FetchedRecords {
 struct Wanted {
     slot: usize,
     offset: i64,
+    last_epoch: i32,
 }
 
 type Key = (Rc<str>, i32);
@@ -76,17 +81,17 @@ pub struct Session {
 }
 
 impl Session {
-    /// Asks for a partition from an offset on.
-    pub fn want(&mut self, topic: &Rc<str>, partition: i32, slot: usize, offset: i64) {
+    /// Asks for a partition from an offset on. `last_epoch` is the leader epoch of the record before it, -1 if not known.
+    pub fn want(&mut self, topic: &Rc<str>, partition: i32, slot: usize, offset: i64, last_epoch: i32) {
         let partitions = self.wanted.entry(topic.clone()).or_default();
         match partitions.get_mut(&partition) {
-            Some(known) if known.offset == offset => {}
+            Some(known) if (known.offset, known.last_epoch) == (offset, last_epoch) => {}
             Some(known) => {
-                known.offset = offset;
+                (known.offset, known.last_epoch) = (offset, last_epoch);
                 self.changed.insert((topic.clone(), partition));
             }
             None => {
-                partitions.insert(partition, Wanted { slot, offset });
+                partitions.insert(partition, Wanted { slot, offset, last_epoch });
                 self.count += 1;
                 self.changed.insert((topic.clone(), partition));
                 self.forgotten.remove(&(topic.clone(), partition));
@@ -163,6 +168,8 @@ impl Session {
                 let end_offset = if limits.read_committed { data.last_stable_offset } else { data.high_watermark };
                 let records = FetchedRecords {
                     end_offset,
+                    high_watermark: data.high_watermark,
+                    diverges: data.diverging_epoch.end_offset >= 0,
                     records: data.records.unwrap_or_default(),
                     aborted: aborted.iter().map(|aborted| (aborted.producer_id.0, aborted.first_offset)).collect(),
                 };
@@ -197,7 +204,7 @@ impl Session {
                 .with_fetch_offset(wanted.offset)
                 .with_partition_max_bytes(limits.partition_max_bytes)
                 .with_current_leader_epoch(-1)
-                .with_last_fetched_epoch(-1)
+                .with_last_fetched_epoch(wanted.last_epoch)
                 .with_log_start_offset(-1);
             topics.entry(topic).or_default().push(partition);
         }

@@ -72,6 +72,14 @@ impl Budget {
         }
     }
 
+    /// Takes charge of bytes that were filled here and not by the network. They are there already, so they are counted whatever
+    /// the limit says, and what is reserved next has to wait for them.
+    pub fn own(&self, bytes: Vec<u8>) -> Bytes {
+        self.0.used.fetch_add(bytes.len(), Ordering::Relaxed);
+        let reservation = Reservation { budget: self.clone(), bytes: bytes.len() };
+        Bytes::from_owner(Owned { bytes, _reservation: reservation })
+    }
+
     fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
         let used = self.used();
         // Only the stream's own thread adds, so between the check and the addition it can only get less.
@@ -111,6 +119,18 @@ impl Budget {
             pool.bytes += buffer.len();
             pool.buffers.push(buffer);
         }
+    }
+}
+
+/// Bytes that count as reserved as long as they live.
+struct Owned {
+    bytes: Vec<u8>,
+    _reservation: Reservation,
+}
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -5,17 +5,20 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{BrokerId, DescribeProducersRequest, FetchRequest, ListOffsetsRequest};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use kafka_protocol::messages::{
+    BrokerId, DescribeProducersRequest, FetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest,
+};
 
 use super::cluster::topic_name;
 use super::connection::Connection;
 use super::errors::BrokerError;
-use crate::batch::{self, Header};
+use crate::batch::{HEADER_LEN, Header};
 use crate::error::Result;
-use crate::machine::partition::Writer;
 
 /// A partition by name and number.
 pub type TopicPartition = (Rc<str>, i32);
@@ -33,6 +36,8 @@ pub enum Which {
     HighWatermark,
     /// Next one beyond which a transaction is open.
     LastStable,
+    /// The first record of this time or later, in milliseconds since 1970; -1 if there is none.
+    Timestamp(i64),
 }
 
 /// Brokers show what is not replicated yet only to a "debugging replica".
@@ -40,8 +45,8 @@ const DEBUGGING_REPLICA: i32 = -2;
 const CONSUMER: i32 = -1;
 const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
-/// Enough for the one batch in front, whatever its size.
-const ONE_BATCH: i32 = 1;
+/// Bytes of an answer that looks at many partitions.
+const ENOUGH: i32 = 1 << 20;
 
 /// Asks the leader of partitions for an offset of each.
 pub async fn list_offsets(
@@ -50,7 +55,11 @@ pub async fn list_offsets(
     which: Which,
 ) -> Result<ByPartition<i64>> {
     let version = connection.version::<ListOffsetsRequest>(7)?;
-    let timestamp = if which == Which::LogStart { EARLIEST } else { LATEST };
+    let timestamp = match which {
+        Which::LogStart => EARLIEST,
+        Which::Timestamp(timestamp) => timestamp,
+        Which::LogEnd | Which::HighWatermark | Which::LastStable => LATEST,
+    };
     let topics = by_topic(partitions).into_iter().map(|(topic, indexes)| {
         let partition = |index| {
             ListOffsetsPartition::default()
@@ -75,12 +84,25 @@ pub async fn list_offsets(
     Ok(answers.finish())
 }
 
-/// Asks the leader of partitions what a producer id wrote last to each. `None` for a broker that cannot tell.
-pub async fn describe_producers(
+/// What a broker remembers of a producer id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerState {
+    /// The producer id.
+    pub producer_id: i64,
+    /// Its epoch.
+    pub producer_epoch: i16,
+    /// The sequence number of its last record; -1 if it wrote markers only.
+    pub last_sequence: i32,
+    /// Where its open transaction begins.
+    pub open_since_offset: Option<i64>,
+}
+
+/// Asks the leader of partitions what producers wrote to each. `None` for a broker that cannot tell.
+pub async fn producers(
     connection: &Connection,
     partitions: &[TopicPartition],
-    producer_id: i64,
-) -> Result<Option<ByPartition<Option<Writer>>>> {
+    wanted: impl Fn(&ProducerState) -> bool,
+) -> Result<Option<ByPartition<Vec<ProducerState>>>> {
     if !connection.supports::<DescribeProducersRequest>() {
         return Ok(None);
     }
@@ -93,58 +115,144 @@ pub async fn describe_producers(
     for topic in &response.topics {
         for partition in &topic.partitions {
             answers.put(&topic.name.0, partition.partition_index, partition.error_code, || {
-                let ours = partition.active_producers.iter().find(|producer| producer.producer_id.0 == producer_id);
-                ours.map(|producer| Writer::Mirror {
+                let states = partition.active_producers.iter().map(|producer| ProducerState {
+                    producer_id: producer.producer_id.0,
                     producer_epoch: producer.producer_epoch as i16,
                     last_sequence: producer.last_sequence,
-                })
+                    open_since_offset: Some(producer.current_txn_start_offset).filter(|offset| *offset >= 0),
+                });
+                states.filter(&wanted).collect()
             });
         }
     }
     Ok(Some(answers.finish()))
 }
 
-/// Reads the header of the batch at the end of logs, given each one's last offset. This tells who wrote it where the broker has
-/// forgotten, or cannot be asked. `None` where no batch came.
-pub async fn last_batches(
+/// Reads the header of the batch that holds an offset, for each partition; `None` where no batch of format v2 came.
+///
+/// Of a partition brokers send as many bytes as were asked for, also if a batch is cut off by that: enough for its header. Only
+/// the first one with records in an answer comes whole.
+pub async fn batch_headers(
     connection: &Connection,
-    last_offsets: &[(TopicPartition, i64)],
+    offsets: &[(TopicPartition, i64)],
 ) -> Result<ByPartition<Option<Header>>> {
+    let mut found: ByPartition<Option<Header>> = HashMap::new();
+    let mut open: Vec<&(TopicPartition, i64)> = offsets.iter().collect();
+    while !open.is_empty() {
+        let wanted = open.iter().map(|(partition, offset)| (partition.clone(), *offset));
+        let answers = fetch_once(connection, wanted, HEADER_LEN as i32, false).await?;
+        for (partition, answer) in answers {
+            match answer {
+                // An answer that is full leaves the others out: they are asked for again, as long as some come.
+                Ok(fetched) if fetched.records.is_empty() => {}
+                Ok(fetched) => drop(found.insert(partition, Ok(Header::read(&fetched.records)))),
+                Err(error) => drop(found.insert(partition, Err(error))),
+            }
+        }
+        let before = open.len();
+        open.retain(|(partition, _)| !found.contains_key(partition));
+        if open.len() == before {
+            found.extend(open.drain(..).map(|(partition, _)| (partition.clone(), Ok(None))));
+        }
+    }
+    Ok(found)
+}
+
+/// What one look at a partition brought.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// Batches, as bytes; the last one may be cut off.
+    pub records: Bytes,
+    /// Next offset that consumers of this isolation level cannot see yet.
+    pub end_offset: i64,
+}
+
+/// Reads from one partition, without waiting for records.
+pub async fn look(
+    connection: &Connection,
+    partition: &TopicPartition,
+    offset: i64,
+    max_bytes: i32,
+    read_committed: bool,
+) -> Result<Result<Look, BrokerError>> {
+    let wanted = std::iter::once((partition.clone(), offset));
+    let mut answers = fetch_once(connection, wanted, max_bytes, read_committed).await?;
+    Ok(answers.remove(partition).unwrap_or(Err(BrokerError::UNKNOWN_PARTITION)))
+}
+
+async fn fetch_once(
+    connection: &Connection,
+    offsets: impl Iterator<Item = (TopicPartition, i64)>,
+    max_bytes: i32,
+    read_committed: bool,
+) -> Result<ByPartition<Look>> {
     let version = connection.version::<FetchRequest>(12)?;
-    let offsets: HashMap<&TopicPartition, i64> =
-        last_offsets.iter().map(|(partition, offset)| (partition, *offset)).collect();
-    let partitions: Vec<TopicPartition> = last_offsets.iter().map(|(partition, _)| partition.clone()).collect();
-    let mut found = HashMap::new();
-    // The answer's limit counts for all partitions together; one at a time surely brings each one's batch.
-    for partition in &partitions {
+    let mut topics: HashMap<Rc<str>, Vec<FetchPartition>> = HashMap::new();
+    let mut asked = Vec::new();
+    for (partition, offset) in offsets {
         let wanted = FetchPartition::default()
             .with_partition(partition.1)
-            .with_fetch_offset(offsets[partition])
-            .with_partition_max_bytes(ONE_BATCH)
+            .with_fetch_offset(offset)
+            .with_partition_max_bytes(max_bytes)
             .with_current_leader_epoch(-1)
             .with_last_fetched_epoch(-1)
             .with_log_start_offset(-1);
-        let topic = FetchTopic::default().with_topic(topic_name(&partition.0)).with_partitions(vec![wanted]);
-        let request = FetchRequest::default()
-            .with_replica_id(BrokerId(CONSUMER))
-            .with_max_wait_ms(0)
-            .with_min_bytes(0)
-            .with_max_bytes(ONE_BATCH)
-            .with_session_epoch(-1)
-            .with_topics(vec![topic]);
-        let response = connection.call(&request, version).await?;
-        let mut answers = Answers::new(std::slice::from_ref(partition));
-        for topic in response.responses {
-            for data in topic.partitions {
-                let records = data.records.unwrap_or_default();
-                answers.put(&topic.topic.0, data.partition_index, data.error_code, || {
-                    batch::split(records).filter_map(Result::ok).last().map(|batch| batch.header)
-                });
-            }
-        }
-        found.extend(answers.finish());
+        topics.entry(partition.0.clone()).or_default().push(wanted);
+        asked.push(partition);
     }
-    Ok(found)
+    let topics = topics
+        .into_iter()
+        .map(|(topic, partitions)| FetchTopic::default().with_topic(topic_name(&topic)).with_partitions(partitions));
+    let request = FetchRequest::default()
+        .with_replica_id(BrokerId(CONSUMER))
+        .with_max_wait_ms(0)
+        .with_min_bytes(0)
+        .with_max_bytes(max_bytes.max(ENOUGH))
+        .with_isolation_level(i8::from(read_committed))
+        .with_session_epoch(-1)
+        .with_topics(topics.collect());
+    let response = connection.call(&request, version).await?;
+    let mut answers = Answers::new(&asked);
+    for topic in response.responses {
+        for data in topic.partitions {
+            let look = Look {
+                records: data.records.unwrap_or_default(),
+                end_offset: if read_committed { data.last_stable_offset } else { data.high_watermark },
+            };
+            answers.put(&topic.topic.0, data.partition_index, data.error_code, || look);
+        }
+    }
+    Ok(answers.finish())
+}
+
+/// Asks the leader of partitions where a leader epoch ends (KIP-101). `None` for a broker that cannot tell.
+pub async fn epoch_ends(connection: &Connection, epochs: &[(TopicPartition, i32)]) -> Result<Option<ByPartition<i64>>> {
+    if !connection.supports::<OffsetForLeaderEpochRequest>() {
+        return Ok(None);
+    }
+    let version = connection.version::<OffsetForLeaderEpochRequest>(4)?;
+    let mut topics: HashMap<Rc<str>, Vec<OffsetForLeaderPartition>> = HashMap::new();
+    for ((topic, index), epoch) in epochs {
+        let partition = OffsetForLeaderPartition::default()
+            .with_partition(*index)
+            .with_current_leader_epoch(-1)
+            .with_leader_epoch(*epoch);
+        topics.entry(topic.clone()).or_default().push(partition);
+    }
+    let topics = topics.into_iter().map(|(topic, partitions)| {
+        OffsetForLeaderTopic::default().with_topic(topic_name(&topic)).with_partitions(partitions)
+    });
+    let request =
+        OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(CONSUMER)).with_topics(topics.collect());
+    let response = connection.call(&request, version).await?;
+    let asked: Vec<TopicPartition> = epochs.iter().map(|(partition, _)| partition.clone()).collect();
+    let mut answers = Answers::new(&asked);
+    for topic in &response.topics {
+        for partition in &topic.partitions {
+            answers.put(&topic.topic.0, partition.partition, partition.error_code, || partition.end_offset);
+        }
+    }
+    Ok(Some(answers.finish()))
 }
 
 /// Groups partitions by topic.
@@ -157,19 +265,19 @@ pub fn by_topic(partitions: &[TopicPartition]) -> HashMap<Rc<str>, Vec<i32>> {
 }
 
 /// Collects what a broker answers; a partition that it leaves out counts as unknown to it.
-struct Answers<T> {
+pub(super) struct Answers<T> {
     found: HashMap<TopicPartition, Result<T, BrokerError>>,
     asked: Vec<TopicPartition>,
     names: HashSet<Rc<str>>,
 }
 
 impl<T> Answers<T> {
-    fn new(asked: &[TopicPartition]) -> Self {
+    pub(super) fn new(asked: &[TopicPartition]) -> Self {
         let names = asked.iter().map(|(topic, _)| topic.clone()).collect();
         Answers { found: HashMap::with_capacity(asked.len()), asked: asked.to_vec(), names }
     }
 
-    fn put(&mut self, topic: &str, index: i32, error_code: i16, value: impl FnOnce() -> T) {
+    pub(super) fn put(&mut self, topic: &str, index: i32, error_code: i16, value: impl FnOnce() -> T) {
         let Some(topic) = self.names.get(topic) else { return };
         let answer = match BrokerError::of(error_code) {
             None => Ok(value()),
@@ -178,7 +286,7 @@ impl<T> Answers<T> {
         self.found.insert((topic.clone(), index), answer);
     }
 
-    fn finish(mut self) -> ByPartition<T> {
+    pub(super) fn finish(mut self) -> ByPartition<T> {
         for partition in self.asked {
             self.found.entry(partition).or_insert(Err(BrokerError::UNKNOWN_PARTITION));
         }

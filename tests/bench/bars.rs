@@ -52,6 +52,7 @@ pub(crate) fn judge(results: &Results) -> Vec<Bar> {
         return Vec::new();
     }
     let mut bars = throughput(results);
+    bars.extend(sweep(results));
     if let Some(kmirror) = results.latency.iter().find(|latency| latency.contender == Contender::Kmirror) {
         bars.push(Bar::at_most("added latency, p50", 1.0, kmirror.added_p50_ms, " ms"));
     }
@@ -61,6 +62,19 @@ pub(crate) fn judge(results: &Results) -> Vec<Bar> {
         bars.push(Bar::at_most("memory with many partitions", 200.0, found.peak_bytes as f64 / 1e6, " MB"));
     }
     bars
+}
+
+/// The worst of all batch sizes and codecs counts: there is none at which a loop written by hand would be the better choice.
+fn sweep(results: &Results) -> Vec<Bar> {
+    let cells = || results.sweep.iter().filter_map(|cell| Some((cell, cell.ratios()?)));
+    let worst = |what, ratio: fn((f64, f64)) -> f64| {
+        let (cell, ratios) = cells().max_by(|(_, one), (_, other)| ratio(*one).total_cmp(&ratio(*other)))?;
+        let bar = Bar::at_most(what, 1.0, ratio(ratios), "");
+        Some(Bar { found: format!("{}, worst with batches of {}", bar.found, cell.title()), ..bar })
+    };
+    let cpu = worst("CPU against the rdkafka loop, at any batch size", |(cpu, _)| cpu);
+    let wall = worst("wall time against the rdkafka loop, at any batch size", |(_, wall)| wall);
+    cpu.into_iter().chain(wall).collect()
 }
 
 fn throughput(results: &Results) -> Vec<Bar> {

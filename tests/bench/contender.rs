@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use crate::options::Options;
-use crate::stage::Stage;
+use crate::stage::{LOAD_CODEC, Stage};
 use crate::support::cluster::unique;
 use crate::support::{Outcome, nursery};
 use crate::{mirror_maker, rdkafka_loop};
@@ -74,7 +74,7 @@ impl Contender {
         match self {
             // A new name is a new mirror: nothing is known from earlier rounds.
             Self::Kmirror => Ok(kmirror(options, stage, &unique("bench"), topic, work)),
-            Self::Rdkafka | Self::Relay => rdkafka_loop::command(stage, topic, work),
+            Self::Rdkafka | Self::Relay => rdkafka_loop::command(stage, topic, work, LOAD_CODEC),
             Self::MirrorMakerTuned | Self::MirrorMakerDefaults => mirror_maker::command(self, stage, topic, work),
         }
     }

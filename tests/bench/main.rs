@@ -1,7 +1,7 @@
 //! The measuring bench: the same work on the same brokers in one run, by kmirror and by its peers.
 //!
-//! Three parts: copying a topic as fast as possible (CPU, memory), added latency at a steady trickle, and thousands of
-//! partitions. Only ratios within one run mean anything; absolute numbers are those of the machine. A table is printed,
+//! Four parts: copying a topic as fast as possible (CPU, memory), the same for batches of all sizes and codecs, added latency
+//! at a steady trickle, and thousands of partitions. Only ratios within one run mean anything; absolute numbers are those of the machine. A table is printed,
 //! `target/bench` gets `results.json` with every number and `results.md` for the README, and the exit code is 1 when
 //! kmirror misses one of its bars. The contenders run as child processes, the rdkafka loop and the blind relay by
 //! executing this program again with another first argument, so that `/proc` tells each one's CPU time apart.
@@ -21,6 +21,7 @@ mod report;
 mod stage;
 #[path = "../it/support/mod.rs"]
 mod support;
+mod sweep;
 mod table;
 mod throughput;
 
@@ -58,6 +59,9 @@ fn measure(options: &Options) -> Outcome<bool> {
     let stage = Stage::build(options)?;
     if options.has(Part::Throughput) {
         results.throughput = throughput::measure(options, &stage, &mut results.workload)?;
+    }
+    if options.has(Part::Sweep) {
+        results.sweep = sweep::measure(options, &stage)?;
     }
     if options.has(Part::Latency) {
         results.latency = latency::measure(options, &stage)?;

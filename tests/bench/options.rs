@@ -15,24 +15,31 @@ cargo bench --bench mirror -- [OPTIONS]
   --rounds N       runs per contender, the median counts; MirrorMaker 2 runs once (3)
   --quick          a smoke test: little data, no bars
   --only NAME,...  contenders: kmirror, rdkafka, relay, mm2-tuned, mm2-defaults
-  --parts NAME,... throughput, latency, partitions
+  --parts NAME,... throughput, sweep, latency, partitions
+  --sizes N,...    records in a batch, of the sweep (1,10,100,1000)
+  --codecs NAME,.. codecs of the sweep (none,gzip,snappy,lz4,zstd)
   --kmirror PATH   the kmirror to measure (the one built with this bench)
   --output DIR     where results.json and results.md go (target/bench)";
+
+const SIZES: [u32; 4] = [1, 10, 100, 1000];
+const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
 /// A part of the bench.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Throughput,
+    Sweep,
     Latency,
     Partitions,
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Throughput, Self::Latency, Self::Partitions];
+    const ALL: [Self; 4] = [Self::Throughput, Self::Sweep, Self::Latency, Self::Partitions];
 
     fn name(self) -> &'static str {
         match self {
             Self::Throughput => "throughput",
+            Self::Sweep => "sweep",
             Self::Latency => "latency",
             Self::Partitions => "partitions",
         }
@@ -49,6 +56,9 @@ pub(crate) struct Options {
     pub(crate) parts: Vec<Part>,
     pub(crate) kmirror: PathBuf,
     pub(crate) output: PathBuf,
+    /// Records in a batch, and codecs, of the sweep.
+    pub(crate) sizes: Vec<u32>,
+    pub(crate) codecs: Vec<&'static str>,
     /// Of the latency part, without its beginning that is left out.
     pub(crate) latency_seconds: u64,
     /// Topics of a hundred partitions each.
@@ -67,6 +77,8 @@ impl Options {
             parts: Part::ALL.to_vec(),
             kmirror: env!("CARGO_BIN_EXE_kmirror").into(),
             output: tmp.with_file_name("bench"),
+            sizes: SIZES.to_vec(),
+            codecs: CODECS.to_vec(),
             latency_seconds: 25,
             many_topics: 50,
             idle_seconds: 20,
@@ -74,6 +86,8 @@ impl Options {
         if options.quick {
             options.records = 60_000;
             options.rounds = 1;
+            options.sizes = vec![1, 1000];
+            options.codecs = vec!["none", "zstd"];
             options.latency_seconds = 5;
             options.many_topics = 2;
             options.idle_seconds = 3;
@@ -91,13 +105,18 @@ impl Options {
                 "--rounds" => options.rounds = value()?.parse().context("--rounds")?,
                 "--only" => options.contenders = choose(value()?, &Contender::ALL, Contender::name)?,
                 "--parts" => options.parts = choose(value()?, &Part::ALL, Part::name)?,
+                "--sizes" => {
+                    let sizes = value()?.split(',').map(|size| size.parse().context("--sizes"));
+                    options.sizes = sizes.collect::<Outcome<_>>()?;
+                }
+                "--codecs" => options.codecs = choose(value()?, &CODECS, |codec| codec)?,
                 "--kmirror" => options.kmirror = value()?.into(),
                 "--output" => options.output = value()?.into(),
                 other => return fail(format!("{other} is not an option\n{USAGE}")),
             }
         }
-        if options.records == 0 || options.rounds == 0 {
-            return fail("--records and --rounds begin at 1");
+        if options.records == 0 || options.rounds == 0 || options.sizes.contains(&0) {
+            return fail("--records, --rounds and --sizes begin at 1");
         }
         Ok(options)
     }

@@ -24,19 +24,22 @@ use crate::support::{Failure, Outcome, fail, nursery};
 /// The first argument of this program as a child.
 pub(crate) const ROLE: &str = "as-rdkafka-loop";
 
-pub(crate) fn command(stage: &Stage, topic: &str, work: Work) -> Outcome<Command> {
+/// Copies a topic whose records are compressed with `codec`, and compresses them likewise.
+pub(crate) fn command(stage: &Stage, topic: &str, work: Work, codec: &str) -> Outcome<Command> {
     let mut command = nursery::command(std::env::current_exe()?);
     let work = if work == Work::CatchUp { "catch-up" } else { "follow" };
-    command.args([ROLE, &stage.pair.source.bootstrap(), &stage.pair.target.bootstrap(), topic, work]);
+    command.args([ROLE, &stage.pair.source.bootstrap(), &stage.pair.target.bootstrap(), topic, work, codec]);
     Ok(command)
 }
 
 /// Copies the topic to its end, or for ever.
 pub(crate) fn child(arguments: &[String]) -> Outcome {
-    let [source, target, topic, work] = arguments else { return fail("source, target, topic and work are needed") };
+    let [source, target, topic, work, codec] = arguments else {
+        return fail("source, target, topic, work and codec are needed");
+    };
     let work = if work == "catch-up" { Work::CatchUp } else { Work::Follow };
     let consumer = consumer(source, work)?;
-    let producer = producer(target, work)?;
+    let producer = producer(target, work, codec)?;
     let mut open = assign(&consumer, topic)?;
     let mut copied = 0_u64;
     while work == Work::Follow || !open.is_empty() {
@@ -79,7 +82,7 @@ fn consumer(bootstrap: &str, work: Work) -> Outcome<BaseConsumer> {
     Ok(config.create()?)
 }
 
-fn producer(bootstrap: &str, work: Work) -> Outcome<BaseProducer<Reports>> {
+fn producer(bootstrap: &str, work: Work, codec: &str) -> Outcome<BaseProducer<Reports>> {
     let linger = if work == Work::CatchUp { "20" } else { "0" };
     let mut config = ClientConfig::new();
     config
@@ -87,7 +90,7 @@ fn producer(bootstrap: &str, work: Work) -> Outcome<BaseProducer<Reports>> {
         .set("acks", "all")
         // Without it a retry could change the order.
         .set("enable.idempotence", "true")
-        .set("compression.type", "lz4")
+        .set("compression.type", codec)
         .set("batch.size", BATCH_BYTES.to_string())
         .set("linger.ms", linger)
         .set("queue.buffering.max.messages", "200000")

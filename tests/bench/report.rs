@@ -25,6 +25,7 @@ pub(crate) struct Results {
     pub(crate) versions: Versions,
     pub(crate) workload: Option<Workload>,
     pub(crate) throughput: Vec<Throughput>,
+    pub(crate) sweep: Vec<Cell>,
     pub(crate) latency: Vec<Latency>,
     pub(crate) partitions: Option<Partitions>,
     pub(crate) bars: Vec<Bar>,
@@ -123,6 +124,56 @@ impl Throughput {
     }
 }
 
+/// One batch size in one codec.
+#[derive(Serialize)]
+pub(crate) struct Cell {
+    pub(crate) batch_records: u32,
+    pub(crate) codec: &'static str,
+    pub(crate) records: u64,
+    pub(crate) log_bytes: u64,
+    pub(crate) copies: Vec<Copy>,
+}
+
+/// The better of the copies of one contender.
+#[derive(Serialize)]
+pub(crate) struct Copy {
+    #[serde(skip)]
+    pub(crate) contender: Contender,
+    pub(crate) name: &'static str,
+    pub(crate) cpu_seconds: f64,
+    pub(crate) wall_seconds: f64,
+    pub(crate) others_cores: f64,
+}
+
+impl Copy {
+    pub(crate) fn of(contender: Contender, runs: &[Run]) -> Self {
+        let least = |value: fn(&Run) -> f64| runs.iter().map(value).fold(f64::INFINITY, f64::min);
+        Self {
+            contender,
+            name: contender.name(),
+            cpu_seconds: least(|run| run.cpu_seconds),
+            wall_seconds: least(|run| run.wall_seconds),
+            others_cores: least(|run| run.others_cores),
+        }
+    }
+}
+
+impl Cell {
+    pub(crate) fn copy_by(&self, contender: Contender) -> Option<&Copy> {
+        self.copies.iter().find(|copy| copy.contender == contender)
+    }
+
+    /// What kmirror needs for each unit of the rdkafka loop, if both were measured: CPU and wall time.
+    pub(crate) fn ratios(&self) -> Option<(f64, f64)> {
+        let (ours, theirs) = (self.copy_by(Contender::Kmirror)?, self.copy_by(Contender::Rdkafka)?);
+        Some((ours.cpu_seconds / theirs.cpu_seconds, ours.wall_seconds / theirs.wall_seconds))
+    }
+
+    pub(crate) fn title(&self) -> String {
+        format!("{} x {}", self.batch_records, self.codec)
+    }
+}
+
 /// How late records arrive, at the source and at the target.
 #[derive(Serialize)]
 pub(crate) struct Latency {
@@ -197,6 +248,7 @@ impl Results {
             },
             workload: None,
             throughput: Vec::new(),
+            sweep: Vec::new(),
             latency: Vec::new(),
             partitions: None,
             bars: Vec::new(),
@@ -212,7 +264,10 @@ impl Results {
         let copies = self.throughput.iter().flat_map(|copy| copy.runs.iter().map(|run| (copy.name, run.others_cores)));
         let latencies = self.latency.iter().map(|latency| (latency.name, latency.others_cores));
         let partitions = self.partitions.iter().map(|partitions| ("partitions", partitions.others_cores));
+        let sweep = self.sweep.iter().flat_map(|cell| cell.copies.iter().map(|copy| copy.others_cores));
+        let sweep = sweep.reduce(f64::max).map(|most| ("sweep, at the most", most));
         copies
+            .chain(sweep)
             .chain(latencies)
             .chain(partitions)
             .filter(|(_, cores)| *cores > COMPANY_LIMIT)

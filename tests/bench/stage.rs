@@ -23,6 +23,7 @@ pub(crate) const RECORD_BYTES: usize = 825;
 /// What producers gather, as `batch.size` of librdkafka and of Java.
 pub(crate) const BATCH_BYTES: usize = 128 << 10;
 pub(crate) const LOAD_PARTITIONS: i32 = 8;
+pub(crate) const LOAD_CODEC: &str = "lz4";
 /// A hang limit for whatever takes a few seconds.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
@@ -80,6 +81,16 @@ pub(crate) fn remove_topic(cluster: &Cluster, topic: &str) -> Outcome {
     })
 }
 
+/// Deletes a topic if it is there and creates it empty, without waiting for its data to go.
+pub(crate) fn recreate_topic(cluster: &Cluster, topic: &str, partitions: i32) -> Outcome {
+    let known = || -> Outcome<bool> { Ok(cluster.client().topics()?.iter().any(|name| name == topic)) };
+    if known()? {
+        cluster.client().delete_topic(topic)?;
+        wait_for(&format!("{topic} is gone"), LIMIT, || Ok((!known()?).then_some(())))?;
+    }
+    cluster.create_topic(topic, partitions, &[])
+}
+
 /// Bytes of a topic's log as it lies on the broker's disk: compressed, headers of batches included.
 pub(crate) fn log_bytes(cluster: &Cluster, topic: &str) -> Outcome<u64> {
     let mut bytes = 0;
@@ -134,15 +145,31 @@ impl Ends {
 
 /// Writes the load: JSON of which lz4 saves about a third, in batches as large as the producer makes them.
 pub(crate) fn write_load(cluster: &Cluster, topic: &str, records: u64) -> Outcome {
-    let producer: BaseProducer = ClientConfig::new()
+    let mut config = load_config(cluster, LOAD_CODEC);
+    config.set("batch.size", BATCH_BYTES.to_string());
+    write_with(config.create()?, cluster, topic, records)
+}
+
+/// Writes the same records in batches of so many.
+pub(crate) fn write_batches(cluster: &Cluster, topic: &str, records: u64, batch: u32, codec: &str) -> Outcome {
+    let mut config = load_config(cluster, codec);
+    config.set("batch.size", "1000000").set("batch.num.messages", batch.to_string());
+    write_with(config.create()?, cluster, topic, records)
+}
+
+fn load_config(cluster: &Cluster, codec: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
         .set("bootstrap.servers", cluster.bootstrap())
         .set("acks", "all")
         .set("enable.idempotence", "true")
-        .set("compression.type", "lz4")
-        .set("batch.size", BATCH_BYTES.to_string())
+        .set("compression.type", codec)
         .set("linger.ms", "200")
-        .set("queue.buffering.max.messages", "200000")
-        .create()?;
+        .set("queue.buffering.max.messages", "200000");
+    config
+}
+
+fn write_with(producer: BaseProducer, cluster: &Cluster, topic: &str, records: u64) -> Outcome {
     let mut payload = Payload::new();
     for number in 0..records {
         let key = format!("order-{number:012}");

@@ -4,7 +4,9 @@
 use std::fmt::Write;
 
 use crate::bars::Verdict;
+use crate::contender::Contender;
 use crate::report::Results;
+use crate::stage::RECORD_BYTES;
 
 /// A heading, column names, rows of cells.
 struct Table {
@@ -71,7 +73,7 @@ fn setting(results: &Results) -> String {
 }
 
 fn tables(results: &Results) -> Vec<Table> {
-    [throughput(results), latency(results), partitions(results)].into_iter().flatten().collect()
+    [throughput(results), sweep(results), latency(results), partitions(results)].into_iter().flatten().collect()
 }
 
 fn throughput(results: &Results) -> Option<Table> {
@@ -97,6 +99,30 @@ fn throughput(results: &Results) -> Option<Table> {
         ]
     });
     let columns = vec!["", "CPU s", "of it start", "CPU s per GB", "wall s", "MB/s", "peak MB"];
+    Some(Table { title, columns, rows: rows.collect() })
+}
+
+fn sweep(results: &Results) -> Option<Table> {
+    let first = results.sweep.first()?;
+    let title = format!("Copying records of {} bytes in batches of all sizes, CPU of the copier alone", RECORD_BYTES);
+    let mut columns = vec!["records in a batch", "codec", "records"];
+    for copy in &first.copies {
+        columns.extend(match copy.contender {
+            Contender::Kmirror => ["kmirror CPU s", "wall s"],
+            _ => ["rdkafka loop CPU s", "wall s"],
+        });
+    }
+    columns.extend(["CPU ratio", "wall ratio"]);
+    let rows = results.sweep.iter().map(|cell| {
+        let mut row = vec![grouped(cell.batch_records.into()), cell.codec.to_owned(), grouped(cell.records)];
+        let seconds = cell.copies.iter().flat_map(|copy| [copy.cpu_seconds, copy.wall_seconds]);
+        row.extend(seconds.map(|seconds| format!("{seconds:.2}")));
+        match cell.ratios() {
+            Some((cpu, wall)) => row.extend([cpu, wall].map(|ratio| format!("{ratio:.2}"))),
+            None => row.extend(["-"; 2].map(String::from)),
+        }
+        row
+    });
     Some(Table { title, columns, rows: rows.collect() })
 }
 

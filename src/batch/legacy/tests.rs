@@ -70,7 +70,7 @@ fn wrappers_count_from_their_end_in_format_1_and_not_at_all_in_format_0() {
         assert_eq!(offsets_and_times(wrapped(1, 54, codec, &relative)), [(51, 1000), (54, 4000)]);
         let absolute = [plain(0, 50), plain(0, 52)];
         let found = cut(wrapped(0, 53, codec, &absolute));
-        assert!(matches!(found.last(), Some(Ok(Piece::Nothing { next_offset: 54 }))), "{found:?}");
+        assert!(matches!(found.last(), Some(Ok(Piece::Nothing { next_offset: 54, .. }))), "{found:?}");
         let log = wrapped(0, 53, codec, &absolute);
         assert_eq!(offsets_and_times(log), [(50, -1), (52, -1)]);
         // The broker's time is that of the wrapper, for all of them.

@@ -22,7 +22,7 @@ fn copied(pieces: Vec<Result<Piece, Malformed>>, reading: Reading) -> (Vec<Batch
     let mut position = reading.from;
     for piece in pieces {
         match piece.unwrap() {
-            Piece::Nothing { next_offset } => {
+            Piece::Nothing { next_offset, .. } => {
                 assert!(next_offset > position, "{next_offset} after {position}");
                 position = next_offset;
             }
@@ -228,7 +228,7 @@ fn markers_and_empty_batches_are_holes() {
     let (read, position) = read(cut(&log, &[], EVERYTHING), EVERYTHING);
     assert_eq!(read, records([500, 501, 508]));
     assert_eq!(position, 510);
-    let [Ok(Piece::Nothing { next_offset: 508 })] = cut(&empty, &[], EVERYTHING)[..] else { panic!("not a hole") };
+    let [Ok(Piece::Nothing { next_offset: 508, .. })] = cut(&empty, &[], EVERYTHING)[..] else { panic!("not a hole") };
 }
 
 #[test]

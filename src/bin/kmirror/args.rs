@@ -38,6 +38,8 @@ struct CommandLine {
 pub(crate) enum Command {
     /// Mirror a cluster to another one until stopped
     Run(Box<RunOptions>),
+    /// Print what run would do on the target, and what it could not; writes nothing
+    Plan(Box<PlanOptions>),
     /// Show it all in a few seconds: two embedded clusters, load, a mirror, kills and resumes, a comparison
     Demo(DemoOptions),
     /// Print the table of properties
@@ -62,6 +64,15 @@ pub(crate) struct RunOptions {
     pub(crate) log_format: LogFormat,
     #[command(flatten)]
     pub(crate) obsolete: ObsoleteOptions,
+}
+
+#[derive(Args)]
+pub(crate) struct PlanOptions {
+    #[command(flatten)]
+    pub(crate) mirror: MirrorOptions,
+    /// Print the plan as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Which mirror: shared by all commands that are about one.

@@ -11,6 +11,7 @@ mod config;
 mod demo;
 mod logs;
 mod output;
+mod plan;
 mod progress;
 mod run;
 mod settings;
@@ -21,6 +22,7 @@ mod text;
 fn main() -> ExitCode {
     match args::parse() {
         Ok(args::Command::Run(options)) => run::command(&options),
+        Ok(args::Command::Plan(options)) => plan::command(&options),
         Ok(args::Command::Demo(options)) => demo::command(&options),
         Ok(args::Command::Config(options)) => config::command(&options),
         Err(code) => code,

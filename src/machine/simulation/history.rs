@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::network::{Connection, Fault, Request};
 use super::planted::Bug;
-use super::process::{Fetch, Process};
+use super::process::Process;
 use super::world::{Entry, FOREIGN, Kind, MAX_RECORDS, MIRROR, Source, Target, bytes_of, limits};
 use crate::error::ErrorKind;
-use crate::machine::partition::Limits;
+use crate::machine::partition::{Limits, Phase};
 
 /// What a history is about, besides crashes, cut connections, slow replicas and elections, which are in all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +27,10 @@ pub(super) enum Trouble {
     ForeignWriter,
     /// A newer owner of the mirror writes with a higher epoch.
     NewOwner,
-    /// The source has something that cannot be copied.
-    SourceHas(Kind),
-    /// The source has a hole.
-    SourceHole,
+    /// The source has a record that the target never takes.
+    SourceHasPoison,
+    /// The target takes only small batches.
+    TargetTakesSmall,
     /// The source's retention overtakes the mirror.
     SourceRetention,
     /// The source loses what was copied already.
@@ -49,6 +49,8 @@ struct Plan {
     limits: Limits,
     /// Of 1000 steps, how many break something.
     faults: u32,
+    /// Of 100 batches, how many are such that the target gets markers for them.
+    holes: u32,
     /// Batches until the source holds what the trouble is about.
     clean_batches: usize,
 }
@@ -62,24 +64,27 @@ impl Plan {
             52..62 => Trouble::TargetUnclean,
             62..72 => Trouble::ForeignWriter,
             72..76 => Trouble::NewOwner,
-            76..78 => Trouble::SourceHas(Kind::Marker),
-            78..80 => Trouble::SourceHas(Kind::Aborted),
-            80..82 => Trouble::SourceHas(Kind::Compacted),
-            82..84 => Trouble::SourceHas(Kind::AppendTime),
-            84..88 => Trouble::SourceHas(Kind::Poison),
-            88..90 => Trouble::SourceHole,
-            90..95 => Trouble::SourceRetention,
+            76..82 => Trouble::SourceHasPoison,
+            82..86 => Trouble::TargetTakesSmall,
+            86..93 => Trouble::SourceRetention,
             _ => Trouble::SourceUnclean,
         };
         let steps = rng.u32(60..260);
         let max_in_flight = if rng.bool() { 5 } else { rng.usize(1..=5) };
+        let limits = Limits {
+            go_on_after_loss: rng.bool(),
+            skip_refused: rng.bool(),
+            ..limits(max_in_flight, rng.usize(100..900))
+        };
         Plan {
             trouble,
             at: rng.u32(0..steps),
             steps,
-            processes: if rng.u32(0..4) == 0 { 2 } else { 1 },
+            // Two that find different things at the source, before and after retention, cannot agree what is a hole.
+            processes: if rng.u32(0..4) == 0 && trouble != Trouble::SourceRetention { 2 } else { 1 },
             one_at_a_time: rng.bool(),
-            limits: limits(max_in_flight, rng.usize(100..900)),
+            limits,
+            holes: [0, 10, 40, 70][rng.usize(0..4)],
             faults: [0, 15, 50, 120][rng.usize(0..4)],
             clean_batches: rng.usize(0..12),
         }
@@ -104,6 +109,8 @@ pub(super) struct History {
     pub(super) now: Duration,
     pub(super) verbose: bool,
     pub(super) bug: Option<Bug>,
+    /// Starts of the mirror.
+    pub(super) starts: i32,
     healing: bool,
     /// A checksum error twice at the same batch is bad luck, three times is another history.
     damages_left: u32,
@@ -132,7 +139,8 @@ impl History {
             source: Source::beginning_at(first),
             target: Target::beginning_at(first),
             connections: Vec::new(),
-            processes: (0..plan.processes).map(|_| Process::new(plan.limits, bug)).collect(),
+            processes: (1..=plan.processes).map(|start| Process::new(start as i32, plan.limits, bug)).collect(),
+            starts: plan.processes as i32,
             now: Duration::ZERO,
             verbose,
             bug,
@@ -142,6 +150,9 @@ impl History {
             rng,
             plan,
         };
+        if history.plan.trouble == Trouble::TargetTakesSmall {
+            history.target.max_records = history.rng.i32(1..MAX_RECORDS);
+        }
         tell!(history, "{:?}", history.plan);
         for _ in 0..history.rng.u32(0..8) {
             history.grow();
@@ -183,18 +194,25 @@ impl History {
 
     /// The source gets another batch.
     fn grow(&mut self) {
+        if self.source.batches.len() >= 60 {
+            return;
+        }
         let kind = match self.plan.trouble {
-            Trouble::SourceHas(kind) if self.source.batches.len() == self.plan.clean_batches => kind,
-            _ => Kind::Records,
+            Trouble::SourceHasPoison if self.source.batches.len() == self.plan.clean_batches => Kind::Poison,
+            _ if self.rng.u32(0..100) >= self.plan.holes => Kind::Records,
+            _ => [Kind::Marker, Kind::Marker, Kind::Aborted, Kind::Compacted][self.rng.usize(0..self.hole_kinds())],
         };
-        if self.plan.trouble == Trouble::SourceHole && self.source.batches.len() == self.plan.clean_batches {
-            self.source.leave_hole(self.rng.i64(1..4));
+        if self.rng.u32(0..400) < self.plan.holes && self.hole_kinds() == 4 {
+            self.source.leave_hole(self.rng.i64(1..6));
         }
-        let fewest = if matches!(kind, Kind::AppendTime | Kind::Compacted) { 2 } else { 1 };
+        let fewest = if kind == Kind::Compacted { 2 } else { 1 };
         let count = if kind == Kind::Marker { 1 } else { self.rng.i32(fewest..=MAX_RECORDS) };
-        if self.source.batches.len() < 60 {
-            self.source.append(count, kind);
-        }
+        self.source.append(count, kind);
+    }
+
+    /// Where the source's record was compacted away, nobody can tell whose the target's record is.
+    fn hole_kinds(&self) -> usize {
+        if matches!(self.plan.trouble, Trouble::ForeignWriter | Trouble::SourceUnclean) { 3 } else { 4 }
     }
 
     fn work_on_a_connection(&mut self) {
@@ -224,9 +242,25 @@ impl History {
         let Some(&entry) = self.target.leader().log.last() else { return };
         tell!(self, "broker {broker} appends {entry:?} of process {process}");
         // Behind a foreign batch nothing is where it should be; then what counts is that it ends soon.
-        if !self.source.had(&entry) && !self.target.leader().has_foreign() {
+        if !self.fits(&entry) && !self.target.leader().has_foreign() {
             self.violate(format!("the target got {entry:?}, which is not what the source has there"));
         }
+    }
+
+    /// Whether an entry of the target is what the source has there, or had, or what a policy made of it.
+    fn fits(&self, entry: &Entry) -> bool {
+        let by_policy = |offset: i64| match self.plan.trouble {
+            Trouble::SourceRetention => {
+                let before = self.target.leader().log.iter().take_while(|entry| entry.base < offset);
+                offset < self.source.start && (self.plan.limits.go_on_after_loss || { before }.all(Entry::is_marker))
+            }
+            Trouble::SourceHasPoison => {
+                let poison = self.source.batches.iter().find(|batch| batch.kind == Kind::Poison);
+                self.plan.limits.skip_refused && poison.is_some_and(|batch| batch.end() - 1 == offset)
+            }
+            _ => false,
+        };
+        self.source.had(entry) || (entry.is_marker() && by_policy(entry.base))
     }
 
     /// Something breaks.
@@ -292,7 +326,7 @@ impl History {
 
     fn trouble(&mut self) {
         match self.plan.trouble {
-            Trouble::Nothing | Trouble::SourceHas(_) | Trouble::SourceHole => {}
+            Trouble::Nothing | Trouble::SourceHasPoison | Trouble::TargetTakesSmall => {}
             Trouble::StateExpires => self.expire(),
             Trouble::TargetEmptied => {
                 for broker in &mut self.target.brokers {
@@ -313,6 +347,10 @@ impl History {
                 self.source.cut_back(self.rng.usize(1..5));
                 self.plan.clean_batches = 0;
                 tell!(self, "the source ends at {} now", self.source.end);
+                // Past where it was, before anybody looks.
+                if self.rng.bool() {
+                    (0..8).for_each(|_| self.grow());
+                }
             }
         }
     }
@@ -339,19 +377,21 @@ impl History {
         }
     }
 
-    /// Without producer state or with data lost, the log end alone does not show that a reading is torn; where neither
-    /// happens, the machine must do without a second look at it.
-    pub(super) fn reads_end_again(&mut self) -> bool {
-        let torn = matches!(self.plan.trouble, Trouble::StateExpires | Trouble::TargetEmptied | Trouble::TargetUnclean);
-        torn || self.rng.bool()
-    }
-
     fn lose_target_data(&mut self) {
         let broker = self.rng.usize(0..3);
         let len = self.target.brokers[broker].log.len();
         let keep = self.rng.usize(0..=len);
         self.step_down();
         self.target.elect_unclean(broker, keep);
+        // It has started anew, and with its connections all orders to write markers are gone.
+        for at in 0..self.processes.len() {
+            if self.processes[at].connection.is_some_and(|at| self.connections[at].broker == broker) {
+                self.cut_all(at, usize::MAX);
+            }
+        }
+        for connection in self.connections.iter_mut().filter(|connection| connection.broker == broker) {
+            connection.requests.retain(|request| !request.what.is_fill());
+        }
         tell!(self, "broker {broker} is elected with its log cut back to {}", self.target.leader().end());
         if keep == 0 {
             // As with expiry: what is under way would be taken anywhere in an empty log.
@@ -368,7 +408,8 @@ impl History {
     fn write_to_target(&mut self, producer_id: i64, epoch: i16) {
         let end = self.target.leader().end();
         let leader = self.target.leader_mut();
-        let entry: Entry = match self.source.batch_at(end) {
+        let whole = self.source.batch_at(end).filter(|batch| batch.base == end && batch.kind == Kind::Records);
+        let entry: Entry = match whole {
             Some(batch) if epoch >= 0 => leader.append(batch.count, batch.id, producer_id, epoch, 0),
             // A new owner has nothing to write yet.
             None if epoch >= 0 => {
@@ -389,7 +430,10 @@ impl History {
     fn check(&mut self) {
         let durable = self.target.durable_end();
         for at in 0..self.processes.len() {
-            let limit = self.plan.limits.queued_bytes + super::world::FETCH_BATCHES * bytes_of(MAX_RECORDS);
+            // Cut into single records, a fetch takes the most room; one that was asked for before the position was read
+            // again may come on top.
+            let limit =
+                self.plan.limits.queued_bytes + 2 * super::world::FETCH_BATCHES * MAX_RECORDS as usize * bytes_of(1);
             if let Err(what) = self.processes[at].check(durable, limit) {
                 return self.violate(format!("process {at}: {what}"));
             }
@@ -405,17 +449,14 @@ impl History {
             return self.violate(format!("process {at} is parked without an error"));
         };
         let offset = error.offset();
-        let unusable = self.source.batches.iter().find(|batch| batch.kind != Kind::Records).map(|batch| batch.base);
+        let poison = self.source.batches.iter().find(|batch| batch.kind == Kind::Poison).map(|batch| batch.end() - 1);
         let right = match (self.plan.trouble, error.kind()) {
-            (Trouble::ForeignWriter, ErrorKind::TargetConflict) | (Trouble::NewOwner, ErrorKind::Fenced) => true,
-            (Trouble::SourceHas(Kind::Poison | Kind::AppendTime), ErrorKind::RecordRefused) => offset == unusable,
-            (Trouble::SourceHas(_), ErrorKind::OffsetGap) => offset == unusable,
-            (Trouble::SourceHole, ErrorKind::OffsetGap) => {
-                let before = self.source.batches.get(self.plan.clean_batches.wrapping_sub(1));
-                offset == Some(before.map_or(self.source.start, |batch| batch.end()))
-            }
-            (Trouble::SourceRetention, ErrorKind::DataLoss | ErrorKind::OffsetGap) => offset < Some(self.source.start),
-            (Trouble::SourceUnclean, ErrorKind::DataLoss) => true,
+            (Trouble::ForeignWriter, ErrorKind::TargetConflict | ErrorKind::Diverged | ErrorKind::DataLoss) => true,
+            (_, ErrorKind::Fenced) if self.plan.processes > 1 => true,
+            (Trouble::NewOwner, ErrorKind::Fenced) => true,
+            (Trouble::SourceHasPoison, ErrorKind::RecordRefused) => offset == poison && !self.plan.limits.skip_refused,
+            (Trouble::SourceRetention, ErrorKind::DataLoss) => offset < Some(self.source.start),
+            (Trouble::SourceUnclean, ErrorKind::DataLoss | ErrorKind::Diverged) => true,
             _ => false,
         };
         if !right {
@@ -431,7 +472,7 @@ impl History {
         }
         tell!(self, "everything heals");
         self.healing = true;
-        for round in 0..120 {
+        for round in 0..400 {
             // Everybody writes once more, so that nobody can overlook a foreign writer.
             if round == 0 && self.plan.trouble != Trouble::SourceUnclean {
                 self.grow();
@@ -450,7 +491,7 @@ impl History {
             }
             for at in 0..self.processes.len() {
                 self.deliver_fetch(at);
-                for _ in 0..6 {
+                for _ in 0..7 {
                     self.read_next(at);
                 }
                 self.drive(at);
@@ -466,7 +507,8 @@ impl History {
         self.connections.iter().all(Connection::is_quiet)
             && self.processes.iter().all(|process| {
                 let machine = process.machine.get();
-                process.machine.is_parked() || machine.position() == Some(self.source.end)
+                let level = machine.phase() == Phase::Running && machine.position() == Some(self.source.end);
+                process.machine.is_parked() || level
             })
     }
 
@@ -475,7 +517,8 @@ impl History {
             return;
         }
         let foreign = self.target.leader().has_foreign();
-        let fenced = self.target.leader().log.iter().any(|entry| entry.epoch > MIRROR.producer_epoch);
+        let newer = |entry: &Entry| entry.producer_id == MIRROR.producer_id && entry.epoch > MIRROR.producer_epoch;
+        let fenced = self.target.leader().log.iter().any(newer);
         for at in 0..self.processes.len() {
             let machine = self.processes[at].machine.get();
             let parked = self.processes[at].machine.is_parked();
@@ -485,23 +528,42 @@ impl History {
                 return self
                     .violate(format!("process {at} does not get on: {phase:?} at {position:?} of {end}, {error:?}"));
             }
-            if parked && self.must_go_on() && !foreign && !fenced {
+            let other_process = error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Fenced);
+            if parked && self.must_go_on() && !foreign && !fenced && !(other_process && self.someone_goes_on()) {
                 return self.violate(format!("process {at} stopped although it could go on: {error:?}"));
             }
         }
         self.check_logs(foreign);
+        // A mirror that goes on has copied the source that is there, and nothing of what that has lost.
+        let lost = |entry: &&Entry| !entry.is_marker() && !self.source.has(entry);
+        let goes_on = self.processes.iter().any(|process| !process.machine.is_parked());
+        if self.plan.trouble == Trouble::SourceUnclean
+            && goes_on
+            && let Some(entry) = self.target.leader().log.iter().find(lost).copied()
+        {
+            self.violate(format!("the mirror goes on, but the target holds {entry:?}, which the source has lost"));
+        }
+    }
+
+    /// Whether of several processes one is left.
+    fn someone_goes_on(&self) -> bool {
+        self.processes.len() > 1 && self.processes.iter().any(|process| !process.machine.is_parked())
     }
 
     /// Whether what the trouble was about never came to matter.
     fn must_go_on(&self) -> bool {
         match self.plan.trouble {
             // What the source has lost and replaced before the mirror looked is not seen by offsets alone.
-            Trouble::SourceUnclean => self.target.leader().log.iter().all(|entry| self.source.has(entry)),
+            Trouble::SourceUnclean => {
+                self.source.cut.is_empty() && self.target.leader().log.iter().all(|entry| self.source.has(entry))
+            }
             // A late batch may have landed after its process found that the source has it no more.
             Trouble::SourceRetention => false,
             // A foreign batch that was never replicated may have been seen before it was lost.
             Trouble::ForeignWriter | Trouble::NewOwner => false,
-            Trouble::SourceHas(_) | Trouble::SourceHole => self.source.batches.len() <= self.plan.clean_batches,
+            Trouble::SourceHasPoison => {
+                self.plan.limits.skip_refused || self.source.batches.len() <= self.plan.clean_batches
+            }
             _ => true,
         }
     }
@@ -510,19 +572,15 @@ impl History {
     fn check_logs(&mut self, foreign: bool) {
         let mut next = self.target.leader().log.first().map_or(0, |entry| entry.base);
         for entry in self.target.leader().log.clone() {
-            if entry.base != next || (!foreign && !self.source.had(&entry)) {
+            if entry.base != next || (!foreign && !self.fits(&entry)) {
                 return self.violate(format!("the target has {entry:?} where {next} should follow"));
             }
             next = entry.end();
         }
     }
 
-    pub(super) fn fetch(&self, offset: i64) -> Fetch {
-        Fetch { offset, batches: self.source.fetch(offset) }
-    }
-
     pub(super) fn send(&mut self, at: usize, request: Request) {
-        tell!(self, "process {} sends {:?} as {:?}", self.connections[at].process, request.batch, request.stamp);
+        tell!(self, "process {} sends {:?}", self.connections[at].process, request.what);
         self.connections[at].requests.push_back(request);
     }
 }

@@ -4,20 +4,56 @@
 //! under way, while the broker may still work off requests that it has received: also when the process is long dead.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::world::{FOREIGN, Kind, MIN_IN_SYNC, Sequence, SourceBatch, Target};
 use crate::batch::Stamp;
-use crate::machine::partition::{Produced, Ticket};
+use crate::machine::partition::{Fill, Filled, Produced, Ticket};
 use crate::wire::errors::BrokerError;
 
-/// A batch on its way to the target.
+/// Something on its way to the target.
 #[derive(Debug)]
 pub(super) struct Request {
-    pub(super) ticket: Ticket,
-    pub(super) stamp: Stamp,
-    pub(super) batch: SourceBatch,
+    pub(super) what: What,
     /// What the world does to it on arrival.
     pub(super) fault: Option<Fault>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum What {
+    Produce {
+        ticket: Ticket,
+        stamp: Stamp,
+        batch: SourceBatch,
+    },
+    Fill {
+        fill: Fill,
+        /// The fence that a machine without bugs would have given it.
+        order: i32,
+        sent_at: Duration,
+        /// It has been under way for longer than any request is: it arrives only where a later one should have fenced it off.
+        expired: bool,
+    },
+}
+
+impl What {
+    fn ticket(&self) -> Ticket {
+        match self {
+            What::Produce { ticket, .. } => *ticket,
+            What::Fill { fill, .. } => fill.ticket,
+        }
+    }
+
+    fn base(&self) -> i64 {
+        match self {
+            What::Produce { batch, .. } => batch.base,
+            What::Fill { fill, .. } => fill.from,
+        }
+    }
+
+    pub(super) fn is_fill(&self) -> bool {
+        matches!(self, What::Fill { .. })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,16 +69,21 @@ pub(super) enum Fault {
 #[derive(Debug, Clone)]
 pub(super) struct Answer {
     pub(super) ticket: Ticket,
-    /// Source offset of the batch it is about.
+    /// Source offset of the batch or the hole it is about.
     pub(super) base: i64,
-    pub(super) produced: Produced,
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Outcome {
+    Produced(Produced),
+    Filled(Filled),
 }
 
 /// A request that the broker has handled but not answered: acks=all waits for the replicas.
 #[derive(Debug)]
 struct Waiting {
-    ticket: Ticket,
-    base: i64,
+    what: What,
     appended_at: i64,
     committed_at: i64,
     refused: Option<i16>,
@@ -59,11 +100,20 @@ pub(super) struct Connection {
     answers: VecDeque<Answer>,
 }
 
-pub(super) fn refused(code: i16) -> Produced {
-    match BrokerError::of(code) {
-        Some(error) => Produced::Refused(error, None),
-        None => panic!("0 is no error"),
+fn refused(what: &What, code: i16) -> Outcome {
+    let Some(error) = BrokerError::of(code) else { panic!("0 is no error") };
+    match what {
+        What::Produce { .. } => Outcome::Produced(Produced::Refused(error, None)),
+        What::Fill { .. } => Outcome::Filled(Filled::Refused(error)),
     }
+}
+
+fn lost(what: &What) -> Answer {
+    let outcome = match what {
+        What::Produce { .. } => Outcome::Produced(Produced::Lost),
+        What::Fill { .. } => Outcome::Filled(Filled::Lost),
+    };
+    Answer { ticket: what.ticket(), base: what.base(), outcome }
 }
 
 impl Connection {
@@ -90,10 +140,16 @@ impl Connection {
     /// Cuts it: all that was not answered is lost to the process; the first `received` requests are with the broker.
     pub(super) fn cut(&mut self, received: usize) -> Vec<Answer> {
         self.alive = false;
-        let lost = |ticket, base| Answer { ticket, base, produced: Produced::Lost };
-        let mut open: Vec<Answer> = self.answers.drain(..).map(|answer| lost(answer.ticket, answer.base)).collect();
-        open.extend(self.waiting.iter().map(|waiting| lost(waiting.ticket, waiting.base)));
-        open.extend(self.requests.iter().map(|request| lost(request.ticket, request.batch.base)));
+        let unheard = |mut answer: Answer| {
+            answer.outcome = match answer.outcome {
+                Outcome::Produced(_) => Outcome::Produced(Produced::Lost),
+                Outcome::Filled(_) => Outcome::Filled(Filled::Lost),
+            };
+            answer
+        };
+        let mut open: Vec<Answer> = self.answers.drain(..).map(unheard).collect();
+        open.extend(self.waiting.iter().map(|waiting| lost(&waiting.what)));
+        open.extend(self.requests.iter().map(|request| lost(&request.what)));
         self.requests.truncate(received);
         open
     }
@@ -107,35 +163,40 @@ impl Connection {
         }
         let Some(request) = self.requests.pop_front() else { return false };
         let before = target.leader().log.len();
-        let (refused, appended_at) = match append(target, self.broker, &request) {
-            Ok(at) => ((request.fault == Some(Fault::FailsAfter)).then_some(-1), at),
-            Err(code) => (Some(code), 0),
+        let (refused, appended_at, count) = match append(target, self.broker, &request) {
+            Ok((at, count)) => ((request.fault == Some(Fault::FailsAfter)).then_some(-1), at, count),
+            Err(code) => (Some(code), 0, 0),
         };
-        let committed_at = appended_at + i64::from(request.batch.count);
-        self.waiting.push_back(Waiting {
-            ticket: request.ticket,
-            base: request.batch.base,
-            appended_at,
-            committed_at,
-            refused,
-        });
+        let committed_at = appended_at + i64::from(count);
+        self.waiting.push_back(Waiting { what: request.what, appended_at, committed_at, refused });
         target.leader().log.len() > before
     }
 
     /// The broker sends the next answer if it can be given.
     pub(super) fn answer(&mut self, target: &Target) {
         let Some(waiting) = self.waiting.front() else { return };
-        let produced = match waiting.refused {
-            Some(code) => refused(code),
-            None if target.leader != self.broker => refused(6),
+        let what = &waiting.what;
+        let outcome = match waiting.refused {
+            Some(code) => refused(what, code),
+            None if target.leader != self.broker => refused(what, 6),
             None if target.leader().high_watermark < waiting.committed_at => return,
-            None if target.in_sync_count() < MIN_IN_SYNC => refused(20),
-            None => Produced::Appended { base_offset: waiting.appended_at },
+            None if target.in_sync_count() < MIN_IN_SYNC => refused(what, 20),
+            None if what.is_fill() => Outcome::Filled(Filled::LogEnd(target.leader().end())),
+            None => Outcome::Produced(Produced::Appended { base_offset: waiting.appended_at }),
         };
-        let answer = Answer { ticket: waiting.ticket, base: waiting.base, produced };
+        let answer = Answer { ticket: what.ticket(), base: what.base(), outcome };
         self.waiting.pop_front();
         if self.alive {
             self.answers.push_back(answer);
+        }
+    }
+
+    /// Requests to fill that are too old to arrive, now that somebody else fills.
+    pub(super) fn expire_fills(&mut self, older_than: Duration, of_others: bool) {
+        for request in &mut self.requests {
+            if let What::Fill { sent_at, expired, .. } = &mut request.what {
+                *expired |= of_others || *sent_at <= older_than;
+            }
         }
     }
 
@@ -158,34 +219,55 @@ impl Connection {
     }
 }
 
-/// What a broker does with a batch: the offset it got, or an error code.
-fn append(target: &mut Target, broker: usize, request: &Request) -> Result<i64, i16> {
+/// What a broker does with a request: the offset it got and how many it took, or an error code.
+fn append(target: &mut Target, broker: usize, request: &Request) -> Result<(i64, i32), i16> {
     if target.leader != broker {
         return Err(6);
     }
     match request.fault {
-        Some(Fault::Damaged) => return Err(2),
-        Some(Fault::FailsBefore) => return Err(-1),
+        Some(Fault::Damaged) if !request.what.is_fill() => return Err(2),
+        Some(Fault::FailsBefore | Fault::Damaged) => return Err(-1),
         Some(Fault::FailsAfter) | None => {}
     }
     if target.in_sync_count() < MIN_IN_SYNC {
         return Err(19);
     }
-    if request.batch.kind == Kind::Poison {
+    let appended = match request.what {
+        What::Produce { stamp, batch, .. } => append_records(target, stamp, batch).map(|at| (at, batch.count)),
+        What::Fill { expired, order, .. } if expired && !target.leader().has_marker_of_later(order) => Err(-1),
+        What::Fill { fill, order, .. } => append_markers(target, fill, order, request.fault.is_some()),
+    };
+    target.advance_high_watermark();
+    appended
+}
+
+fn append_records(target: &mut Target, stamp: Stamp, batch: SourceBatch) -> Result<i64, i16> {
+    if batch.kind == Kind::Poison {
         return Err(87);
     }
-    let (stamp, count) = (request.stamp, request.batch.count);
+    if batch.count > target.max_records {
+        return Err(10);
+    }
     debug_assert_ne!(stamp.producer_id, FOREIGN);
-    let at = match target.leader().check(stamp.producer_epoch, stamp.base_sequence, count) {
+    match target.leader().check(stamp.producer_epoch, stamp.base_sequence, batch.count) {
         Sequence::Duplicate { base } => Ok(base),
         Sequence::OutOfOrder => Err(45),
         Sequence::OldEpoch => Err(47),
         Sequence::Next => {
             let leader = target.leader_mut();
-            let id = request.batch.id;
+            let (count, id) = (batch.count, batch.id);
             Ok(leader.append(count, id, stamp.producer_id, stamp.producer_epoch, stamp.base_sequence).base)
         }
-    };
-    target.advance_high_watermark();
-    at
+    }
+}
+
+/// `partly`: the broker fails in the middle.
+fn append_markers(target: &mut Target, fill: Fill, order: i32, partly: bool) -> Result<(i64, i32), i16> {
+    let leader = target.leader_mut();
+    let at = leader.end();
+    let count = if partly { (fill.count + 1) / 2 } else { fill.count };
+    for offset in (fill.from..).take(count as usize) {
+        leader.append_marker(offset, fill.fence, order)?;
+    }
+    Ok((at, count))
 }

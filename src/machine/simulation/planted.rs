@@ -5,10 +5,14 @@
 
 use std::time::Duration;
 
-use super::world::{MIRROR, SourceBatch};
+use super::network::{Answer, Outcome};
+use super::world::{SETTLE, SourceBatch};
 use crate::batch::Stamp;
 use crate::error::Error;
-use crate::machine::partition::{Fetched, Limits, Partition, Phase, Produced, SourceLog, TargetLog, Ticket, Writer};
+use crate::machine::partition::{
+    Content, Fetched, Fill, Filled, Identity, Likeness, Limits, Partition, Phase, Produced, Reading, Tail, TargetLog,
+    Ticket,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bug {
@@ -38,10 +42,32 @@ pub(super) enum Bug {
     IgnoresWriter,
     /// Goes on from the leader's log end without waiting for the replicas.
     DoesNotWaitForReplicas,
+    /// Fills a hole without waiting whether the log stands still.
+    FillsAtOnce,
+    /// Writes markers with the same fence in every process and attempt.
+    FencesNobody,
+    /// Counts a hole as filled when the order was sent.
+    CountsUnfilled,
+    /// Believes that all markers were written when an answer came.
+    IgnoresLogEnd,
+    /// Asks for markers again when no answer came.
+    FillsAgain,
+    /// Fills one offset too few.
+    FillsShort,
+    /// Sends the records behind a hole before it is filled.
+    PassesHoles,
+    /// A hole at the end is not filled: the next records are asked for as if it were not there.
+    SwallowsHoles,
+    /// Sequence numbers count offsets, also those of markers.
+    SequenceCountsMarkers,
+    /// Does not compare what both logs hold at the target's end.
+    IgnoresLikeness,
+    /// Does not follow leader epochs.
+    IgnoresEpochs,
 }
 
 impl Bug {
-    pub(super) const ALL: [Bug; 13] = [
+    pub(super) const ALL: [Bug; 24] = [
         Bug::SkipsOneBatch,
         Bug::WrongOrderOnRetry,
         Bug::CountsBeforeTheAnswer,
@@ -55,6 +81,17 @@ impl Bug {
         Bug::IgnoresBaseOffset,
         Bug::IgnoresWriter,
         Bug::DoesNotWaitForReplicas,
+        Bug::FillsAtOnce,
+        Bug::FencesNobody,
+        Bug::CountsUnfilled,
+        Bug::IgnoresLogEnd,
+        Bug::FillsAgain,
+        Bug::FillsShort,
+        Bug::PassesHoles,
+        Bug::SwallowsHoles,
+        Bug::SequenceCountsMarkers,
+        Bug::IgnoresLikeness,
+        Bug::IgnoresEpochs,
     ];
 }
 
@@ -79,18 +116,24 @@ pub(super) struct Machine {
     /// The next sequence number of a machine that never goes back.
     fresh: Option<i32>,
     held_back: Option<Sent>,
+    /// What was ordered to be filled last, and whether it is asked for again.
+    ordered: Option<Fill>,
+    again: bool,
 }
 
 impl Machine {
-    pub(super) fn new(limits: Limits, bug: Option<Bug>) -> Self {
+    pub(super) fn new(identity: Identity, limits: Limits, bug: Option<Bug>) -> Self {
+        let settle = if bug == Some(Bug::FillsAtOnce) { Duration::ZERO } else { SETTLE };
         Machine {
-            inner: Partition::new(MIRROR, limits),
+            inner: Partition::new(identity, Limits { settle, ..limits }),
             bug,
             openings: 0,
             began_at: None,
             shift: 0,
             fresh: None,
             held_back: None,
+            ordered: None,
+            again: false,
         }
     }
 
@@ -138,14 +181,58 @@ impl Machine {
         Some(sent)
     }
 
+    /// The order, and the fence that it should have.
+    pub(super) fn poll_fill(&mut self, now: Duration) -> Option<(Fill, i32)> {
+        if self.again {
+            self.again = false;
+            return self.ordered.map(|fill| (fill, fill.fence));
+        }
+        let mut fill = self.inner.poll_fill(now)?;
+        let order = fill.fence;
+        match self.bug {
+            Some(Bug::CountsUnfilled) => {
+                let next = fill.from + i64::from(fill.count);
+                self.inner.handle_filled(fill.ticket, Filled::LogEnd(next), now);
+            }
+            Some(Bug::FencesNobody) => fill.fence = 0,
+            Some(Bug::FillsShort) if fill.count > 1 => fill.count -= 1,
+            _ => {}
+        }
+        self.ordered = Some(fill);
+        Some((fill, order))
+    }
+
+    fn handle_filled(&mut self, fill_ticket: Ticket, from: i64, mut filled: Filled, now: Duration) {
+        match (self.bug, &filled) {
+            (Some(Bug::IgnoresLogEnd | Bug::FillsShort), Filled::LogEnd(_)) => {
+                if let Some(next) = self.inner.fill_under_way(from) {
+                    filled = Filled::LogEnd(next);
+                }
+            }
+            (Some(Bug::FillsAgain), Filled::Lost) if self.ordered.is_some_and(|fill| fill.ticket == fill_ticket) => {
+                self.again = true;
+                return;
+            }
+            (Some(Bug::IgnoresLogEnd), Filled::Refused(error)) if error.code == -1 => {
+                if let Some(next) = self.inner.fill_under_way(from) {
+                    filled = Filled::LogEnd(next);
+                }
+            }
+            _ => {}
+        }
+        self.inner.handle_filled(fill_ticket, filled, now);
+    }
+
     fn take(&mut self) -> Option<Sent> {
         let produce = self.inner.poll_produce()?;
         Some(Sent { ticket: produce.ticket, stamp: produce.stamp, batch: *produce.payload })
     }
 
-    pub(super) fn handle_opened(&mut self, source: SourceLog, mut target: TargetLog, now: Duration) {
+    pub(super) fn handle_opened(&mut self, mut reading: Reading, now: Duration) {
         self.openings += 1;
         self.held_back = None;
+        self.again = false;
+        let (source, target) = (&mut reading.source, &mut reading.target);
         let end = target.log_end_offset;
         match self.bug {
             Some(Bug::SkipsOneBatch) => self.shift = 0,
@@ -153,15 +240,29 @@ impl Machine {
             Some(Bug::SequenceFromZero) => self.shift = -*self.began_at.get_or_insert(end),
             Some(Bug::ResumesAtHighWatermark) => {
                 let watermark = target.high_watermark;
-                self.shift = end - watermark;
-                pretend_end(&mut target, watermark);
+                pretend_end(target, watermark);
+                reading.likeness = Likeness::Unknown;
             }
-            Some(Bug::PositionFromSource) if self.openings == 1 => pretend_end(&mut target, source.log_end_offset),
-            Some(Bug::IgnoresWriter) => pretend_end(&mut target, end),
+            Some(Bug::PositionFromSource) if self.openings == 1 => {
+                pretend_end(target, source.log_end_offset);
+                reading.likeness = Likeness::Unknown;
+            }
+            Some(Bug::IgnoresWriter) => {
+                pretend_end(target, end);
+                reading.likeness = Likeness::Unknown;
+            }
             Some(Bug::DoesNotWaitForReplicas) => target.high_watermark = end,
+            Some(Bug::SequenceCountsMarkers) => {
+                target.last_record = target.last_record.map(|(epoch, _)| (epoch, sequence_before(end)));
+                if let Tail::Records { last_sequence, .. } = &mut target.tail {
+                    *last_sequence = sequence_before(end);
+                }
+            }
+            Some(Bug::IgnoresLikeness) => reading.likeness = Likeness::Unknown,
+            Some(Bug::IgnoresEpochs) => (source.last_epoch, source.epoch_end_offset) = (-1, None),
             _ => {}
         }
-        self.inner.handle_opened(source, target, now);
+        self.inner.handle_opened(reading, now);
         if self.bug == Some(Bug::FirstBatchNotAlone) {
             self.inner.pretend_producer_state();
         }
@@ -171,9 +272,23 @@ impl Machine {
         self.inner.handle_open_failed(error, now);
     }
 
-    pub(super) fn handle_fetched(&mut self, offset: i64, batches: &[SourceBatch], aborted: &[(i64, i64)]) {
-        let fetched = |batch: &SourceBatch| Ok(Fetched { header: batch.header(), size: batch.size(), payload: *batch });
-        self.inner.handle_fetched(offset, batches.iter().map(fetched), aborted);
+    pub(super) fn handle_fetched(&mut self, offset: i64, contents: Vec<Content<SourceBatch>>) {
+        let contents = contents.into_iter().filter_map(|content| match (self.bug, content) {
+            (Some(Bug::SwallowsHoles), Content::Nothing { .. }) => None,
+            (_, content) => Some(Ok(content)),
+        });
+        self.inner.handle_fetched(offset, contents.collect::<Vec<_>>());
+        if self.bug == Some(Bug::PassesHoles) {
+            self.inner.pretend_no_holes();
+        }
+    }
+
+    pub(super) fn fetch_epoch(&self) -> i32 {
+        if self.bug == Some(Bug::IgnoresEpochs) { -1 } else { self.inner.fetch_epoch() }
+    }
+
+    pub(super) fn handle_diverged(&mut self, offset: i64, now: Duration) {
+        self.inner.handle_diverged(offset, now);
     }
 
     pub(super) fn handle_out_of_range(&mut self, offset: i64, now: Duration) {
@@ -181,7 +296,7 @@ impl Machine {
     }
 
     /// `base` is the source offset of the batch that the answer is about.
-    pub(super) fn handle_produced(&mut self, ticket: Ticket, base: i64, mut produced: Produced, now: Duration) {
+    fn handle_produced(&mut self, ticket: Ticket, base: i64, mut produced: Produced, now: Duration) {
         match (self.bug, &produced) {
             (Some(Bug::IgnoresBaseOffset), Produced::Appended { .. }) => produced = appended(base),
             (Some(Bug::CountsUncommitted), Produced::Refused(error, _)) if [7, 20].contains(&error.code) => {
@@ -190,6 +305,13 @@ impl Machine {
             _ => {}
         }
         self.inner.handle_produced(ticket, produced, now);
+    }
+
+    pub(super) fn handle_answer(&mut self, answer: Answer, now: Duration) {
+        match answer.outcome {
+            Outcome::Produced(produced) => self.handle_produced(answer.ticket, answer.base, produced, now),
+            Outcome::Filled(filled) => self.handle_filled(answer.ticket, answer.base, filled, now),
+        }
     }
 
     pub(super) fn reopen(&mut self, now: Duration) {
@@ -210,12 +332,18 @@ fn shifted(sequence: i32, by: i64) -> i32 {
     (i64::from(sequence) + by).rem_euclid(1 << 31) as i32
 }
 
+fn sequence_before(offset: i64) -> i32 {
+    shifted((offset % (1 << 31)) as i32, -1)
+}
+
 /// A reading as if the target ended there, with nothing in it that looks wrong.
 fn pretend_end(target: &mut TargetLog, end: i64) {
-    let last_sequence = shifted((end % (1 << 31)) as i32, -1);
+    let behind = target.log_end_offset - end;
     target.log_end_offset = end;
     target.high_watermark = end;
-    if target.writer != Writer::Nobody {
-        target.writer = Writer::Mirror { producer_epoch: MIRROR.producer_epoch, last_sequence };
+    let last_sequence = target.last_record.map_or(sequence_before(end), |(_, last)| shifted(last, -behind));
+    target.last_record = target.last_record.map(|(epoch, _)| (epoch, last_sequence));
+    if target.tail != Tail::Empty {
+        target.tail = Tail::Marker { meant_for: None };
     }
 }

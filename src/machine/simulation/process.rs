@@ -6,18 +6,25 @@
 use std::time::Duration;
 
 use super::history::{History, tell};
-use super::network::{Connection, Request};
+use super::network::{Connection, Request, What};
 use super::planted::{Bug, Machine};
-use super::world::{Entry, MIRROR, SourceBatch};
+use super::world::{Entry, Kind, MIRROR, SETTLE, SourceBatch};
+use crate::batch::marker;
 use crate::error::{Error, ErrorKind};
-use crate::machine::partition::{Limits, Phase, SourceLog, TargetLog, Writer};
+use crate::machine::partition::{
+    Content, Fetched, Identity, Likeness, Limits, Phase, Reading, SourceLog, Tail, TargetLog,
+};
 
 /// The answer to a fetch, on its way.
 #[derive(Debug, Clone)]
 pub(super) struct Fetch {
     pub(super) offset: i64,
+    /// The source's end when it answered.
+    pub(super) end: i64,
     /// `None`: out of range.
     pub(super) batches: Option<Vec<SourceBatch>>,
+    /// The leader epoch that was asked with is not one of this log up to there.
+    pub(super) diverges: bool,
 }
 
 /// Where the driver is with reading the position.
@@ -27,8 +34,7 @@ struct Opening {
     broker: usize,
     /// What is still to be read, last first.
     reads: Vec<Read>,
-    source: SourceLog,
-    target: TargetLog,
+    reading: Reading,
     /// The target lost data meanwhile.
     outdated: bool,
 }
@@ -40,7 +46,7 @@ pub(super) struct Process {
     opening: Option<Opening>,
     fetches: Vec<Fetch>,
     /// The connection that this generation sends on.
-    connection: Option<usize>,
+    pub(super) connection: Option<usize>,
     /// Sent in this generation and not answered.
     in_flight: usize,
     position: Option<i64>,
@@ -56,12 +62,15 @@ enum Read {
     /// A log that moved meanwhile counts as one that is not replicated yet.
     TargetEndAgain,
     SourceEnds,
+    /// Whether both hold the same at the target's end.
+    Likeness,
 }
 
 impl Process {
-    pub(super) fn new(limits: Limits, bug: Option<Bug>) -> Self {
+    /// `start` counts the starts of the mirror.
+    pub(super) fn new(start: i32, limits: Limits, bug: Option<Bug>) -> Self {
         Process {
-            machine: Machine::new(limits, bug),
+            machine: Machine::new(Identity { fence: start * 256, ..MIRROR }, limits, bug),
             limits,
             opening: None,
             fetches: Vec::new(),
@@ -109,12 +118,58 @@ impl Process {
         if self.in_flight > self.limits.max_in_flight {
             return Err(format!("{} batches in flight", self.in_flight));
         }
-        let idle = machine.poll_fetch().is_none() && !machine.can_produce();
+        let idle = machine.poll_fetch().is_none() && !machine.can_produce() && !machine.can_fill();
         if self.machine.is_parked() && !(idle && machine.error().is_some()) {
             return Err("parked, but goes on or does not say why".to_string());
         }
         Ok(())
     }
+}
+
+const NOTHING_READ: Reading = Reading {
+    source: SourceLog { log_start_offset: 0, log_end_offset: 0, epoch_end_offset: None, last_epoch: -1 },
+    target: TargetLog {
+        log_start_offset: 0,
+        log_end_offset: 0,
+        high_watermark: 0,
+        last_record: None,
+        tail: Tail::Unknown,
+        begun: false,
+    },
+    likeness: Likeness::Unknown,
+};
+
+fn tail_of(entry: &Entry) -> Tail {
+    match entry.is_marker() {
+        true => Tail::Marker { meant_for: marker::offset_of(entry.producer_id, entry.epoch) },
+        false => Tail::Records {
+            producer_id: entry.producer_id,
+            producer_epoch: entry.epoch,
+            last_sequence: entry.last_sequence(),
+        },
+    }
+}
+
+/// What a fetch brought, cut as the machine wants it.
+fn contents(batches: &[SourceBatch], fetch: &Fetch, batch_bytes: usize) -> Vec<Content<SourceBatch>> {
+    let mut contents = Vec::new();
+    for batch in batches {
+        let pieces = batch.pieces(fetch.offset, batch_bytes);
+        let next_offset = pieces.last().map_or(batch.base, SourceBatch::end);
+        contents.extend(
+            pieces
+                .into_iter()
+                .map(|piece| Content::Records(Fetched { header: piece.header(), size: piece.size(), payload: piece })),
+        );
+        if next_offset < batch.end() && batch.kind != Kind::Poison {
+            contents.push(Content::Nothing { next_offset: batch.end(), leader_epoch: batch.epoch });
+        }
+    }
+    // Behind the last batch there is nothing up to the end: what the engine asks for apart when no batch comes.
+    if batches.is_empty() && fetch.end > fetch.offset {
+        contents.push(Content::Nothing { next_offset: fetch.end, leader_epoch: -1 });
+    }
+    contents
 }
 
 impl History {
@@ -126,24 +181,44 @@ impl History {
                 true => vec![Read::TargetWatermark, Read::TargetWriter, Read::TargetEnd],
                 false => vec![Read::TargetWriter, Read::TargetWatermark, Read::TargetEnd],
             };
-            if self.reads_end_again() {
-                reads.insert(0, Read::TargetEndAgain);
-            }
             reads.insert(self.rng.usize(0..=reads.len()), Read::SourceEnds);
-            self.processes[at].opening = Some(Opening {
-                broker: self.target.leader,
-                reads,
-                source: SourceLog { log_start_offset: 0, log_end_offset: 0 },
-                target: TargetLog { log_start_offset: 0, log_end_offset: 0, high_watermark: 0, writer: Writer::Nobody },
-                outdated: false,
-            });
+            reads.insert(0, Read::Likeness);
+            reads.insert(0, Read::TargetEndAgain);
+            self.processes[at].opening =
+                Some(Opening { broker: self.target.leader, reads, reading: NOTHING_READ, outdated: false });
         }
         self.produce(at);
+        self.fill(at);
         let process = &self.processes[at];
         if let Some(offset) = process.machine.get().poll_fetch().filter(|_| process.fetches.len() < 3) {
-            let fetch = self.fetch(offset);
+            let fetch = self.fetch(at, offset);
             self.processes[at].fetches.push(fetch);
         }
+    }
+
+    fn fetch(&self, at: usize, offset: i64) -> Fetch {
+        let epoch = self.processes[at].machine.fetch_epoch();
+        // The source sees that its log is not the one that was fetched from before.
+        let diverges = epoch >= 0 && self.source.epoch_end(epoch) < offset;
+        Fetch { offset, end: self.source.end, batches: self.source.fetch(offset), diverges }
+    }
+
+    fn fill(&mut self, at: usize) {
+        let Some((fill, order)) = self.processes[at].machine.poll_fill(self.now) else { return };
+        let Some(connection) = self.processes[at].connection else {
+            return self.violate(format!("process {at} fills before it has read the position"));
+        };
+        // Two processes that fill at the same moment cannot be told apart by any broker; that one is as old as the other
+        // has waited is what settling rules out.
+        let settled_since = self.now.saturating_sub(SETTLE);
+        for other in (0..self.connections.len()).filter(|other| *other != connection) {
+            let of_others = self.connections[other].process != at;
+            self.connections[other].expire_fills(settled_since, of_others);
+        }
+        let expired = self.processes.len() > 1 && self.target.leader().end() != fill.from;
+        self.processes[at].in_flight += 1;
+        let fault = self.fault_of_request();
+        self.send(connection, Request { what: What::Fill { fill, order, sent_at: self.now, expired }, fault });
     }
 
     fn produce(&mut self, at: usize) {
@@ -161,7 +236,8 @@ impl History {
                 self.violate(format!("process {at} sends more than one batch while the broker knows nothing"));
             }
             let fault = self.fault_of_request();
-            self.send(connection, Request { ticket: sent.ticket, stamp: sent.stamp, batch: sent.batch, fault });
+            let what = What::Produce { ticket: sent.ticket, stamp: sent.stamp, batch: sent.batch };
+            self.send(connection, Request { what, fault });
             if self.rng.u32(0..4) == 0 {
                 return;
             }
@@ -179,60 +255,96 @@ impl History {
             return self.processes[at].machine.handle_open_failed(error, now);
         }
         if let Some(read) = opening.reads.pop() {
-            if self.read(&mut opening, read).is_none() {
+            if self.read(at, &mut opening, read).is_none() {
                 let error = Error::new(ErrorKind::Broker, "the end of the log went away while it was read");
                 return self.processes[at].machine.handle_open_failed(error, now);
             }
             self.processes[at].opening = Some(opening);
             return;
         }
-        tell!(self, "process {at} read {:?} and {:?}", opening.source, opening.target);
+        tell!(self, "process {at} read {:?}", opening.reading);
         self.drop_connection(at);
         self.connections.push(Connection::new(at, opening.broker));
         let process = &mut self.processes[at];
         process.connection = Some(self.connections.len() - 1);
         process.in_flight = 0;
-        process.machine.handle_opened(opening.source, opening.target, now);
+        process.machine.handle_opened(opening.reading, now);
         if process.machine.get().phase() == Phase::Running && process.outdated {
             process.outdated = opening.outdated;
             process.position = None;
         }
-        tell!(self, "process {at} is {:?} at {:?}", self.processes[at].machine.get().phase(), opening.target);
+        let machine = self.processes[at].machine.get();
+        tell!(self, "process {at} is {:?} at {:?}", machine.phase(), machine.position());
     }
 
     /// `None` if it cannot be answered.
-    fn read(&mut self, opening: &mut Opening, read: Read) -> Option<()> {
+    fn read(&mut self, at: usize, opening: &mut Opening, read: Read) -> Option<()> {
         let leader = self.target.leader();
+        let target = &mut opening.reading.target;
         match read {
             Read::TargetEnd => {
-                opening.target.log_start_offset = leader.start;
-                opening.target.log_end_offset = leader.end();
+                target.log_start_offset = leader.start;
+                target.log_end_offset = leader.end();
             }
-            Read::TargetWatermark => opening.target.high_watermark = leader.high_watermark,
-            Read::TargetEndAgain if opening.target.log_end_offset != leader.end() => opening.target.high_watermark = -1,
+            Read::TargetWatermark => target.high_watermark = leader.high_watermark,
+            Read::TargetEndAgain if target.log_end_offset != leader.end() => target.high_watermark = -1,
             Read::TargetEndAgain => {}
             Read::SourceEnds => {
-                opening.source = SourceLog { log_start_offset: self.source.start, log_end_offset: self.source.end };
+                let epoch = self.processes[at].machine.get().position_epoch();
+                opening.reading.source = SourceLog {
+                    log_start_offset: self.source.start,
+                    log_end_offset: self.source.end,
+                    epoch_end_offset: (epoch >= 0).then(|| self.source.epoch_end(epoch)),
+                    last_epoch: -1,
+                };
             }
             Read::TargetWriter => {
-                // DescribeProducers; where that knows nothing, the last batch before the log end that was read.
-                let log = &mut opening.target;
-                let writer = |entry: &Entry| Writer::Mirror {
-                    producer_epoch: entry.epoch,
-                    last_sequence: entry.last_sequence(),
+                let kept = |entry: &&Entry| {
+                    entry.end() > leader.start
+                        && entry.end() <= target.log_end_offset
+                        && entry.producer_id == MIRROR.producer_id
                 };
-                log.writer = match leader.producer_state() {
-                    Some(entry) => writer(entry),
-                    None if log.log_start_offset == log.log_end_offset => Writer::Nobody,
-                    None => {
-                        let last = leader.log.iter().find(|entry| entry.end() == log.log_end_offset);
-                        let last = last.filter(|_| leader.start < log.log_end_offset)?;
-                        if last.producer_id == MIRROR.producer_id { writer(last) } else { Writer::Other }
-                    }
+                let last = leader.producer_state().or_else(|| leader.log.iter().rev().find(kept));
+                target.last_record = last.map(|entry| (entry.epoch, entry.last_sequence()));
+                target.begun = last.is_some() || leader.start > leader.first;
+                target.tail = match leader.log.iter().find(|entry| entry.end() == target.log_end_offset) {
+                    _ if leader.start >= target.log_end_offset => Tail::Empty,
+                    Some(entry) => tail_of(entry),
+                    None => return None,
                 };
             }
+            Read::Likeness => self.compare_ends(&mut opening.reading),
         }
         Some(())
+    }
+
+    /// Looks at the last record of the target, and at what the source has there.
+    fn compare_ends(&self, reading: &mut Reading) {
+        let leader = self.target.leader();
+        let before_end = reading.target.log_end_offset - 1;
+        let at_end = self.source.batch_at(before_end).filter(|batch| before_end < batch.end());
+        reading.source.last_epoch = at_end.map_or(-1, |batch| batch.epoch);
+        let kept = |entry: &&Entry| {
+            entry.end() <= reading.target.log_end_offset && entry.end() > leader.start && !entry.is_marker()
+        };
+        let Some(last) = leader.log.iter().rev().find(kept) else { return };
+        let offset = last.end() - 1;
+        if offset < self.source.start || offset >= self.source.end {
+            return;
+        }
+        match self.source.batch_at(offset).filter(|_| self.source.record_at(offset).is_some()) {
+            Some(batch) if batch.id == last.id => {
+                reading.likeness = Likeness::Same;
+            }
+            Some(_) => reading.likeness = Likeness::Different { offset },
+            // What compaction has removed may have been there; a marker or an aborted record never was one.
+            None => {
+                let never = |batch: SourceBatch| matches!(batch.kind, Kind::Marker | Kind::Aborted);
+                if self.source.batch_at(offset).is_some_and(never) {
+                    reading.likeness = Likeness::Different { offset };
+                }
+            }
+        }
     }
 
     /// A fetch answer arrives: in any order, sometimes twice.
@@ -249,7 +361,11 @@ impl History {
         tell!(self, "process {at} gets {fetch:?}");
         let process = &mut self.processes[at];
         match &fetch.batches {
-            Some(batches) => process.machine.handle_fetched(fetch.offset, batches, &[(100, 0)]),
+            _ if fetch.diverges => process.machine.handle_diverged(fetch.offset, self.now),
+            Some(batches) => {
+                let contents = contents(batches, &fetch, process.machine.get().batch_bytes());
+                process.machine.handle_fetched(fetch.offset, contents);
+            }
             None => process.machine.handle_out_of_range(fetch.offset, self.now),
         }
     }
@@ -263,12 +379,12 @@ impl History {
             return false;
         }
         let Some(answer) = connection.next_answer() else { return false };
-        tell!(self, "process {process} hears of the batch at {}: {:?}", answer.base, answer.produced);
+        tell!(self, "process {process} hears of what it sent for {}: {:?}", answer.base, answer.outcome);
         let process = &mut self.processes[process];
         if process.connection == Some(at) {
             process.in_flight = process.in_flight.saturating_sub(1);
         }
-        process.machine.handle_produced(answer.ticket, answer.base, answer.produced, self.now);
+        process.machine.handle_answer(answer, self.now);
         true
     }
 
@@ -284,7 +400,7 @@ impl History {
         let lost = self.connections[connection].cut(received);
         let process = &mut self.processes[at];
         for answer in lost {
-            process.machine.handle_produced(answer.ticket, answer.base, answer.produced, self.now);
+            process.machine.handle_answer(answer, self.now);
         }
         // Where nothing was under way no answer tells the machine: the next connection may lead to another broker.
         if std::mem::take(&mut process.in_flight) == 0 {
@@ -311,7 +427,8 @@ impl History {
         for connection in self.connections.iter_mut().filter(|connection| connection.process == at) {
             connection.cut(received);
         }
-        self.processes[at] = Process::new(self.processes[at].limits, self.bug);
+        self.starts += 1;
+        self.processes[at] = Process::new(self.starts, self.processes[at].limits, self.bug);
     }
 
     /// Connections that nobody will hear of again make room.

@@ -1,36 +1,50 @@
 //! Two clusters in a few vectors: a source log that grows, and a target of three brokers with Kafka's rules.
 //!
 //! The target's rules are those that a mirror's promises rest on: acks=all and the high watermark, in-sync replicas,
-//! truncation after an election, and the producer state that makes an append conditional (the last five batches of a
-//! producer id, rebuilt from the log, forgotten with time). The producer state is not stored: it is read off the log on
-//! every append, from the point on that a broker still remembers.
+//! truncation after an election, the producer state that makes an append conditional (the last five batches of a
+//! producer id, rebuilt from the log, forgotten with time), and markers, which are conditional on nothing but the epochs of
+//! the markers before them. The producer state is not stored: it is read off the log on every append, from the point on
+//! that a broker still remembers.
 
 use std::time::Duration;
 
-use crate::batch::{Header, attributes};
+use crate::batch::{Header, attributes, marker};
 use crate::machine::partition::{Identity, Limits};
 
-pub(super) const MIRROR: Identity = Identity { producer_id: 7, producer_epoch: 3 };
+pub(super) const MIRROR: Identity = Identity { producer_id: 7, producer_epoch: 3, fence: 0 };
 pub(super) const FOREIGN: i64 = -1;
 pub(super) const MIN_IN_SYNC: usize = 2;
 /// A fetch answers with at most this many batches.
 pub(super) const FETCH_BATCHES: usize = 4;
 /// Records of the largest batch.
 pub(super) const MAX_RECORDS: i32 = 4;
+/// How long the log stands still before a hole is filled. A request to fill that was not worked off by then never will be.
+pub(super) const SETTLE: Duration = Duration::from_millis(30);
 
 pub(super) fn limits(max_in_flight: usize, queued_bytes: usize) -> Limits {
-    Limits { max_in_flight, queued_bytes, backoff: Duration::from_millis(10), backoff_max: Duration::from_millis(200) }
+    Limits {
+        max_in_flight,
+        queued_bytes,
+        batch_bytes: usize::MAX,
+        markers: 3,
+        settle: SETTLE,
+        backoff: Duration::from_millis(10),
+        backoff_max: Duration::from_millis(200),
+        go_on_after_loss: false,
+        skip_refused: false,
+    }
 }
 
 /// What a source batch is, as far as a mirror cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Records,
-    /// The target refuses it whenever it sees it.
+    /// The target refuses its last record whenever it sees it.
     Poison,
-    AppendTime,
+    /// The end of a transaction.
     Marker,
     Aborted,
+    /// Its second record is gone.
     Compacted,
 }
 
@@ -40,7 +54,11 @@ pub(super) struct SourceBatch {
     pub(super) count: i32,
     pub(super) id: u32,
     pub(super) kind: Kind,
+    pub(super) epoch: i32,
 }
+
+/// Offset in a batch of the record that compaction took.
+const REMOVED: i64 = 1;
 
 impl SourceBatch {
     pub(super) fn end(&self) -> i64 {
@@ -51,28 +69,48 @@ impl SourceBatch {
         bytes_of(self.count)
     }
 
+    /// Whether a reader sees a record there.
+    fn shows(&self, offset: i64) -> bool {
+        match self.kind {
+            Kind::Records | Kind::Poison => true,
+            Kind::Compacted => offset != self.base + REMOVED,
+            Kind::Marker | Kind::Aborted => false,
+        }
+    }
+
+    /// The dense parts of what a reader sees from an offset on, none larger than that if it has more than one record.
+    pub(super) fn pieces(&self, from: i64, batch_bytes: usize) -> Vec<SourceBatch> {
+        let mut pieces: Vec<SourceBatch> = Vec::new();
+        for offset in (self.base.max(from)..self.end()).filter(|offset| self.shows(*offset)) {
+            match pieces.last_mut().filter(|last| last.end() == offset && bytes_of(last.count + 1) <= batch_bytes) {
+                Some(last) => last.count += 1,
+                None => pieces.push(SourceBatch { base: offset, count: 1, ..*self }),
+            }
+        }
+        // Only the last record is poison.
+        if self.kind == Kind::Poison {
+            for piece in pieces.iter_mut().filter(|piece| piece.end() != self.end()) {
+                piece.kind = Kind::Records;
+            }
+        }
+        pieces
+    }
+
     pub(super) fn header(&self) -> Header {
-        let flags = match self.kind {
-            Kind::Records | Kind::Poison | Kind::Compacted => 0,
-            Kind::AppendTime => attributes::LOG_APPEND_TIME,
-            Kind::Marker => attributes::CONTROL | attributes::TRANSACTIONAL,
-            Kind::Aborted => attributes::TRANSACTIONAL,
-        };
-        let removed = i32::from(self.kind == Kind::Compacted);
         Header {
             base_offset: self.base,
             length: self.size() as i32 - 12,
-            partition_leader_epoch: 0,
+            partition_leader_epoch: self.epoch,
             magic: 2,
             crc: self.id,
-            attributes: flags,
+            attributes: if self.kind == Kind::Marker { attributes::CONTROL } else { 0 },
             last_offset_delta: self.count - 1,
             base_timestamp: 0,
             max_timestamp: 0,
             producer_id: 100,
             producer_epoch: 0,
             base_sequence: 0,
-            record_count: self.count - removed,
+            record_count: self.count,
         }
     }
 }
@@ -89,16 +127,27 @@ pub(super) struct Source {
     pub(super) cut: Vec<SourceBatch>,
     pub(super) start: i64,
     pub(super) end: i64,
+    pub(super) epoch: i32,
+    /// Where each leader epoch but the first began.
+    epoch_starts: Vec<(i32, i64)>,
     next_id: u32,
 }
 
 impl Source {
     pub(super) fn beginning_at(start: i64) -> Self {
-        Source { batches: Vec::with_capacity(64), cut: Vec::new(), start, end: start, next_id: 0 }
+        Source {
+            batches: Vec::with_capacity(64),
+            cut: Vec::new(),
+            start,
+            end: start,
+            epoch: 0,
+            epoch_starts: Vec::new(),
+            next_id: 0,
+        }
     }
 
     pub(super) fn append(&mut self, count: i32, kind: Kind) {
-        self.batches.push(SourceBatch { base: self.end, count, id: self.next_id, kind });
+        self.batches.push(SourceBatch { base: self.end, count, id: self.next_id, kind, epoch: self.epoch });
         self.next_id += 1;
         self.end += i64::from(count);
     }
@@ -113,6 +162,13 @@ impl Source {
         let keep = self.batches.len().saturating_sub(batches);
         self.cut.extend(self.batches.drain(keep..));
         self.end = self.batches.last().map_or(self.start, SourceBatch::end);
+        self.epoch += 1;
+        self.epoch_starts.push((self.epoch, self.end));
+    }
+
+    /// Where a leader epoch ended.
+    pub(super) fn epoch_end(&self, epoch: i32) -> i64 {
+        self.epoch_starts.iter().find(|(later, _)| *later > epoch).map_or(self.end, |(_, start)| *start)
     }
 
     /// Whole batches from the one that holds an offset; `None` if the offset is out of range.
@@ -125,17 +181,30 @@ impl Source {
     }
 
     pub(super) fn batch_at(&self, offset: i64) -> Option<SourceBatch> {
-        self.batches.get(self.index_of(offset)).copied().filter(|batch| batch.base == offset)
+        self.batches.get(self.index_of(offset)).copied().filter(|batch| batch.base <= offset)
     }
 
-    /// Whether the source has this batch at this offset.
+    /// The record a reader sees at an offset: the number of its batch.
+    pub(super) fn record_at(&self, offset: i64) -> Option<u32> {
+        self.batch_at(offset).filter(|batch| batch.shows(offset)).map(|batch| batch.id)
+    }
+
+    /// Whether this is what the source has at these offsets.
     pub(super) fn has(&self, entry: &Entry) -> bool {
-        self.batch_at(entry.base).is_some_and(|batch| entry.is(&batch))
+        let wanted = (!entry.is_marker()).then_some(entry.id);
+        (entry.base..entry.end()).all(|offset| self.record_at(offset) == wanted)
     }
 
-    /// Whether the source has, or had before it was cut back, this batch at this offset.
+    /// Whether this is what the source has, or had before it was cut back.
     pub(super) fn had(&self, entry: &Entry) -> bool {
-        self.has(entry) || self.cut.iter().any(|batch| entry.is(batch))
+        let cut_end = self.cut.iter().map(SourceBatch::end).max().unwrap_or(0);
+        let cut = |offset: i64| {
+            let mut shown =
+                self.cut.iter().filter(|batch| batch.base <= offset && offset < batch.end() && batch.shows(offset));
+            let none = offset < cut_end && shown.clone().next().is_none();
+            shown.any(|batch| batch.id == entry.id) || (none && entry.is_marker())
+        };
+        self.has(entry) || (entry.base..entry.end()).all(cut)
     }
 
     fn index_of(&self, offset: i64) -> usize {
@@ -151,16 +220,17 @@ pub(super) struct Entry {
     pub(super) id: u32,
     pub(super) producer_id: i64,
     pub(super) epoch: i16,
+    /// Of a marker: the coordinator epoch it was written with.
     pub(super) sequence: i32,
 }
 
 impl Entry {
-    pub(super) fn end(&self) -> i64 {
-        self.base + i64::from(self.count)
+    pub(super) fn is_marker(&self) -> bool {
+        marker::offset_of(self.producer_id, self.epoch).is_some()
     }
 
-    fn is(&self, batch: &SourceBatch) -> bool {
-        (self.base, self.id, self.count) == (batch.base, batch.id, batch.count)
+    pub(super) fn end(&self) -> i64 {
+        self.base + i64::from(self.count)
     }
 
     pub(super) fn last_sequence(&self) -> i32 {
@@ -172,7 +242,7 @@ impl Entry {
 pub(super) struct Broker {
     pub(super) log: Vec<Entry>,
     /// Where the log begins while it has no batch.
-    first: i64,
+    pub(super) first: i64,
     /// First offset that retention has kept.
     pub(super) start: i64,
     pub(super) high_watermark: i64,
@@ -222,6 +292,22 @@ impl Broker {
         }
     }
 
+    /// Writes a marker, or says why not: it must be no older than the last one of its producer id.
+    pub(super) fn append_marker(&mut self, offset: i64, fence: i32, order: i32) -> Result<Entry, i16> {
+        let (producer_id, epoch) = marker::identity_of(offset);
+        let before = self.log[self.forgotten..].iter().rev().find(|entry| entry.producer_id == producer_id);
+        match before {
+            Some(before) if epoch < before.epoch => Err(47),
+            Some(before) if fence < before.sequence => Err(52),
+            _ => Ok(self.append(1, order as u32, producer_id, epoch, fence)),
+        }
+    }
+
+    /// Whether a marker of a later process or attempt is still remembered.
+    pub(super) fn has_marker_of_later(&self, order: i32) -> bool {
+        self.log[self.forgotten..].iter().any(|entry| entry.is_marker() && entry.id > order as u32)
+    }
+
     pub(super) fn append(&mut self, count: i32, id: u32, producer_id: i64, epoch: i16, sequence: i32) -> Entry {
         let entry = Entry { base: self.end(), count, id, producer_id, epoch, sequence };
         self.log.push(entry);
@@ -266,6 +352,8 @@ pub(super) struct Target {
     pub(super) brokers: [Broker; 3],
     pub(super) leader: usize,
     pub(super) in_sync: [bool; 3],
+    /// A batch of more is refused as too large.
+    pub(super) max_records: i32,
 }
 
 impl Target {
@@ -278,7 +366,7 @@ impl Target {
             forgotten: 0,
             coarse: 0,
         };
-        Target { brokers: [broker(), broker(), broker()], leader: 0, in_sync: [true; 3] }
+        Target { brokers: [broker(), broker(), broker()], leader: 0, in_sync: [true; 3], max_records: MAX_RECORDS }
     }
 
     pub(super) fn leader(&self) -> &Broker {

@@ -36,6 +36,18 @@ fn every_contender_of_the_bench_runs_and_copies_everything() -> Outcome {
             positive(copy, measure);
         }
     }
+    let cells = list(&results, "sweep")?;
+    let combinations: Vec<_> =
+        cells.iter().map(|cell| (cell["batch_records"].as_u64(), cell["codec"].as_str())).collect();
+    let expected = [1, 1000].map(|size| ["none", "zstd"].map(|codec| (Some(size), Some(codec)))).concat();
+    assert_eq!(combinations, expected);
+    for cell in cells {
+        let copies = list(cell, "copies")?;
+        assert_eq!(names(copies), ["kmirror", "rdkafka"]);
+        for copy in copies {
+            positive(copy, "wall_seconds");
+        }
+    }
     let latencies = list(&results, "latency")?;
     assert_eq!(names(latencies), ["kmirror", "rdkafka"]);
     for latency in latencies {

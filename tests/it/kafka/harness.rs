@@ -10,10 +10,10 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::Producer;
 
 use crate::support::cluster::{Cluster, Options, Pair, Version, shared, unique};
-use crate::support::ledger::{self, Isolation, Ledger};
+use crate::support::ledger::{self, Isolation, Ledger, Stamps};
 use crate::support::proxy::Direction;
 use crate::support::records::{Generator, Load, Record, Writer, Writing, produce};
-use crate::support::{Outcome, wait_for};
+use crate::support::{Outcome, console, wait_for};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
@@ -64,6 +64,35 @@ fn the_shared_pair_is_two_clusters_and_the_ledger_tells_them_apart() -> Outcome 
     produce(&from, &topic, 0, records, &Writing::default())?;
     let error = ledger::expect_identical(&from, &to, &topic, 500).expect_err("they differ now");
     assert!(error.0.contains("offset 500 is missing at the target"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn the_java_consumer_sees_every_field_of_a_record_and_what_is_missing() -> Outcome {
+    let Pair { source, target } = shared()?;
+    let topics = [unique("java.one"), unique("java.two")];
+    let record = |value: &str| Record {
+        key: Some(b"key".to_vec()),
+        value: Some(value.as_bytes().to_vec()),
+        headers: vec![("header".to_owned(), Some(b"first".to_vec())), ("header".to_owned(), None)],
+        timestamp: 1_700_000_000_123,
+    };
+    for (cluster, topic) in
+        [source, target].into_iter().flat_map(|cluster| topics.iter().map(move |topic| (cluster, topic)))
+    {
+        cluster.create_topic(topic, 1, &[])?;
+        produce(&cluster.bootstrap(), topic, 0, [record("one"), record("two")], &Writing::default())?;
+    }
+    let (isolation, stamps) = (Isolation::ReadCommitted, Stamps::WithType);
+    let printed = console::read(source, &topics[..1], isolation, stamps, 2)?.lines;
+    let line = |offset: i32, value: &str| {
+        format!("CreateTime:1700000000123\tPartition:0\tOffset:{offset}\theader:first,header:<absent>\tkey\t{value}")
+    };
+    assert_eq!(printed, [line(0, "one"), line(1, "two")]);
+    assert_eq!(console::expect_identical(source, target, &topics, isolation, stamps, 4)?, 4);
+    produce(&source.bootstrap(), &topics[1], 0, [record("three")], &Writing::default())?;
+    let error = console::expect_identical(source, target, &topics, isolation, stamps, 4).expect_err("they differ now");
+    assert!(error.0.contains("1 only from the source"), "{error}");
     Ok(())
 }
 

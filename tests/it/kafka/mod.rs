@@ -1,7 +1,14 @@
 //! Tests on real Kafka brokers, which they start themselves; see `support` for what that needs.
 //! They are what shows that brokers do what the engine takes for granted.
 
+mod bad_input;
 mod bench;
+mod chaos;
+mod damage;
+mod exact;
 mod faults;
+mod fill_faults;
 mod harness;
 mod mirror;
+mod prefix;
+mod resets;

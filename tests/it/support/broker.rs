@@ -24,15 +24,20 @@ pub(crate) enum Version {
     Latest,
     /// The newest release of the line before, which many still run.
     Previous,
+    /// The last line that writes message formats 0 and 1 (topic config `message.format.version`). Needs a ZooKeeper,
+    /// which is started with it; one broker only.
+    Old,
 }
 
 impl Version {
+    /// Those a mirror has to work with in every respect.
     pub(crate) const ALL: [Self; 2] = [Self::Latest, Self::Previous];
 
     pub(crate) fn number(self) -> &'static str {
         match self {
             Self::Latest => "4.3.1",
             Self::Previous => "3.9.2",
+            Self::Old => "2.8.2",
         }
     }
 
@@ -109,6 +114,7 @@ pub(crate) struct Broker {
     directory: PathBuf,
     shape: Shape,
     process: Option<Child>,
+    zookeeper: Option<Child>,
     paused: bool,
 }
 
@@ -119,6 +125,11 @@ impl Broker {
         let ports = shape.ports[usize::try_from(id - 1)?];
         let properties = directory.join("server.properties");
         fs::write(&properties, server_properties(shape, id, &directory)?)?;
+        let broker = Self { id, ports, directory, shape: shape.clone(), process: None, zookeeper: None, paused: false };
+        if shape.version == Version::Old {
+            // It formats its storage by itself, and finds its cluster id in ZooKeeper.
+            return Ok(broker);
+        }
         let mut command = shape.version.java(&["-Xmx128m".to_owned()], "kafka.tools.StorageTool")?;
         command
             .args(["format", "-t", &shape.cluster_id, "-c"])
@@ -134,11 +145,14 @@ impl Broker {
                 String::from_utf8_lossy(&output.stderr)
             ));
         }
-        Ok(Self { id, ports, directory, shape: shape.clone(), process: None, paused: false })
+        Ok(broker)
     }
 
     /// Starts the process and returns at once; the log of an earlier run is kept and continued.
     pub(crate) fn launch(&mut self) -> Outcome {
+        if self.shape.version == Version::Old && self.zookeeper.is_none() {
+            self.zookeeper = Some(self.launch_zookeeper()?);
+        }
         let log = File::options().create(true).append(true).open(self.log_path())?;
         let mut command = self.shape.version.java(&self.shape.jvm, "kafka.Kafka")?;
         command
@@ -148,6 +162,22 @@ impl Broker {
             .stderr(log);
         self.process = Some(nursery::spawn(command)?);
         Ok(())
+    }
+
+    /// The broker waits until it can connect to it.
+    fn launch_zookeeper(&self) -> Outcome<Child> {
+        let properties = self.directory.join("zookeeper.properties");
+        let (data, port) = (self.directory.join("zookeeper"), self.ports.controller);
+        let text = format!(
+            "dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\ntickTime=500\n",
+            data.display()
+        );
+        fs::write(&properties, text)?;
+        let log = File::create(self.directory.join("zookeeper.log"))?;
+        let class = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
+        let mut command = self.shape.version.java(&["-Xmx64m".to_owned()], class)?;
+        command.arg(&properties).current_dir(&self.directory).stdout(log.try_clone()?).stderr(log);
+        nursery::spawn(command)
     }
 
     /// Whether a process is there and not paused.
@@ -231,6 +261,10 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.kill().ok();
+        if let Some(zookeeper) = &mut self.zookeeper {
+            zookeeper.kill().ok();
+            zookeeper.wait().ok();
+        }
         if !nursery::keeps_directories() {
             fs::remove_dir_all(&self.directory).ok();
         }
@@ -257,26 +291,30 @@ pub(crate) fn free_port() -> Outcome<u16> {
 fn server_properties(shape: &Shape, id: i32, directory: &Path) -> Outcome<String> {
     let ports = shape.ports[usize::try_from(id - 1)?];
     let nodes = shape.ports.len();
-    let voters: Vec<_> =
-        (1..).zip(&shape.ports).map(|(node, ports)| format!("{node}@127.0.0.1:{}", ports.controller)).collect();
     let mut text = format!(
-        "process.roles=broker,controller\n\
-         node.id={id}\n\
-         controller.quorum.voters={}\n\
-         listeners=CLIENT://127.0.0.1:{},DIRECT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}\n\
-         advertised.listeners=CLIENT://127.0.0.1:{},DIRECT://127.0.0.1:{}\n\
+        "advertised.listeners=CLIENT://127.0.0.1:{},DIRECT://127.0.0.1:{}\n\
          listener.security.protocol.map=CLIENT:PLAINTEXT,DIRECT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          inter.broker.listener.name=DIRECT\n\
-         controller.listener.names=CONTROLLER\n\
          log.dirs={}\n",
-        voters.join(","),
-        ports.client,
-        ports.direct,
-        ports.controller,
         ports.advertised,
         ports.direct,
         directory.join("data").display(),
     );
+    let listeners = format!("CLIENT://127.0.0.1:{},DIRECT://127.0.0.1:{}", ports.client, ports.direct);
+    if shape.version == Version::Old {
+        if nodes != 1 {
+            return fail(format!("Kafka {} is started as one broker only", shape.version.number()));
+        }
+        writeln!(text, "broker.id={id}\nlisteners={listeners}\nzookeeper.connect=127.0.0.1:{}", ports.controller)?;
+        // A killed broker cannot come back before ZooKeeper has forgotten it.
+        writeln!(text, "zookeeper.session.timeout.ms=2000")?;
+    } else {
+        let voters: Vec<_> =
+            (1..).zip(&shape.ports).map(|(node, ports)| format!("{node}@127.0.0.1:{}", ports.controller)).collect();
+        writeln!(text, "process.roles=broker,controller\nnode.id={id}\ncontroller.listener.names=CONTROLLER")?;
+        writeln!(text, "controller.quorum.voters={}", voters.join(","))?;
+        writeln!(text, "listeners={listeners},CONTROLLER://127.0.0.1:{}", ports.controller)?;
+    }
     // One of three brokers may be down in a test, and the internal topics must go on.
     let (replicas, in_sync) = if nodes == 1 { (1, 1) } else { (nodes.min(3), 2) };
     for name in ["offsets.topic", "transaction.state.log", "share.coordinator.state.topic"] {

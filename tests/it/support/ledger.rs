@@ -31,6 +31,16 @@ pub(crate) enum Isolation {
     ReadCommitted,
 }
 
+/// What of a record's timestamp counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stamps {
+    /// Its value and whether the producer or the broker gave it.
+    WithType,
+    /// Its value alone. No client can have a broker store the append time of another broker as one, so a copy keeps
+    /// its value only.
+    Value,
+}
+
 /// A record, reduced to what tells it from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
@@ -59,14 +69,13 @@ impl Fingerprint {
         Self { hash: hash(&fields), tags: fields.map(|field| field as u16) }
     }
 
-    fn of(message: &BorrowedMessage<'_>) -> Self {
+    fn of(message: &BorrowedMessage<'_>, stamps: Stamps) -> Self {
         let headers = message.headers().into_iter().flat_map(Headers::iter);
-        Self::new(
-            message.key(),
-            message.payload(),
-            headers.map(|header| (header.key, header.value)),
-            message.timestamp(),
-        )
+        let timestamp = match (stamps, message.timestamp()) {
+            (Stamps::Value, Timestamp::LogAppendTime(millis)) => Timestamp::CreateTime(millis),
+            (_, timestamp) => timestamp,
+        };
+        Self::new(message.key(), message.payload(), headers.map(|header| (header.key, header.value)), timestamp)
     }
 
     /// The names of the fields that differ.
@@ -91,7 +100,7 @@ fn hash(value: &impl Hash) -> u64 {
 /// One partition as it was read.
 #[derive(Clone, Debug)]
 pub(crate) struct Partition {
-    /// Log start and end, which a copy must have too even where no record lies.
+    /// Log start and end (of committed data: the last stable offset), which a copy must have too even where no record lies.
     pub(crate) bounds: Bounds,
     /// In order of offset.
     pub(crate) records: Vec<(i64, Fingerprint)>,
@@ -106,7 +115,16 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// Reads all that is in a topic now; what is written meanwhile is left out.
     pub(crate) fn read(bootstrap: &str, topic: &str, isolation: Isolation) -> Outcome<Self> {
-        let bounds = Client::new(bootstrap).bounds(topic)?;
+        Self::read_as(bootstrap, topic, isolation, Stamps::WithType)
+    }
+
+    /// The same, with a say in what counts of the timestamps.
+    pub(crate) fn read_as(bootstrap: &str, topic: &str, isolation: Isolation, stamps: Stamps) -> Outcome<Self> {
+        let client = Client::new(bootstrap);
+        let bounds = match isolation {
+            Isolation::ReadUncommitted => client.bounds(topic)?,
+            Isolation::ReadCommitted => client.stable_bounds(topic)?,
+        };
         let consumer = consumer(bootstrap, isolation)?;
         let mut assignment = TopicPartitionList::new();
         let mut ledger = Self::default();
@@ -126,7 +144,7 @@ impl Ledger {
                 Some(Err(KafkaError::PartitionEOF(partition))) => _ = open.remove(&partition),
                 Some(Err(error)) => return Err(error).context(format!("reading {topic}")),
                 Some(Ok(message)) => {
-                    if !ledger.take(&message) {
+                    if !ledger.take(&message, stamps) {
                         open.remove(&message.partition());
                     }
                 }
@@ -136,13 +154,13 @@ impl Ledger {
     }
 
     /// Whether more may follow in this partition.
-    fn take(&mut self, message: &BorrowedMessage<'_>) -> bool {
+    fn take(&mut self, message: &BorrowedMessage<'_>, stamps: Stamps) -> bool {
         let Some(partition) = self.partitions.get_mut(&message.partition()) else {
             return false;
         };
         let offset = message.offset();
         if offset < partition.bounds.end {
-            partition.records.push((offset, Fingerprint::of(message)));
+            partition.records.push((offset, Fingerprint::of(message, stamps)));
         }
         offset + 1 < partition.bounds.end
     }

@@ -42,6 +42,16 @@ impl Mirroring {
         self
     }
 
+    /// What `kmirror plan` says of it, as JSON.
+    pub(crate) fn plan(&self) -> Outcome<serde_json::Value> {
+        let arguments = ["plan"].into_iter().chain(self.arguments.iter().skip(1).map(String::as_str)).chain(["--json"]);
+        let mut kmirror = Kmirror::start(arguments)?;
+        match kmirror.wait(CATCH_UP_LIMIT)?.code() {
+            Some(0) => Ok(serde_json::from_str(&kmirror.stdout())?),
+            code => fail(format!("kmirror plan ended with exit code {code:?}:\n{}", kmirror.stderr())),
+        }
+    }
+
     /// Starts it, to run until it is stopped.
     pub(crate) fn start(&self) -> Outcome<Kmirror> {
         Kmirror::start(&self.arguments)

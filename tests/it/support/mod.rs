@@ -1,9 +1,12 @@
 //! What the tests on real Kafka stand on: brokers, an independent writer and reader, and things that go wrong.
 //!
-//! - [`cluster`] starts, kills, pauses and restarts real brokers; [`proxy`] spoils the network before them;
-//! - [`records`] makes and writes records, [`ledger`] reads both sides back and says where they differ, both through
+//! - [`cluster`] starts, kills, pauses and restarts real brokers; [`proxy`] spoils the network before them, and
+//!   [`tampering`] what goes over it;
+//! - [`records`] and [`transactions`] write records, [`ledger`] reads both sides back and says where they differ, both through
 //!   librdkafka, so that no fault of the engine can hide itself;
-//! - [`raw`] speaks single requests that librdkafka has no call for;
+//! - [`everything`] writes whatever a Kafka log can hold; [`console`] reads it with Kafka's own Java consumer;
+//! - [`raw`] speaks single requests that librdkafka has no call for, [`hand_made`] makes batches that no client sends;
+//! - [`late`] makes logs that start late;
 //! - [`process`] runs the `kmirror` command as a child, to be killed and measured; [`tool`] runs compilers and the like.
 //!
 //! A missing tool is a failed test with a sentence that says what to install, never a skipped one.
@@ -11,15 +14,23 @@
 
 pub(crate) mod broker;
 pub(crate) mod cluster;
+pub(crate) mod console;
+pub(crate) mod everything;
 pub(crate) mod failure;
+pub(crate) mod hand_made;
+pub(crate) mod late;
 pub(crate) mod ledger;
 pub(crate) mod mirroring;
 pub(crate) mod nursery;
 pub(crate) mod process;
+pub(crate) mod properties;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod records;
+pub(crate) mod tampering;
 pub(crate) mod tool;
+pub(crate) mod transaction_load;
+pub(crate) mod transactions;
 pub(crate) mod warm;
 
 pub(crate) use failure::{Failure, Outcome, fail};

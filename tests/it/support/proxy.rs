@@ -2,7 +2,8 @@
 //!
 //! Each connection has two directions, and each direction two threads: one reads and stamps chunks with their time of
 //! arrival, one writes them out when they are due. So a delay adds latency without taking bandwidth. Rules hold for
-//! all connections, also those already open. It knows nothing of Kafka.
+//! all connections, also those already open. It knows nothing of Kafka, unless it is given an editor of
+//! [frames](super::tampering): that holds for connections made from then on.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::Outcome;
 use super::broker::free_port;
+use super::tampering::{Asked, Editor, next_frame};
 
 /// A listening proxy; dropping it closes its port and its connections.
 pub(crate) struct Proxy {
@@ -74,6 +76,11 @@ impl Proxy {
         self.state.change(|rules| rules.cut_after[direction as usize] = Some(bytes));
     }
 
+    /// Has every frame of connections that are made from now on edited; `None` leaves them as they are.
+    pub(crate) fn edit(&self, editor: Option<Editor>) {
+        self.state.change(|rules| rules.editor = editor);
+    }
+
     /// Bytes written out in a direction so far.
     pub(crate) fn bytes(&self, direction: Direction) -> u64 {
         self.state.rules().bytes[direction as usize]
@@ -118,6 +125,7 @@ struct Rules {
     cut_after: [Option<u64>; 2],
     bytes: [u64; 2],
     accepted: usize,
+    editor: Option<Editor>,
     open: Vec<TcpStream>,
 }
 
@@ -182,19 +190,24 @@ fn join(client: TcpStream, broker: TcpStream, state: &Arc<State>) -> std::io::Re
     client.set_nodelay(true)?;
     broker.set_nodelay(true)?;
     let handles = [client.try_clone()?, broker.try_clone()?];
+    let mut frames = None;
     state.change(|rules| {
         rules.accepted += 1;
         rules.open.extend(handles);
+        frames = rules.editor.clone().map(|editor| (editor, Asked::default()));
     });
-    forward(client.try_clone()?, broker.try_clone()?, Direction::ToBroker, state);
-    forward(broker, client, Direction::ToClient, state);
+    forward(client.try_clone()?, broker.try_clone()?, Direction::ToBroker, state, frames.clone());
+    forward(broker, client, Direction::ToClient, state, frames);
     Ok(())
 }
 
-fn forward(from: TcpStream, to: TcpStream, direction: Direction, state: &Arc<State>) {
+fn forward(from: TcpStream, to: TcpStream, direction: Direction, state: &Arc<State>, frames: Option<(Editor, Asked)>) {
     // Bounded, so that a paused proxy pushes back on the sender after some megabytes as a real network would.
     let (chunks, queue) = sync_channel(64);
-    thread::spawn(move || read(from, &chunks));
+    thread::spawn(move || match frames {
+        None => read(from, &chunks),
+        Some((editor, asked)) => read_frames(from, &chunks, direction, &editor, &asked),
+    });
     let state = Arc::clone(state);
     thread::spawn(move || write(to, &queue, direction, &state));
 }
@@ -203,6 +216,21 @@ fn read(mut from: TcpStream, chunks: &SyncSender<(Instant, Vec<u8>)>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length) = from.read(&mut buffer) {
         if length == 0 || chunks.send((Instant::now(), buffer[..length].to_vec())).is_err() {
+            break;
+        }
+    }
+    from.shutdown(Shutdown::Read).ok();
+}
+
+fn read_frames(
+    mut from: TcpStream,
+    chunks: &SyncSender<(Instant, Vec<u8>)>,
+    direction: Direction,
+    editor: &Editor,
+    asked: &Asked,
+) {
+    while let Some(frame) = next_frame(&mut from, direction, asked, editor) {
+        if chunks.send((Instant::now(), frame)).is_err() {
             break;
         }
     }

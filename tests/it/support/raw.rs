@@ -1,7 +1,7 @@
 //! Single Kafka requests over a blocking socket, for what librdkafka has no call for.
 //!
 //! One connection per question: slow and simple. Messages come from the crate `kafka-protocol`; request versions are
-//! fixed to ones that Kafka 3.9 and 4.3 both serve. No TLS, no SASL. Nothing here is shared with the engine.
+//! fixed to ones that Kafka 2.8, 3.9 and 4.3 all serve. No TLS, no SASL. Nothing here is shared with the engine.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -21,9 +21,15 @@ use kafka_protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTo
 use kafka_protocol::messages::describe_producers_request::{DescribeProducersRequest, TopicRequest};
 use kafka_protocol::messages::describe_producers_response::ProducerState;
 use kafka_protocol::messages::elect_leaders_request::{ElectLeadersRequest, TopicPartitions};
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
-use kafka_protocol::messages::{ApiKey, BrokerId, MetadataResponse, RequestHeader, ResponseHeader, TopicName};
+use kafka_protocol::messages::{
+    ApiKey, BrokerId, CreateAclsRequest, DeleteAclsRequest, MetadataResponse, ProduceRequest, RequestHeader, ResponseHeader,
+    TopicName, WriteTxnMarkersRequest,
+};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
 use super::failure::Context;
@@ -105,13 +111,18 @@ macro_rules! questions {
 
 questions! {
     AlterPartitionReassignmentsRequest => AlterPartitionReassignmentsResponse, AlterPartitionReassignments;
+    CreateAclsRequest => CreateAclsResponse, CreateAcls;
     CreateTopicsRequest => CreateTopicsResponse, CreateTopics;
+    DeleteAclsRequest => DeleteAclsResponse, DeleteAcls;
     DeleteRecordsRequest => DeleteRecordsResponse, DeleteRecords;
     DeleteTopicsRequest => DeleteTopicsResponse, DeleteTopics;
     DescribeProducersRequest => DescribeProducersResponse, DescribeProducers;
     ElectLeadersRequest => ElectLeadersResponse, ElectLeaders;
+    IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse, IncrementalAlterConfigs;
     ListOffsetsRequest => ListOffsetsResponse, ListOffsets;
     MetadataRequest => MetadataResponse, Metadata;
+    ProduceRequest => ProduceResponse, Produce;
+    WriteTxnMarkersRequest => WriteTxnMarkersResponse, WriteTxnMarkers;
 }
 
 /// Where a partition begins and ends.
@@ -219,13 +230,46 @@ impl Client {
         Ok(())
     }
 
+    /// Sets configs of a topic, and leaves its other ones as they are.
+    pub(crate) fn alter_topic(&self, name: &str, configs: &[(&str, &str)]) -> Outcome {
+        const TOPIC: i8 = 2;
+        const SET: i8 = 0;
+        let configs = configs.iter().map(|(name, value)| {
+            let config = AlterableConfig::default().with_name(text(name)).with_config_operation(SET);
+            config.with_value(Some(text(value)))
+        });
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(TOPIC)
+            .with_resource_name(text(name))
+            .with_configs(configs.collect());
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        for altered in self.any()?.send(1, &request)?.responses {
+            let why = altered.error_message.unwrap_or_default();
+            check(altered.error_code, format!("cannot alter {name} ({})", why.as_str()))?;
+        }
+        Ok(())
+    }
+
     /// Start and end of every partition of a topic, read from the leaders.
     pub(crate) fn bounds(&self, topic: &str) -> Outcome<BTreeMap<i32, Bounds>> {
+        self.bounds_of(topic, Client::offset_at)
+    }
+
+    /// The same for a reader of committed data: the end is the last stable offset, where an open transaction begins.
+    pub(crate) fn stable_bounds(&self, topic: &str) -> Outcome<BTreeMap<i32, Bounds>> {
+        self.bounds_of(topic, Client::stable_offset_at)
+    }
+
+    fn bounds_of(
+        &self,
+        topic: &str,
+        offset_at: fn(&Self, &str, i32, i64) -> Outcome<i64>,
+    ) -> Outcome<BTreeMap<i32, Bounds>> {
         self.partitions(topic)?
             .iter()
             .map(|partition| {
-                let start = self.offset_at(topic, partition.index, -2)?;
-                let end = self.offset_at(topic, partition.index, -1)?;
+                let start = offset_at(self, topic, partition.index, -2)?;
+                let end = offset_at(self, topic, partition.index, -1)?;
                 Ok((partition.index, Bounds { start, end }))
             })
             .collect()
@@ -233,14 +277,24 @@ impl Client {
 
     /// ListOffsets for a timestamp, or -1 for the high watermark, -2 for the log start; isolation read_uncommitted.
     pub(crate) fn offset_at(&self, topic: &str, partition: i32, timestamp: i64) -> Outcome<i64> {
+        self.list_offset(topic, partition, timestamp, 0)
+    }
+
+    /// The same with isolation read_committed: -1 asks for the last stable offset.
+    pub(crate) fn stable_offset_at(&self, topic: &str, partition: i32, timestamp: i64) -> Outcome<i64> {
+        self.list_offset(topic, partition, timestamp, 1)
+    }
+
+    fn list_offset(&self, topic: &str, partition: i32, timestamp: i64, isolation: i8) -> Outcome<i64> {
         let wanted = ListOffsetsPartition::default()
             .with_partition_index(partition)
             .with_current_leader_epoch(-1)
             .with_timestamp(timestamp);
         let request = ListOffsetsRequest::default()
             .with_replica_id(BrokerId(-1))
+            .with_isolation_level(isolation)
             .with_topics(vec![ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![wanted])]);
-        let answer = self.leader(topic, partition)?.send(7, &request)?;
+        let answer = self.leader(topic, partition)?.send(6, &request)?;
         let found = answer
             .topics
             .first()
@@ -322,7 +376,7 @@ pub(crate) fn metadata(connection: &mut Connection, topic: Option<&str>) -> Outc
         name => vec![MetadataRequestTopic::default().with_name(Some(topic_name(name)))],
     });
     let request = MetadataRequest::default().with_topics(topics).with_allow_auto_topic_creation(false);
-    connection.send(12, &request)
+    connection.send(11, &request)
 }
 
 /// The partitions of `topic` in a metadata answer.
@@ -362,11 +416,11 @@ pub(crate) fn topic_name(name: &str) -> TopicName {
     TopicName(text(name))
 }
 
-fn text(text: &str) -> StrBytes {
+pub(crate) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
 // `anyhow::Error` is no `std::error::Error`, so `?` alone does not do.
-fn described(error: impl std::fmt::Display) -> Failure {
+pub(crate) fn described(error: impl std::fmt::Display) -> Failure {
     Failure(format!("a Kafka message could not be coded: {error}"))
 }

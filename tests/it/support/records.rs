@@ -48,6 +48,8 @@ pub(crate) struct Generator {
     random: fastrand::Rng,
     value_size: std::ops::Range<usize>,
     clock: i64,
+    /// Of the next record, where records are numbered.
+    number: Option<u64>,
 }
 
 impl Generator {
@@ -58,7 +60,14 @@ impl Generator {
             value_size: 0..200,
             // A fixed day in the past: newer brokers refuse records from the future.
             clock: 1_700_000_000_000,
+            number: None,
         }
+    }
+
+    /// Gives every record a header that no other record of this generator has.
+    pub(crate) fn numbered(mut self) -> Self {
+        self.number = Some(0);
+        self
     }
 
     pub(crate) fn value_size(mut self, sizes: std::ops::Range<usize>) -> Self {
@@ -105,7 +114,12 @@ impl Iterator for Generator {
             }
         };
         self.clock += self.random.i64(-50..100);
-        Some(Record { key, value, headers: self.headers(), timestamp: self.clock })
+        let mut headers = self.headers();
+        if let Some(number) = &mut self.number {
+            headers.push(("number".to_owned(), Some(number.to_be_bytes().to_vec())));
+            *number += 1;
+        }
+        Some(Record { key, value, headers, timestamp: self.clock })
     }
 }
 
@@ -131,7 +145,8 @@ impl Writing {
         Self { codec, ..Self::default() }
     }
 
-    fn config(&self, bootstrap: &str) -> ClientConfig {
+    /// For librdkafka, to be changed where that is not enough.
+    pub(crate) fn config(&self, bootstrap: &str) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", bootstrap)
@@ -224,11 +239,21 @@ impl Writer {
         Ok(())
     }
 
+    /// Waits until all that was sent so far is acknowledged; an error with the first refusal.
+    pub(crate) fn flush(&self) -> Outcome {
+        self.producer.flush(Duration::from_secs(150))?;
+        self.check_refused()
+    }
+
     /// Waits until all is acknowledged; an error with the first refusal.
     pub(crate) fn finish(self) -> Outcome<Vec<Acknowledged>> {
-        self.producer.flush(Duration::from_secs(150))?;
-        self.check_refused()?;
-        Ok(std::mem::take(&mut *self.producer.context().acknowledged()))
+        self.flush()?;
+        Ok(self.take_acknowledged())
+    }
+
+    /// What was acknowledged since the last call.
+    pub(crate) fn take_acknowledged(&self) -> Vec<Acknowledged> {
+        std::mem::take(&mut *self.producer.context().acknowledged())
     }
 
     fn check_refused(&self) -> Outcome {

@@ -1,0 +1,64 @@
+//! `kmirror plan`: what `run` would do on the target, and what it could not.
+//! Asks both clusters and writes nothing.
+
+use std::process::ExitCode;
+
+use kmirror::{MarkerPermission, Plan, TopicAction, TopicPlan};
+
+use crate::args::{LogFormat, PlanOptions};
+use crate::progress::Display;
+use crate::text::{counted, grouped, milliseconds};
+use crate::{logs, output, settings};
+
+pub(crate) fn command(options: &PlanOptions) -> ExitCode {
+    let plan = logs::start(LogFormat::Text, &Display::new())
+        .and_then(|()| settings::configure(&options.mirror))
+        .and_then(kmirror::plan);
+    match plan {
+        Ok(plan) if options.json => output::print_json(&plan),
+        Ok(plan) => output::print(&text(&plan)),
+        Err(error) => {
+            output::complain(error.message());
+            return ExitCode::from(error.kind().exit_code());
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn text(plan: &Plan) -> String {
+    let before = if plan.has_run { "has run before" } else { "has not run yet" };
+    let mut text = format!("mirror '{}', which {before}\n", plan.name);
+    text.push_str(match plan.markers {
+        MarkerPermission::Allowed => "offsets without a record: markers are permitted\n",
+        MarkerPermission::Denied => {
+            "offsets without a record: markers are not permitted; operation Alter on the target's cluster would allow them\n"
+        }
+        _ => "offsets without a record: the target does not tell whether markers are permitted\n",
+    });
+    for topic in &plan.topics {
+        push_topic(&mut text, topic);
+    }
+    text
+}
+
+fn push_topic(text: &mut String, topic: &TopicPlan) {
+    let what = match (topic.action, topic.replication_factor) {
+        (TopicAction::Create, Some(replicas)) => format!("create, {}", counted(replicas as u64, "replica")),
+        (TopicAction::Grow, _) => "add partitions".to_owned(),
+        (TopicAction::Mirror, _) => "mirror into the topic that is there".to_owned(),
+        _ => format!("refuse: {}", topic.reason.as_deref().unwrap_or("no reason is known")),
+    };
+    text.push_str(&format!("{}  {}: {what}\n", topic.topic, counted(topic.partitions as u64, "partition")));
+    for prefix in &topic.prefixes {
+        text.push_str(&format!(
+            "    partition {} begins at {}: fill from {}, about {}\n",
+            prefix.partition,
+            grouped(prefix.to as u64),
+            grouped(prefix.from as u64),
+            milliseconds((prefix.estimate_seconds * 1000.0) as u64)
+        ));
+    }
+    for (partition, reason) in &topic.refused_partitions {
+        text.push_str(&format!("    partition {partition} is parked: {reason}\n"));
+    }
+}

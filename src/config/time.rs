@@ -1,0 +1,119 @@
+//! Reads a moment that somebody wrote: ISO 8601, or milliseconds since 1970.
+//! What has no zone is taken as UTC; leap seconds, weeks and durations are not read.
+
+/// Days from 0000-03-01 to 1970-01-01.
+const DAYS_TO_1970: i64 = 719_468;
+const DAY_MS: i64 = 86_400_000;
+
+/// Milliseconds since 1970, or `None` if it is no moment.
+pub(super) fn milliseconds(text: &str) -> Option<i64> {
+    if let Ok(number) = text.parse::<i64>() {
+        return (number >= 0).then_some(number);
+    }
+    let text = text.to_ascii_uppercase();
+    let (date, time) = match text.split_once(['T', ' ']) {
+        Some((date, time)) => (date, time),
+        None => (text.as_str(), "00:00"),
+    };
+    let (time, offset_minutes) = split_zone(time)?;
+    let ms = days(date)? * DAY_MS + time_of_day(time)? - offset_minutes * 60_000;
+    (ms >= 0).then_some(ms)
+}
+
+/// Days from 1970 to a date, by the proleptic Gregorian calendar.
+fn days(date: &str) -> Option<i64> {
+    let mut parts = date.split('-');
+    let (year, month, day) = (number(parts.next()?, 4)?, number(parts.next()?, 2)?, number(parts.next()?, 2)?);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    if parts.next().is_some() || !(1..=12).contains(&month) || !(1..=length).contains(&day) {
+        return None;
+    }
+    // Years that begin in March, so that the leap day is the last.
+    let year = year - i64::from(month <= 2);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    Some(year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - DAYS_TO_1970)
+}
+
+/// `08:30`, `08:30:15` or `08:30:15.250` in milliseconds.
+fn time_of_day(time: &str) -> Option<i64> {
+    let (clock, fraction) = time.split_once(['.', ',']).unwrap_or((time, "0"));
+    let mut parts = clock.split(':');
+    let (hour, minute) = (number(parts.next()?, 2)?, number(parts.next()?, 2)?);
+    let second = parts.next().map_or(Some(0), |second| number(second, 2))?;
+    let digits: String = fraction.chars().chain("00".chars()).take(3).collect();
+    if parts.next().is_some() || hour > 23 || minute > 59 || second > 59 || fraction.is_empty() {
+        return None;
+    }
+    let all_digits = fraction.chars().all(|c| c.is_ascii_digit());
+    all_digits.then_some(())?;
+    Some(((hour * 60 + minute) * 60 + second) * 1000 + digits.parse::<i64>().ok()?)
+}
+
+/// The time without its zone, and the zone in minutes east of Greenwich.
+fn split_zone(time: &str) -> Option<(&str, i64)> {
+    if let Some(time) = time.strip_suffix('Z') {
+        return Some((time, 0));
+    }
+    let Some(at) = time.rfind(['+', '-']) else { return Some((time, 0)) };
+    let (time, zone) = time.split_at(at);
+    let east = if zone.starts_with('+') { 1 } else { -1 };
+    let zone = zone[1..].replace(':', "");
+    let (hours, minutes) = match zone.len() {
+        2 => (number(&zone, 2)?, 0),
+        4 => (number(zone.get(..2)?, 2)?, number(zone.get(2..)?, 2)?),
+        _ => return None,
+    };
+    (hours <= 18 && minutes < 60).then_some((time, east * (hours * 60 + minutes)))
+}
+
+fn number(text: &str, length: usize) -> Option<i64> {
+    let digits = text.len() == length && text.chars().all(|c| c.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::milliseconds;
+
+    #[test]
+    fn moments_are_read() {
+        for (text, ms) in [
+            ("1700000000000", 1_700_000_000_000),
+            ("1970-01-01", 0),
+            ("2000-02-29T00:00:00Z", 951_782_400_000),
+            ("2023-11-14T22:13:20Z", 1_700_000_000_000),
+            ("2023-11-14t22:13:20.25z", 1_700_000_000_250),
+            ("2023-11-15 00:13:20+02:00", 1_700_000_000_000),
+            ("2023-11-14T14:13:20-0800", 1_700_000_000_000),
+            ("2023-11-14T22:13", 1_699_999_980_000),
+            ("2100-03-01T00:00:00Z", 4_107_542_400_000),
+        ] {
+            assert_eq!(milliseconds(text), Some(ms), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_moment_is_refused() {
+        for text in [
+            "",
+            "-5",
+            "yesterday",
+            "2023-02-29",
+            "2023-13-01",
+            "2023-1-1",
+            "2023-11-14T24:00",
+            "2023-11-14T22",
+            "2023-11-14T22:13:20+2",
+            "2023-11-14T22:13:20.",
+            "20231114T221320Z",
+            "1969-12-31T23:59:59Z",
+        ] {
+            assert_eq!(milliseconds(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Reads both logs of partitions that may start late, many in one request to each leader.
+//! Shared with `plan`, so nothing here knows a running mirror, and nothing is written.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::batch::marker;
+use crate::config::{IsolationLevel, Start};
+use crate::error::{Error, ErrorKind, Result};
+use crate::machine::partition::Identity;
+use crate::machine::prefix::LastWriter;
+use crate::wire::cluster::{Cluster, Metadata};
+use crate::wire::connection::Connection;
+use crate::wire::errors::{BrokerError, Class};
+use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
+
+/// A broker that is silent for so long holds up only its own partitions.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The source's log, and where the mirror is to begin.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SourceStart {
+    /// First offset that is kept.
+    pub(crate) log_start: i64,
+    /// Where to begin, by `start`.
+    pub(crate) wanted: i64,
+    /// Next offset that consumers cannot see yet.
+    pub(crate) end: i64,
+}
+
+/// The target's log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TargetState {
+    pub(crate) log_start: i64,
+    pub(crate) log_end: i64,
+    pub(crate) writer: LastWriter,
+}
+
+/// An answer for each partition.
+pub(crate) type Answers<T> = HashMap<TopicPartition, Result<T>>;
+
+/// Where source logs begin, without anything else.
+pub(crate) async fn log_starts(source: &Cluster, metadata: &Metadata, partitions: &[TopicPartition]) -> Answers<i64> {
+    ask(source, metadata, partitions, async |connection: &Connection, partitions: &[TopicPartition]| {
+        let starts = positions::list_offsets(connection, partitions, Which::LogStart).await?;
+        Ok(starts.into_iter().map(|(partition, start)| (partition, sentence(source, start))).collect())
+    })
+    .await
+}
+
+/// Where source logs begin and end, and where the mirror begins with them.
+pub(crate) async fn sources(
+    source: &Cluster,
+    metadata: &Metadata,
+    wanted: &HashMap<TopicPartition, Start>,
+    isolation: IsolationLevel,
+) -> Answers<SourceStart> {
+    let end = match isolation {
+        IsolationLevel::ReadCommitted => Which::LastStable,
+        IsolationLevel::ReadUncommitted => Which::HighWatermark,
+    };
+    let partitions: Vec<TopicPartition> = wanted.keys().cloned().collect();
+    ask(source, metadata, &partitions, async |connection: &Connection, partitions: &[TopicPartition]| {
+        let starts = positions::list_offsets(connection, partitions, Which::LogStart).await?;
+        let ends = positions::list_offsets(connection, partitions, end).await?;
+        let mut at_time = ByPartition::new();
+        for (time, some) in by_time(partitions, wanted) {
+            at_time.extend(positions::list_offsets(connection, &some, Which::Timestamp(time)).await?);
+        }
+        let start_of = |partition: &TopicPartition| {
+            let (log_start, end) = (get(&starts, partition)?, get(&ends, partition)?);
+            let chosen = match wanted.get(partition) {
+                Some(Start::Latest) => end,
+                Some(Start::Timestamp(_)) => match get(&at_time, partition)? {
+                    -1 => end,
+                    offset => offset.min(end),
+                },
+                Some(Start::Earliest) | None => log_start,
+            };
+            Ok(SourceStart { log_start, wanted: chosen.max(log_start), end })
+        };
+        Ok(partitions.iter().map(|partition| (partition.clone(), sentence(source, start_of(partition)))).collect())
+    })
+    .await
+}
+
+fn by_time(
+    partitions: &[TopicPartition],
+    wanted: &HashMap<TopicPartition, Start>,
+) -> BTreeMap<i64, Vec<TopicPartition>> {
+    let mut times: BTreeMap<i64, Vec<TopicPartition>> = BTreeMap::new();
+    for partition in partitions {
+        if let Some(Start::Timestamp(time)) = wanted.get(partition) {
+            times.entry(*time).or_default().push(partition.clone());
+        }
+    }
+    times
+}
+
+/// What target logs hold. Without an identity nothing there is the mirror's.
+pub(crate) async fn targets(
+    target: &Cluster,
+    metadata: &Metadata,
+    partitions: &[TopicPartition],
+    identity: Option<Identity>,
+) -> Answers<TargetState> {
+    ask(target, metadata, partitions, async |connection: &Connection, partitions: &[TopicPartition]| {
+        let starts = positions::list_offsets(connection, partitions, Which::LogStart).await?;
+        let ends = positions::list_offsets(connection, partitions, Which::LogEnd).await?;
+        // Only what all replicas have can be read, and is certain to stay.
+        let replicated = positions::list_offsets(connection, partitions, Which::HighWatermark).await?;
+        let mut answers: HashMap<TopicPartition, Result<TargetState>> = HashMap::new();
+        let mut known = Vec::new();
+        for partition in partitions {
+            match (get(&starts, partition), get(&ends, partition), get(&replicated, partition)) {
+                (Ok(start), Ok(end), Ok(high)) if high == end => known.push((partition.clone(), start, end)),
+                (Ok(_), Ok(_), Ok(_)) => {
+                    let message = "the end of the target's log is not replicated yet";
+                    answers.insert(partition.clone(), Err(Error::new(ErrorKind::Broker, message)));
+                }
+                (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+                    answers.insert(partition.clone(), sentence(target, Err(error)));
+                }
+            }
+        }
+        let mut writers = last_writers(connection, &known, identity).await?;
+        for (partition, log_start, log_end) in known {
+            let writer = writers.remove(&partition).unwrap_or(Err(BrokerError::UNKNOWN_PARTITION));
+            let state = writer.map(|writer| TargetState { log_start, log_end, writer });
+            answers.insert(partition, sentence(target, state));
+        }
+        Ok(answers)
+    })
+    .await
+}
+
+/// Who wrote logs' last batches, or to empty logs last.
+async fn last_writers(
+    connection: &Connection,
+    logs: &[(TopicPartition, i64, i64)],
+    identity: Option<Identity>,
+) -> Result<ByPartition<LastWriter>> {
+    let mut writers: ByPartition<LastWriter> = HashMap::new();
+    // Of a log that nobody has written to there is nothing to ask.
+    let (written, fresh): (Vec<_>, Vec<_>) = logs.iter().partition(|(.., end)| *end > 0);
+    writers.extend(fresh.into_iter().map(|(partition, ..)| (partition.clone(), Ok(LastWriter::Nobody))));
+    let names: Vec<TopicPartition> = written.iter().map(|(partition, ..)| partition.clone()).collect();
+    let of_mirror = states(connection, &names, identity.map(|identity| identity.producer_id)).await?;
+    let filler = identity.map(|identity| marker::filler_of(identity.producer_id));
+    let empty = |&&(_, start, end): &&&(TopicPartition, i64, i64)| start >= end;
+    let names: Vec<TopicPartition> = written.iter().filter(empty).map(|(partition, ..)| partition.clone()).collect();
+    let of_filler = states(connection, &names, filler).await?;
+    let mut unknown = Vec::new();
+    for (partition, start, end) in written {
+        let state = |states: &ByPartition<Option<i32>>| get(states, partition).ok().flatten();
+        let writer = match (state(&of_mirror), state(&of_filler)) {
+            (Some(_), _) => LastWriter::Mirror,
+            (None, Some(last_sequence)) => LastWriter::Filler { next_sequence: after(last_sequence, 1) },
+            (None, _) if start >= end => LastWriter::Nobody,
+            (None, _) => {
+                unknown.push((partition.clone(), end - 1));
+                continue;
+            }
+        };
+        writers.insert(partition.clone(), Ok(writer));
+    }
+    for (partition, header) in positions::batch_headers(connection, &unknown).await? {
+        let writer = header.map(|header| match header {
+            Some(header) if Some(header.producer_id) == filler => LastWriter::Filler {
+                next_sequence: after(header.base_sequence, header.last_offset_delta.saturating_add(1)),
+            },
+            Some(header) if marker::is_filler(header.producer_id) => LastWriter::OtherFiller,
+            Some(header) if Some(header.producer_id) == identity.map(|identity| identity.producer_id) => {
+                LastWriter::Mirror
+            }
+            // Markers stand for holes of the source, which come with data.
+            Some(header) if marker::offset_of(header.producer_id, header.producer_epoch).is_some() => {
+                LastWriter::Mirror
+            }
+            _ => LastWriter::Other,
+        });
+        writers.insert(partition, writer);
+    }
+    Ok(writers)
+}
+
+/// The sequence number that a producer wrote last; nothing for a broker that cannot tell.
+async fn states(
+    connection: &Connection,
+    partitions: &[TopicPartition],
+    producer_id: Option<i64>,
+) -> Result<ByPartition<Option<i32>>> {
+    match producer_id.filter(|_| !partitions.is_empty()) {
+        Some(producer_id) => {
+            let of_it = |state: &positions::ProducerState| state.producer_id == producer_id && state.last_sequence >= 0;
+            let states = positions::producers(connection, partitions, of_it).await?.unwrap_or_default();
+            let last = |states: Vec<positions::ProducerState>| states.first().map(|state| state.last_sequence);
+            Ok(states.into_iter().map(|(partition, states)| (partition, states.map(last))).collect())
+        }
+        None => Ok(HashMap::new()),
+    }
+}
+
+fn after(sequence: i32, records: i32) -> i32 {
+    ((i64::from(sequence) + i64::from(records)) % (1 << 31)) as i32
+}
+
+/// Asks the leader of each partition, all of them at the same time.
+async fn ask<T>(
+    cluster: &Cluster,
+    metadata: &Metadata,
+    partitions: &[TopicPartition],
+    question: impl AsyncFn(&Connection, &[TopicPartition]) -> Result<Answers<T>>,
+) -> Answers<T> {
+    let mut answers = Answers::new();
+    let mut groups: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
+    for partition in partitions {
+        match leader_of(metadata, partition) {
+            Some(leader) => groups.entry(leader).or_default().push(partition.clone()),
+            None => {
+                let message = format!("the {} has no leader for it at the moment", cluster.side);
+                answers.insert(partition.clone(), Err(Error::new(ErrorKind::Broker, message)));
+            }
+        }
+    }
+    let question = &question;
+    let asked = groups.into_iter().map(|(leader, partitions)| async move {
+        let answer = async {
+            let connection = cluster.broker(leader).await?;
+            question(&connection, &partitions).await
+        };
+        let patience = PATIENCE + Duration::from_millis(partitions.len() as u64);
+        let answer = tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| {
+            let message = format!("broker {leader} of the {} does not answer", cluster.side);
+            Err(Error::new(ErrorKind::Connect, message))
+        });
+        (partitions, answer)
+    });
+    for (partitions, answer) in all(asked.collect()).await {
+        match answer {
+            Ok(some) => answers.extend(some),
+            Err(error) => {
+                answers.extend(partitions.into_iter().map(|partition| (partition, Err(error.clone()))));
+            }
+        }
+    }
+    answers
+}
+
+/// Who leads a partition.
+pub(crate) fn leader_of(metadata: &Metadata, (topic, partition): &TopicPartition) -> Option<i32> {
+    let leaders = &metadata.topics.get(&**topic)?.leaders;
+    leaders.get(*partition as usize).copied().filter(|leader| *leader >= 0)
+}
+
+/// Runs futures at the same time, and waits for all of them.
+pub(crate) async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut futures: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
+    let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
+    poll_fn(|context| {
+        let mut ready = true;
+        for (future, output) in futures.iter_mut().zip(&mut outputs).filter(|(_, output)| output.is_none()) {
+            match future.as_mut().poll(context) {
+                Poll::Ready(value) => *output = Some(value),
+                Poll::Pending => ready = false,
+            }
+        }
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    outputs.into_iter().flatten().collect()
+}
+
+fn get<T: Copy>(answers: &ByPartition<T>, partition: &TopicPartition) -> Result<T, BrokerError> {
+    answers.get(partition).copied().unwrap_or(Err(BrokerError::UNKNOWN_PARTITION))
+}
+
+fn sentence<T>(cluster: &Cluster, answer: Result<T, BrokerError>) -> Result<T> {
+    answer.map_err(|broker| {
+        let kind = if broker.class == Class::Unauthorized { ErrorKind::Authorization } else { ErrorKind::Broker };
+        let message = format!("the position at the {} cannot be read: {broker}", cluster.side);
+        Error::new(kind, message).with_kafka_code(broker.code)
+    })
+}

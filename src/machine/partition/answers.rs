@@ -1,0 +1,181 @@
+//! What an answer of the target means for a partition: how far it is, what has to be tried again, what ends it.
+
+use std::time::Duration;
+
+use super::{Filling, Partition, Phase, Ticket};
+use crate::error::{Error, ErrorKind};
+use crate::machine::opening::other_writer;
+use crate::wire::errors::{BrokerError, Class};
+
+/// What became of a produce request for one partition.
+#[derive(Debug, Clone)]
+pub enum Produced {
+    /// The target appended it, at this offset.
+    Appended {
+        /// Offset of the first record on the target.
+        base_offset: i64,
+    },
+    /// The target said no.
+    Refused(BrokerError, Option<String>),
+    /// No answer came: it may have been appended or not.
+    Lost,
+}
+
+/// What became of an order to fill a hole.
+#[derive(Debug, Clone)]
+pub enum Filled {
+    /// The target answered, and its log ended at this offset afterwards.
+    LogEnd(i64),
+    /// The target said no.
+    Refused(BrokerError),
+    /// It cannot be done, for a reason that the driver has found.
+    Failed(Error),
+    /// No answer came: markers may have been written or not, and may still be.
+    Lost,
+}
+
+/// A batch that arrives damaged this many times is damaged at the source.
+const CORRUPT_ATTEMPTS: u32 = 3;
+/// Attempts of one process that have a fence of their own.
+const FENCES: i32 = 255;
+
+impl<P> Partition<P> {
+    /// An answer, or the loss of one, to a batch that was sent.
+    pub fn handle_produced(&mut self, ticket: Ticket, produced: Produced, now: Duration) {
+        if self.phase != Phase::Running || ticket.generation != self.generation {
+            return;
+        }
+        let base_offset = ticket.base_offset;
+        if self.window.find(base_offset).is_none() {
+            return;
+        }
+        match produced {
+            Produced::Appended { base_offset: appended_at } if appended_at == base_offset => {
+                self.window.acknowledge(base_offset);
+            }
+            Produced::Appended { base_offset: appended_at } => {
+                return self.park(other_writer(format!(
+                    "the batch of source offset {base_offset} was appended at target offset {appended_at}"
+                )));
+            }
+            Produced::Refused(broker, detail) => return self.handle_refused(base_offset, broker, detail, now),
+            Produced::Lost => return self.close(None, now),
+        }
+        self.settle();
+    }
+
+    /// An answer, or the loss of one, to an order to fill.
+    pub fn handle_filled(&mut self, ticket: Ticket, filled: Filled, now: Duration) {
+        let Filling::UnderWay { from, next } = self.filling else { return };
+        if self.phase != Phase::Running || ticket.generation != self.generation || ticket.base_offset != from {
+            return;
+        }
+        match filled {
+            Filled::LogEnd(log_end_offset) if log_end_offset == next => {
+                self.filling = Filling::Settled;
+                self.window.fill_up_to(next);
+                self.position = Some(next);
+                if self.window.is_empty() {
+                    self.position_epoch = self.fetch_epoch;
+                } else {
+                    // The epoch at the end of a hole in front of records is not later than theirs.
+                    self.position_epoch = -1;
+                }
+                self.alone = true;
+                self.recover();
+                self.settle();
+            }
+            // Some were not written, or something else was: both logs tell.
+            Filled::LogEnd(_) => self.reopen(now),
+            Filled::Refused(broker) if broker.class == Class::Fenced => {
+                let message = format!("another process of this mirror fills the hole at offset {from}: {broker}");
+                self.park(Error::new(ErrorKind::Fenced, message).with_offset(from).with_kafka_code(broker.code));
+            }
+            Filled::Refused(broker) => {
+                let message = format!("the target did not take markers for the hole at offset {from}: {broker}");
+                let kind = match broker.class {
+                    Class::Unauthorized => ErrorKind::Authorization,
+                    _ => ErrorKind::Broker,
+                };
+                self.close(Some(Error::new(kind, message).with_offset(from).with_kafka_code(broker.code)), now);
+            }
+            Filled::Failed(error) => self.close(Some(error.with_offset(from)), now),
+            Filled::Lost => self.close(None, now),
+        }
+    }
+
+    /// Markers whose answer is not waited for may be written at any time, until others have come with a higher fence.
+    pub(super) fn give_up_fill(&mut self) {
+        if matches!(self.filling, Filling::UnderWay { .. }) {
+            if self.identity.fence % (FENCES + 1) < FENCES {
+                self.identity.fence += 1;
+            }
+            self.filling = Filling::Unsettled;
+        }
+    }
+
+    fn handle_refused(&mut self, base_offset: i64, broker: BrokerError, detail: Option<String>, now: Duration) {
+        let Some(fetched) = self.window.find(base_offset) else { return };
+        let (records, size) = (fetched.header.record_count, fetched.size);
+        let detail = detail.map(|text| format!(" ({text})")).unwrap_or_default();
+        let what = if records == 1 { "the record at offset" } else { "the batch at offset" };
+        let bytes = if broker.class == Class::TooLarge { format!(" of {size} bytes") } else { String::new() };
+        let message = |verb: &str| format!("the target {verb} {what} {base_offset}{bytes}: {broker}{detail}");
+        let error = |kind, verb| Error::new(kind, message(verb)).with_offset(base_offset).with_kafka_code(broker.code);
+        match broker.class {
+            Class::Fenced => self.park(error(ErrorKind::Fenced, "gave to a newer owner")),
+            Class::Refused | Class::Unsupported | Class::TooLarge => {
+                self.window.refuse(base_offset, error(ErrorKind::RecordRefused, "refuses"));
+                self.settle();
+            }
+            Class::Corrupt => {
+                let times = if self.corrupt.0 == base_offset { self.corrupt.1 + 1 } else { 1 };
+                self.corrupt = (base_offset, times);
+                if times >= CORRUPT_ATTEMPTS {
+                    return self.park(error(ErrorKind::RecordRefused, "refuses as damaged, again and again,"));
+                }
+                // The copy in memory may be what is damaged; it is fetched again.
+                self.close(Some(error(ErrorKind::Broker, "refuses as damaged")), now);
+            }
+            Class::Unauthorized | Class::Unauthenticated => {
+                self.close(Some(error(ErrorKind::Authorization, "does not allow")), now);
+            }
+            // Once, this is how a lost answer shows; in a row, reading again at once would be a busy loop.
+            Class::Position if self.failures == 0 => {
+                self.failures = 1;
+                self.reopen(now);
+            }
+            Class::Position => self.close(Some(error(ErrorKind::Broker, "does not expect")), now),
+            Class::Leader | Class::Wait | Class::OutOfRange | Class::Session => {
+                self.close(Some(error(ErrorKind::Broker, "did not take")), now);
+            }
+        }
+    }
+
+    /// A refused batch whose turn it is: cut smaller if that may help, left out if that is the policy, else the end.
+    pub(super) fn look_at_refused(&mut self) {
+        let Some((fetched, error)) = self.window.front_refused() else { return };
+        let (header, size, error) = (fetched.header, fetched.size, error.clone());
+        let next = header.last_offset() + 1;
+        if header.record_count > 1 {
+            let too_large =
+                error.kafka_code().and_then(BrokerError::of).is_some_and(|row| row.class == Class::TooLarge);
+            if too_large {
+                self.batch_bytes = self.batch_bytes.min(size) / 2;
+            } else {
+                self.singly_until = next;
+            }
+            self.forget_window();
+            self.fetch_from(header.base_offset);
+            // Every batch behind the refused one is refused as well: what is under way is read off the log.
+            self.phase = Phase::Closed { due: Duration::ZERO };
+        } else if self.limits.skip_refused {
+            self.leave_out(header.base_offset, next, error);
+            self.window.skip_front();
+            self.generation = self.generation.wrapping_add(1);
+            self.phase = Phase::Closed { due: Duration::ZERO };
+        } else {
+            self.park(error);
+        }
+    }
+}

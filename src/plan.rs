@@ -1,0 +1,253 @@
+//! What a mirror would do before it copies: asks both clusters as a start does, and writes nothing.
+//!
+//! Decides by the same functions as the running mirror, `machine::topics` and `machine::prefix`, so that what is shown is what
+//! would be done.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
+use kafka_protocol::messages::{ProducerId, WriteTxnMarkersRequest};
+use serde::Serialize;
+
+use crate::batch::marker;
+use crate::config::{Config, Start};
+use crate::control::default_name;
+use crate::control::prefix::survey::{self, TargetState};
+use crate::error::{Error, ErrorKind, Result};
+use crate::identity;
+use crate::machine::partition::Identity;
+use crate::machine::prefix::{self, LastWriter, Reading, Step};
+use crate::machine::topics::{self, Action};
+use crate::wire::cluster::{Cluster, Metadata, topic_name};
+use crate::wire::errors::{BrokerError, Class};
+use crate::wire::positions::TopicPartition;
+
+/// What a mirror would do.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The mirror's name.
+    pub name: String,
+    /// Whether a mirror of this name has run already.
+    pub has_run: bool,
+    /// Whether offsets without a record can be filled by markers.
+    pub markers: MarkerPermission,
+    /// What would be done for each topic, by name.
+    pub topics: Vec<TopicPlan>,
+}
+
+/// Whether the target lets the mirror write markers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum MarkerPermission {
+    /// It does.
+    Allowed,
+    /// Operation Alter or ClusterAction on the cluster is missing.
+    Denied,
+    /// It has no such request, or did not tell.
+    Unknown,
+}
+
+/// What would be done for a topic.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct TopicPlan {
+    /// Its name.
+    pub topic: String,
+    /// What would be done.
+    pub action: TopicAction,
+    /// Its partitions at the source.
+    pub partitions: usize,
+    /// Replicas on the target, of a topic that would be created.
+    pub replication_factor: Option<i16>,
+    /// Why it is refused.
+    pub reason: Option<String>,
+    /// Partitions whose first offsets would be filled and deleted, because they start late.
+    pub prefixes: Vec<PrefixPlan>,
+    /// Partitions that would be parked, and why.
+    pub refused_partitions: BTreeMap<i32, String>,
+}
+
+/// What would be done for a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TopicAction {
+    /// Create it on the target, and mirror it.
+    Create,
+    /// Add partitions on the target, and mirror it.
+    Grow,
+    /// Mirror it into the topic that is there.
+    Mirror,
+    /// Nothing: it cannot be mirrored.
+    Refuse,
+}
+
+/// A partition that starts late.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PrefixPlan {
+    /// Its number.
+    pub partition: i32,
+    /// First offset to fill.
+    pub from: i64,
+    /// Where it begins.
+    pub to: i64,
+    /// How long the fill takes at most.
+    pub estimate_seconds: f64,
+}
+
+/// Works out what a mirror with this configuration would do. Writes nothing, on either side.
+///
+/// # Errors
+/// [`ErrorKind::Connect`], [`ErrorKind::Authentication`] and the like if a cluster cannot be asked; what cannot be mirrored is
+/// no error but part of the plan.
+pub fn plan(config: Config) -> Result<Plan> {
+    // A thread of its own: the caller may be inside a runtime, where another one cannot be waited for.
+    let run = move || -> Result<Plan> {
+        let internal = |error: std::io::Error| Error::new(ErrorKind::Internal, format!("no runtime: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
+        tokio::task::LocalSet::new().block_on(&runtime, Planner::new(config).plan())
+    };
+    let thread = std::thread::Builder::new().name("kmirror-plan".to_owned()).spawn(run);
+    let thread =
+        thread.map_err(|error| Error::new(ErrorKind::Internal, format!("no thread can be started: {error}")))?;
+    thread.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the plan ended unexpectedly")))
+}
+
+struct Planner {
+    source: Cluster,
+    target: Cluster,
+    config: Config,
+}
+
+impl Planner {
+    fn new(config: Config) -> Self {
+        let source = Cluster::new("source", config.source.clone());
+        Planner { source, target: Cluster::new("target", config.target.clone()), config }
+    }
+
+    async fn plan(&self) -> Result<Plan> {
+        let source = self.source.metadata(None, false).await?;
+        let selected = source.topics.iter().filter(|(name, topic)| topics::selects(&self.config.topics, name, topic));
+        let selected: Vec<String> = selected.map(|(name, _)| name.clone()).collect();
+        let target = self.target.metadata(Some(&selected), false).await?;
+        let id = |metadata: &Metadata| metadata.cluster_id.clone().unwrap_or_else(|| "unknown".to_owned());
+        let (source_id, target_id) = (id(&source), id(&target));
+        let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
+        let identity = identity::find(&self.target, &name, &source_id).await?;
+        let actions = topics::plan(&source, &target, &BTreeMap::new(), &self.config);
+        let mut topics: Vec<TopicPlan> = actions
+            .into_iter()
+            .map(|(name, action)| {
+                let partitions = source.topics.get(&name).map_or(0, |topic| topic.leaders.len());
+                topic_plan(name, partitions, action)
+            })
+            .collect();
+        self.plan_starts(&mut topics, &source, &target, identity).await;
+        let markers = self.may_write_markers(&identity::topic_of(&name)).await?;
+        Ok(Plan { name, has_run: identity.is_some(), markers, topics })
+    }
+
+    /// Adds the partitions that start late.
+    async fn plan_starts(
+        &self,
+        topics: &mut [TopicPlan],
+        source: &Metadata,
+        target: &Metadata,
+        identity: Option<Identity>,
+    ) {
+        let mirrored = || topics.iter().filter(|topic| topic.action != TopicAction::Refuse);
+        let names = |topic: &TopicPlan| -> Vec<TopicPartition> {
+            let name: Rc<str> = Rc::from(topic.topic.as_str());
+            (0..topic.partitions as i32).map(|partition| (name.clone(), partition)).collect()
+        };
+        let wanted: HashMap<TopicPartition, Start> =
+            mirrored().flat_map(names).map(|partition| (partition, self.config.start)).collect();
+        let sources = survey::sources(&self.source, source, &wanted, self.config.isolation_level).await;
+        let late = |partition: &TopicPartition| matches!(sources.get(partition), Some(Ok(start)) if start.wanted > 0);
+        let there = mirrored().filter(|topic| topic.action != TopicAction::Create);
+        let there: Vec<TopicPartition> = there.flat_map(names).filter(late).collect();
+        let targets = survey::targets(&self.target, target, &there, identity).await;
+        let empty = TargetState { log_start: 0, log_end: 0, writer: LastWriter::Nobody };
+        for topic in topics.iter_mut().filter(|topic| topic.action != TopicAction::Refuse) {
+            for partition in names(topic) {
+                let state = match topic.action {
+                    TopicAction::Create => Ok(empty),
+                    _ if late(&partition) => targets.get(&partition).cloned().unwrap_or(Ok(empty)),
+                    _ => Ok(empty),
+                };
+                match (sources.get(&partition), state) {
+                    (Some(Ok(source)), Ok(target)) => topic.add_start(partition.1, source, target),
+                    (Some(Err(error)), _) => topic.refuse(partition.1, error),
+                    (_, Err(error)) => topic.refuse(partition.1, &error),
+                    (None, _) => {}
+                }
+            }
+        }
+    }
+
+    /// Aims a marker at a partition that cannot exist: the answer tells whether it would have been taken.
+    async fn may_write_markers(&self, internal_topic: &str) -> Result<MarkerPermission> {
+        const NO_PARTITION: i32 = i32::MAX;
+        let connection = self.target.any().await?;
+        let Ok(version) = connection.version::<WriteTxnMarkersRequest>(1) else { return Ok(MarkerPermission::Unknown) };
+        let (producer_id, producer_epoch) = marker::identity_of(0);
+        let topic = WritableTxnMarkerTopic::default()
+            .with_name(topic_name(internal_topic))
+            .with_partition_indexes(vec![NO_PARTITION]);
+        let marker = WritableTxnMarker::default()
+            .with_producer_id(ProducerId(producer_id))
+            .with_producer_epoch(producer_epoch)
+            .with_transaction_result(true)
+            .with_topics(vec![topic]);
+        let request = WriteTxnMarkersRequest::default().with_markers(vec![marker]);
+        let response = connection.call(&request, version).await?;
+        let partitions = response.markers.iter().flat_map(|marker| &marker.topics).flat_map(|topic| &topic.partitions);
+        let codes: Vec<i16> = partitions.map(|partition| partition.error_code).collect();
+        Ok(match codes.first().map(|code| BrokerError::of(*code)) {
+            Some(Some(error)) if error.code == BrokerError::UNKNOWN_PARTITION.code => MarkerPermission::Allowed,
+            Some(Some(error)) if error.class == Class::Unauthorized => MarkerPermission::Denied,
+            _ => MarkerPermission::Unknown,
+        })
+    }
+}
+
+fn topic_plan(topic: String, partitions: usize, action: Action) -> TopicPlan {
+    let (action, replication_factor, reason) = match action {
+        Action::Create { replication_factor, .. } => (TopicAction::Create, Some(replication_factor), None),
+        Action::Grow { .. } => (TopicAction::Grow, None, None),
+        Action::Mirror { .. } => (TopicAction::Mirror, None, None),
+        Action::Refuse(error) | Action::Park(error) | Action::Recreate(error) | Action::Gone(error) => {
+            (TopicAction::Refuse, None, Some(error.message().to_owned()))
+        }
+    };
+    let (prefixes, refused_partitions) = (Vec::new(), BTreeMap::new());
+    TopicPlan { topic, action, partitions, replication_factor, reason, prefixes, refused_partitions }
+}
+
+impl TopicPlan {
+    fn add_start(&mut self, partition: i32, source: &survey::SourceStart, target: TargetState) {
+        let reading = Reading {
+            source_start: source.log_start,
+            wanted_start: source.wanted,
+            target_start: target.log_start,
+            target_end: target.log_end,
+            writer: target.writer,
+        };
+        match prefix::decide(&reading) {
+            Step::Fill { from, to } => {
+                let estimate_seconds = prefix::estimate(to - from).as_secs_f64();
+                self.prefixes.push(PrefixPlan { partition, from, to, estimate_seconds });
+            }
+            Step::Refuse(error) => self.refuse(partition, &error),
+            Step::Done | Step::Begun | Step::Delete { .. } => {}
+        }
+    }
+
+    fn refuse(&mut self, partition: i32, error: &Error) {
+        self.refused_partitions.insert(partition, error.message().to_owned());
+    }
+}

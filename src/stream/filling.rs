@@ -1,0 +1,184 @@
+//! Has holes filled by one target broker: collects what partitions have to be filled, one request after the other, and tells
+//! each machine where its log ended afterwards.
+//!
+//! Control markers are written where the cluster allows it. Where it does not, an empty transaction of a transactional id of
+//! the partition's own does the same for one offset after the other; where that is not allowed either, the partition
+//! waits for the permission, and says which.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Lane, Side, Stream, backoff};
+use crate::error::{Error, ErrorKind, Result};
+use crate::machine::partition::{Filled, Ticket};
+use crate::wire::connection::Connection;
+use crate::wire::errors::{BrokerError, Class};
+use crate::wire::markers::{self, MARKERS_AT_ONCE, Markers};
+
+/// How holes are filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By control markers, as a coordinator writes them.
+    Markers,
+    /// By empty transactions, because markers are not allowed or not offered; until then, when it is tried again.
+    Transactions { until: Duration },
+}
+
+/// How long it is gone without markers after they were refused.
+const WITHOUT_MARKERS: Duration = Duration::from_secs(60);
+
+/// Runs for ever.
+pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
+    let mut filler = Filler { stream, broker, lane, connection: None };
+    let mut failures = 0;
+    loop {
+        if filler.lane.slots.borrow().is_empty() {
+            filler.lane.changed.notified().await;
+            continue;
+        }
+        match filler.fill().await {
+            Ok(()) => failures = 0,
+            Err(error) => {
+                filler.connection = None;
+                filler.stream.leaders_are_stale(Side::Target);
+                if failures == 0 {
+                    filler.stream.tell_trouble(Side::Target, &error);
+                }
+                tokio::time::sleep(backoff(&filler.stream.config.target, failures)).await;
+                failures += 1;
+            }
+        }
+    }
+}
+
+struct Filler {
+    stream: Rc<Stream>,
+    broker: i32,
+    lane: Rc<Lane>,
+    connection: Option<Rc<Connection>>,
+}
+
+/// What was ordered: whose it is, and what.
+struct Order {
+    slot: usize,
+    ticket: Ticket,
+    markers: Markers,
+}
+
+impl Filler {
+    async fn fill(&mut self) -> Result<()> {
+        // Before an order is taken: an order that was taken and not sent would count as lost.
+        let connection = match self.connection.take().filter(|connection| connection.is_open()) {
+            Some(connection) => connection,
+            None => self.stream.target.dial(self.broker).await.inspect_err(|error| self.give_up(error))?,
+        };
+        self.connection = Some(connection.clone());
+        let orders = self.collect();
+        if orders.is_empty() {
+            return Ok(());
+        }
+        let now = self.stream.now();
+        let way = match self.stream.markers.get() {
+            Way::Transactions { until } if until <= now => Way::Markers,
+            way => way,
+        };
+        if way == Way::Markers && markers::are_offered(&connection) {
+            self.write_markers(&connection, orders).await
+        } else {
+            self.commit_empty(&connection, orders).await;
+            Ok(())
+        }
+    }
+
+    /// Takes orders of every partition in the lane, as long as they fit into a request.
+    fn collect(&self) -> Vec<Order> {
+        let (mut orders, mut count) = (Vec::new(), 0);
+        let now = self.stream.now();
+        let mut rest = self.lane.take();
+        let mut touched = Vec::new();
+        while let Some(index) = rest.pop_first() {
+            let mut slots = self.stream.slots.borrow_mut();
+            let Some(slot) = slots.get_mut(index) else { continue };
+            if slot.leaders[Side::Target as usize] != self.broker {
+                continue;
+            }
+            touched.push(index);
+            let Some(fill) = slot.machine.poll_fill(now) else { continue };
+            slot.last_sent = now;
+            count += fill.count;
+            let partition = (slot.topic.clone(), slot.partition);
+            let markers = Markers { partition, from: fill.from, count: fill.count, fence: fill.fence };
+            orders.push(Order { slot: index, ticket: fill.ticket, markers });
+            if count + super::MARKERS > MARKERS_AT_ONCE {
+                break;
+            }
+        }
+        for index in rest {
+            self.lane.put(index);
+        }
+        // One that has to wait until its log has stood still is closed now.
+        for index in touched {
+            self.stream.update(index);
+        }
+        orders
+    }
+
+    async fn write_markers(&mut self, connection: &Rc<Connection>, orders: Vec<Order>) -> Result<()> {
+        let wanted: Vec<Markers> = orders.iter().map(|order| order.markers.clone()).collect();
+        let written = markers::write(connection, &wanted).await;
+        let ends = match written {
+            Ok(ends) => ends,
+            Err(error) => {
+                for order in orders {
+                    self.tell(&order, Filled::Lost);
+                }
+                return Err(error);
+            }
+        };
+        let mut forbidden = Vec::new();
+        for order in orders {
+            match ends.get(&order.markers.partition).copied().unwrap_or(Err(BrokerError::UNKNOWN_PARTITION)) {
+                Ok(end) => self.tell(&order, Filled::LogEnd(end)),
+                Err(error) if error.class == Class::Unauthorized => forbidden.push(order),
+                Err(error) => {
+                    if error.class == Class::Leader {
+                        self.stream.leaders_are_stale(Side::Target);
+                    }
+                    self.tell(&order, Filled::Refused(error));
+                }
+            }
+        }
+        if !forbidden.is_empty() {
+            let until = self.stream.now() + WITHOUT_MARKERS;
+            self.stream.markers.set(Way::Transactions { until });
+            tracing::warn!(
+                "the target allows no control markers: holes are filled by empty transactions, which is slow; to allow \
+                 them, grant ALTER on the cluster (CLUSTER_ACTION before Kafka 3.8)"
+            );
+            self.commit_empty(connection, forbidden).await;
+        }
+        Ok(())
+    }
+
+    /// Fills by empty transactions, several partitions at a time.
+    async fn commit_empty(&self, _connection: &Rc<Connection>, orders: Vec<Order>) {
+        for order in orders {
+            let message =
+                "holes cannot be filled: control markers need ALTER on the cluster (CLUSTER_ACTION before Kafka 3.8)";
+            self.tell(&order, Filled::Failed(Error::new(ErrorKind::Authorization, message)));
+        }
+    }
+
+    fn tell(&self, order: &Order, filled: Filled) {
+        let now = self.stream.now();
+        self.stream.with_machine(order.slot, |machine| machine.handle_filled(order.ticket, filled, now));
+    }
+
+    /// The broker cannot be reached: its partitions have to find another leader, or wait.
+    fn give_up(&self, error: &Error) {
+        let now = self.stream.now();
+        for slot in self.lane.take() {
+            self.stream.with_machine(slot, |machine| machine.handle_unreachable(error.clone(), now));
+        }
+    }
+}

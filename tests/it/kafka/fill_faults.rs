@@ -1,0 +1,179 @@
+//! `kill -9` of kmirror while it fills holes and prefixes: nothing lost, nothing twice, every offset equal, every round resumed.
+//!
+//! The source never stops making holes (transactions of a few records, a third of them aborted) and, in each round, gets a
+//! topic or two that begin far from 0. The mirror is killed wherever it is then: in a fill, in the middle of a prefix,
+//! between a prefix and its removal. At the end one more run catches up, and the ledger compares every topic.
+
+use std::time::Duration;
+
+use crate::support::cluster::{Pair, shared, unique};
+use crate::support::failure::Context;
+use crate::support::ledger::{self, Isolation, Ledger};
+use crate::support::mirroring::Mirroring;
+use crate::support::process::Kmirror;
+use crate::support::records::{Record, Writing, produce};
+use crate::support::transaction_load::{TransactionLoad, Work};
+use crate::support::{Outcome, fail, hand_made, wait_for};
+
+const PARTITIONS: i32 = 3;
+const PROMISED_ROUNDS: usize = 200;
+const LIMIT: Duration = Duration::from_secs(90);
+/// Filler of a prefix: more than one batch of it, so that a kill can find it half done.
+const PREFIX: std::ops::Range<usize> = 2_000..30_000;
+/// Of markers in one go, now and then.
+const HOLE: std::ops::Range<usize> = 100..6_000;
+
+struct Rounds<'a> {
+    pair: &'a Pair,
+    name: String,
+    holes: String,
+    prefixes: Vec<String>,
+    random: fastrand::Rng,
+}
+
+impl Rounds<'_> {
+    fn play(&mut self, count: usize) -> Outcome {
+        self.pair.source.create_topic(&self.holes, PARTITIONS, &[])?;
+        let load = TransactionLoad::start(Work {
+            bootstrap: self.pair.source.bootstrap(),
+            topic: self.holes.clone(),
+            partitions: PARTITIONS,
+            seed: self.random.u64(..),
+            writing: Writing::codec("lz4"),
+            pause: Duration::from_millis(20),
+        });
+        let mirroring = Mirroring::of(&self.pair.source, &self.pair.target, &self.name, &format!("{}\\..*", self.name));
+        let mut resumed = 0;
+        for round in 0..count {
+            self.prepare(round)?;
+            let mut mirror = mirroring.start()?;
+            let killed = self.one(round, &mut mirror, &mut resumed);
+            killed.context(format!("round {round}:\n{}", mirror.stderr()))?;
+            load.wait_for_more(1)?;
+        }
+        let outcomes = load.stop()?;
+        if !outcomes.unknown.is_empty() {
+            return fail("no transaction of a healthy source ends in doubt");
+        }
+        mirroring.catch_up()?;
+        self.compare(outcomes.committed.len())?;
+        println!("{}: {resumed} of {count} rounds were seen to resume before they were killed", self.name);
+        Ok(())
+    }
+
+    /// More for the mirror to fill: a topic with a prefix, and sometimes a hole that takes a while.
+    fn prepare(&mut self, round: usize) -> Outcome {
+        let topic = format!("{}.prefix-{round}", self.name);
+        let compacted = [("cleanup.policy", "compact,delete"), ("min.compaction.lag.ms", "9223372036854775807")];
+        let configs: &[(&str, &str)] = if round.is_multiple_of(2) { &compacted } else { &[] };
+        self.pair.source.create_topic(&topic, 1, configs)?;
+        let start = self.random.usize(PREFIX);
+        let filler = |number: usize| Record {
+            key: Some(number.to_be_bytes().to_vec()),
+            value: None,
+            headers: Vec::new(),
+            timestamp: 1_700_000_000_000,
+        };
+        produce(&self.pair.source.bootstrap(), &topic, 0, (0..start + 100).map(filler), &Writing::codec("zstd"))?;
+        self.pair.source.client().delete_records(&topic, 0, i64::try_from(start)?)?;
+        self.prefixes.push(topic);
+        if self.random.u8(..3) == 0 {
+            let (partition, count) = (self.random.i32(0..PARTITIONS), self.random.usize(HOLE));
+            let producer_id = (1 << 40) + round as i64;
+            let client = self.pair.source.client();
+            // The load writes there too, so the log end cannot tell how many were written.
+            hand_made::send_markers(&client, &self.holes, partition, producer_id, count)?;
+        }
+        Ok(())
+    }
+
+    /// One round in four ends wherever the mirror is then, the others after it has gone on from where it was.
+    fn one(&mut self, round: usize, mirror: &mut Kmirror, resumed: &mut usize) -> Outcome {
+        if round % 4 != 3 {
+            let before = self.copied();
+            wait_for("the mirror goes on", LIMIT, || {
+                if let Some(status) = mirror.exited()? {
+                    return fail(format!("the mirror ended by itself with {status}"));
+                }
+                Ok((self.copied() > before).then_some(()))
+            })?;
+            *resumed += 1;
+        }
+        std::thread::sleep(Duration::from_millis(self.random.u64(0..900)));
+        if let Some(status) = mirror.exited()? {
+            return fail(format!("the mirror ended by itself with {status}"));
+        }
+        mirror.kill9()
+    }
+
+    /// Offsets the target has of the topic that never rests.
+    fn copied(&self) -> i64 {
+        let bounds = self.pair.target.client().bounds(&self.holes);
+        bounds.map(|bounds| bounds.values().map(|bounds| bounds.end).sum()).unwrap_or(0)
+    }
+
+    fn compare(&self, committed: usize) -> Outcome {
+        let mut compared = 0;
+        for topic in self.prefixes.iter().chain([&self.holes]) {
+            let read = |bootstrap: String, isolation| Ledger::read(&bootstrap, topic, isolation);
+            let source = read(self.pair.source.bootstrap(), Isolation::ReadCommitted)?;
+            for isolation in [Isolation::ReadCommitted, Isolation::ReadUncommitted] {
+                let target = read(self.pair.target.bootstrap(), isolation)?;
+                let least = if *topic == self.holes { committed } else { 100 };
+                let report = ledger::compare(&source, &target);
+                report.expect_identical(least).context(format!("{topic}, at the target {isolation:?}"))?;
+                compared = compared.max(report.identical);
+            }
+        }
+        let holes = self.copied() - committed as i64;
+        println!("{}: {committed} records, {holes} holes, {} prefixes identical", self.name, self.prefixes.len());
+        Ok(())
+    }
+}
+
+fn killed_while_filling(count: usize) -> Outcome {
+    let name = unique("filling");
+    let seed = fastrand::u64(..);
+    println!("{name}: {count} rounds, seed {seed}");
+    let holes = format!("{name}.holes");
+    let random = fastrand::Rng::with_seed(seed);
+    Rounds { pair: shared()?, name, holes, prefixes: Vec::new(), random }.play(count)
+}
+
+#[test]
+fn the_mirror_is_killed_while_it_fills_holes_and_prefixes() -> Outcome {
+    killed_while_filling(8)
+}
+
+#[test]
+#[ignore = "long: make nightly"]
+fn the_mirror_is_killed_two_hundred_times_while_it_fills() -> Outcome {
+    killed_while_filling(PROMISED_ROUNDS)
+}
+
+/// The source of the rounds is what it is meant to be: seen without any mirror.
+#[test]
+fn the_load_of_transactions_tells_what_became_of_each_record() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("transaction-load");
+    pair.source.create_topic(&topic, PARTITIONS, &[])?;
+    let load = TransactionLoad::start(Work {
+        bootstrap: pair.source.bootstrap(),
+        topic: topic.clone(),
+        partitions: PARTITIONS,
+        seed: 4,
+        writing: Writing::default(),
+        pause: Duration::ZERO,
+    });
+    load.wait_for_more(20)?;
+    let outcomes = load.stop()?;
+    let all = Ledger::read(&pair.source.bootstrap(), &topic, Isolation::ReadUncommitted)?;
+    let committed = Ledger::read(&pair.source.bootstrap(), &topic, Isolation::ReadCommitted)?;
+    assert_eq!(committed.count(), outcomes.committed.len());
+    assert_eq!(all.count(), outcomes.committed.len() + outcomes.aborted.len());
+    assert!(!outcomes.aborted.is_empty() && outcomes.unknown.is_empty());
+    for record in &outcomes.committed {
+        assert!(committed.holds(record.partition, record.offset, record.hash), "{record:?}");
+    }
+    Ok(())
+}

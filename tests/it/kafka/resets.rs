@@ -1,0 +1,215 @@
+//! Logs that are not what they were: at the target another writer, a deleted topic, a lost internal topic; at the source a
+//! topic that was deleted and created again, or cut back by an unclean election. Each is told of, and nothing is appended.
+
+use std::time::Duration;
+
+use crate::support::cluster::{Cluster, Options, Pair, shared, unique};
+use crate::support::failure::Context;
+use crate::support::mirroring::Mirroring;
+use crate::support::process::Kmirror;
+use crate::support::records::{Generator, Writing, produce};
+use crate::support::{Outcome, ledger, wait_for};
+
+/// A hang limit, not a measure.
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn write(cluster: &Cluster, topic: &str, partition: i32, seed: u64, count: usize) -> Outcome {
+    produce(&cluster.bootstrap(), topic, partition, Generator::new(seed).take(count), &Writing::default()).map(drop)
+}
+
+fn end_of(cluster: &Cluster, topic: &str, partition: i32) -> Outcome<i64> {
+    cluster.client().offset_at(topic, partition, -1)
+}
+
+fn wait_for_end(cluster: &Cluster, topic: &str, partition: i32, wanted: i64, mirror: &Kmirror) -> Outcome {
+    wait_for(&format!("{topic}-{partition} ends at {wanted}"), LIMIT, || {
+        Ok(end_of(cluster, topic, partition).is_ok_and(|end| end == wanted).then_some(()))
+    })
+    .context(mirror.stderr())
+}
+
+fn wait_until_said(mirror: &Kmirror, words: &[&str]) -> Outcome {
+    let said = |mirror: &Kmirror| {
+        let said = mirror.stderr();
+        said.lines().any(|line| words.iter().all(|word| line.contains(word)))
+    };
+    wait_for(&format!("the mirror says {words:?}"), LIMIT, || Ok(said(mirror).then_some(()))).context(mirror.stderr())
+}
+
+#[test]
+fn another_writer_that_comes_while_the_mirror_runs_stops_its_partition_only() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("intruder");
+    pair.source.create_topic(&topic, 2, &[])?;
+    (0..2).try_for_each(|partition| write(&pair.source, &topic, partition, 1, 40))?;
+    let mut mirror = Mirroring::pair(pair, &topic).start()?;
+    (0..2).try_for_each(|partition| wait_for_end(&pair.target, &topic, partition, 40, &mirror))?;
+    write(&pair.target, &topic, 0, 2, 5)?;
+    write(&pair.source, &topic, 0, 3, 10)?;
+    wait_until_said(&mirror, &["partition parked", &format!("topic '{topic}' partition 0"), "another writer"])?;
+    let end = end_of(&pair.target, &topic, 0)?;
+    // The answer to the first batch may be what shows it; there is no second one.
+    assert!((45..=55).contains(&end), "{end}: {}", mirror.stderr());
+    for partition in 0..2 {
+        write(&pair.source, &topic, partition, 4, 10)?;
+    }
+    wait_for_end(&pair.target, &topic, 1, 50, &mirror)?;
+    assert_eq!(end_of(&pair.target, &topic, 0)?, end, "nothing more is mixed into a foreign log");
+    mirror.kill9()
+}
+
+#[test]
+fn a_target_topic_that_is_deleted_while_the_mirror_runs_is_told_of_and_the_others_go_on() -> Outcome {
+    let pair = shared()?;
+    let name = unique("vanished");
+    let [deleted, other] = ["deleted", "other"].map(|what| format!("{name}.{what}"));
+    for topic in [&deleted, &other] {
+        pair.source.create_topic(topic, 1, &[])?;
+        write(&pair.source, topic, 0, 1, 40)?;
+    }
+    let mut mirror = Mirroring::of(&pair.source, &pair.target, &name, &format!("{name}\\..*")).start()?;
+    for topic in [&deleted, &other] {
+        wait_for_end(&pair.target, topic, 0, 40, &mirror)?;
+    }
+    pair.target.client().delete_topic(&deleted)?;
+    for topic in [&deleted, &other] {
+        write(&pair.source, topic, 0, 2, 10)?;
+    }
+    wait_until_said(&mirror, &["parked", &deleted])?;
+    wait_for_end(&pair.target, &other, 0, 50, &mirror)?;
+    // Records 40 to 49 at offsets 0 to 9 would be the worst of all outcomes.
+    let anew = end_of(&pair.target, &deleted, 0);
+    assert!(anew.is_err() || anew? == 0, "{}", mirror.stderr());
+    mirror.kill9()
+}
+
+#[test]
+fn a_lost_internal_topic_is_told_of_before_anything_is_appended() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("forgotten");
+    pair.source.create_topic(&topic, 1, &[])?;
+    write(&pair.source, &topic, 0, 1, 40)?;
+    Mirroring::pair(pair, &topic).catch_up()?;
+    let internal = format!("kmirror.{topic}.internal");
+    pair.target.client().delete_topic(&internal)?;
+    wait_for("the internal topic is gone", LIMIT, || {
+        Ok((!pair.target.client().topics()?.contains(&internal)).then_some(()))
+    })?;
+    write(&pair.source, &topic, 0, 2, 10)?;
+    let (mirror, code) = Mirroring::pair(pair, &topic).finish()?;
+    assert_eq!(code, 5, "{}", mirror.stderr());
+    assert_eq!(end_of(&pair.target, &topic, 0)?, 40, "{}", mirror.stderr());
+    assert!(mirror.stderr().contains("kind=\"target_conflict\""), "{}", mirror.stderr());
+    Ok(())
+}
+
+#[test]
+fn a_topic_created_anew_while_the_mirror_is_down_is_told_of_however_long_it_has_grown() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("anew");
+    pair.source.create_topic(&topic, 1, &[])?;
+    write(&pair.source, &topic, 0, 1, 40)?;
+    Mirroring::pair(pair, &topic).catch_up()?;
+    pair.source.client().delete_topic(&topic)?;
+    wait_for("the topic is gone", LIMIT, || Ok((!pair.source.client().topics()?.contains(&topic)).then_some(())))?;
+    pair.source.create_topic(&topic, 1, &[])?;
+    // A batch begins exactly where the mirror was: offsets alone tell nothing.
+    [(2, 40), (3, 60)].into_iter().try_for_each(|(seed, count)| write(&pair.source, &topic, 0, seed, count))?;
+    let (mirror, code) = Mirroring::pair(pair, &topic).finish()?;
+    let said = mirror.stderr();
+    assert_eq!(end_of(&pair.target, &topic, 0)?, 40, "nothing is appended to the copy of another topic: {said}");
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains("topic_reset") && said.contains(&format!("topic '{topic}'")), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_source_cut_back_by_an_unclean_election_is_told_of_while_the_mirror_runs() -> Outcome {
+    cut_back(true)
+}
+
+#[test]
+fn a_source_cut_back_by_an_unclean_election_is_told_of_when_the_mirror_comes_back() -> Outcome {
+    cut_back(false)
+}
+
+/// The leader dies with records that its follower has never had, the follower leads, and its log grows past where the mirror is.
+fn cut_back(running: bool) -> Outcome {
+    let pair = Pair::start(Options::default().nodes(3), Options::default())?;
+    let topic = "elected";
+    two_replicas(&pair.source, topic)?;
+    write(&pair.source, topic, 0, 1, 100)?;
+    pair.source.kill(2)?;
+    write(&pair.source, topic, 0, 2, 50)?;
+    let mirroring = Mirroring::pair(&pair, topic);
+    let mut mirror = mirroring.start()?;
+    wait_for_end(&pair.target, topic, 0, 150, &mirror)?;
+    if !running {
+        mirror.kill9()?;
+    }
+    elect_the_follower(&pair.source, topic, 100)?;
+    // A batch of the new history begins exactly where the mirror is: offsets alone tell nothing.
+    [(3, 50), (4, 70)].into_iter().try_for_each(|(seed, count)| write(&pair.source, topic, 0, seed, count))?;
+    pair.source.restart(1)?;
+
+    let said = match running {
+        true => {
+            wait_for("the mirror ends", LIMIT, || mirror.exited()).context(mirror.stderr())?;
+            mirror.stderr()
+        }
+        false => {
+            let (mirror, code) = mirroring.finish()?;
+            assert_eq!(code, 5, "{}", mirror.stderr());
+            mirror.stderr()
+        }
+    };
+    assert_eq!(end_of(&pair.target, topic, 0)?, 150, "nothing is appended on top of what the source has lost: {said}");
+    let line = said.lines().find(|line| line.contains("partition parked")).unwrap_or_default();
+    assert!(line.contains(&format!("topic '{topic}' partition 0")), "{said}");
+    // Where the logs part is what somebody has to know who decides what to do.
+    assert!(line.contains("100"), "the offset from which the source differs is not named: {said}");
+    Ok(())
+}
+
+/// The same choreography leaves a mirror that is at or before the cut alone: it goes on with the new leader.
+#[test]
+fn an_unclean_election_that_cuts_nothing_the_mirror_has_is_no_trouble() -> Outcome {
+    let pair = Pair::start(Options::default().nodes(3), Options::default())?;
+    let topic = "spared";
+    two_replicas(&pair.source, topic)?;
+    write(&pair.source, topic, 0, 1, 100)?;
+    let mirroring = Mirroring::pair(&pair, topic);
+    mirroring.catch_up()?;
+    pair.source.kill(2)?;
+    write(&pair.source, topic, 0, 2, 50)?;
+    elect_the_follower(&pair.source, topic, 100)?;
+    write(&pair.source, topic, 0, 3, 120)?;
+    pair.source.restart(1)?;
+    mirroring.catch_up()?;
+    ledger::expect_identical(&pair.source.bootstrap(), &pair.target.bootstrap(), topic, 220).map(drop)
+}
+
+/// A partition on brokers 1 (the leader) and 2 of three, which goes on with one of them, and with the wrong one if need be.
+fn two_replicas(source: &Cluster, topic: &str) -> Outcome {
+    let configs = [("min.insync.replicas", "1"), ("unclean.leader.election.enable", "true")];
+    source.create_topic(topic, 1, &configs)?;
+    source.client().reassign(topic, 0, &[1, 2])?;
+    wait_for("brokers 1 and 2 have the partition", LIMIT, || {
+        let partitions = source.client().partitions(topic)?;
+        Ok((partitions[0].replicas == [1, 2] && partitions[0].in_sync.len() == 2).then_some(()))
+    })?;
+    source.move_leader(topic, 0, 1)
+}
+
+/// Broker 2 is down and has missed something: broker 1 goes down too, and broker 2 comes back and leads, without what it has
+/// missed. Two of three brokers have to be there for an election: the one that knows better is the one that is down.
+fn elect_the_follower(source: &Cluster, topic: &str, its_end: i64) -> Outcome {
+    source.kill(1)?;
+    source.relaunch(2)?;
+    wait_for("the follower leads", Duration::from_secs(120), || {
+        Ok((source.leader_of(topic, 0).ok().flatten() == Some(2)).then_some(()))
+    })?;
+    let end = wait_for("the follower serves", LIMIT, || Ok(end_of(source, topic, 0).ok()))?;
+    assert_eq!(end, its_end, "the follower never had the last records");
+    Ok(())
+}
