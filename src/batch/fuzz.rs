@@ -89,7 +89,7 @@ fn damaged_logs(count: u64) {
         let source = Bytes::from(bytes);
         for piece in pieces(source.clone(), &log.aborted, reading, &Bytes::from) {
             match piece {
-                Ok(Piece::Nothing { next_offset }) => {
+                Ok(Piece::Nothing { next_offset, .. }) => {
                     assert!(next_offset > position, "seed {seed}");
                     position = next_offset;
                 }
