@@ -43,3 +43,37 @@ impl Aborted {
             && self.open.contains(&header.producer_id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::header;
+    use super::*;
+
+    fn batch(base_offset: i64, producer_id: i64, attributes: i16) -> Header {
+        Header { base_offset, last_offset_delta: 1, producer_id, attributes, ..header() }
+    }
+
+    #[test]
+    fn only_an_abort_marker_ends_what_is_hidden() {
+        const MARKER: i16 = attributes::TRANSACTIONAL | attributes::CONTROL;
+        let mut aborted = Aborted::new(&[(7, 20), (7, 10), (8, 15)]);
+        let steps = [
+            (batch(0, 7, attributes::TRANSACTIONAL), false, false),
+            // It begins inside of this batch, which a consumer hides as a whole.
+            (batch(9, 7, attributes::TRANSACTIONAL), false, true),
+            (batch(11, 8, attributes::TRANSACTIONAL), false, false),
+            (batch(13, 7, 0), false, false),
+            (batch(13, 7, MARKER), false, false),
+            (batch(15, 7, attributes::TRANSACTIONAL), false, true),
+            (batch(15, 8, attributes::TRANSACTIONAL), false, true),
+            (batch(17, 7, MARKER), true, false),
+            (batch(18, 7, attributes::TRANSACTIONAL), false, false),
+            (batch(18, 8, attributes::TRANSACTIONAL), false, true),
+            (batch(20, 7, attributes::TRANSACTIONAL), false, true),
+            (batch(22, -1, attributes::TRANSACTIONAL), false, false),
+        ];
+        for (header, abort_marker, hidden) in steps {
+            assert_eq!(aborted.hides(&header, abort_marker), hidden, "{header:?}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use super::super::samples::CODECS;
+use super::super::samples::{CODECS, from_hex};
 use super::*;
 
 fn decompressed(codec: Codec, bytes: &[u8], limit: usize) -> Result<Vec<u8>, &'static str> {
@@ -107,4 +107,32 @@ fn the_checksum_of_an_lz4_header_counts_except_in_magic_0() {
     assert!(decompressed(Codec::Lz4, &frame, 100).is_err());
     let read = decompress_magic_0(Codec::Lz4, &Bytes::from(frame), 100).unwrap();
     assert_eq!(read, b"hello"[..]);
+}
+
+#[test]
+fn frames_of_other_programs_are_read() {
+    // Java, with everything that a frame may have: the size and checksums of blocks and content.
+    let java = from_hex(concat!(
+        "04224d187c505a00000000000000a525000000856120776f72642c200800616e6f746865721600162e16000110000f1e0016506f7264",
+        "2e209bca638b00000000bbc175ed"
+    ));
+    assert_eq!(decompressed(Codec::Lz4, &java, 90).unwrap(), b"a word, a word, another word. ".repeat(3));
+    // The program lz4, whose second block refers to the first one.
+    let mut linked = vec![0x04, 0x22, 0x4d, 0x18, 0x44, 0x40, 0x5e, 0x1e, 0x01, 0, 0];
+    linked.extend(b"\xf1\0a word, another\x0e\0\x1f\x0a\x15\0");
+    linked.extend([0xff; 256]);
+    linked.extend(b"\xd3Pther \x91\0\0\0\x0f\xf0");
+    linked.extend([0xff; 136]);
+    linked.extend(b"\x0fPr wor\0\0\0\0\x2f\xab\xac\x41");
+    let text = b"a word, another word\n".repeat(5000);
+    assert!(decompressed(Codec::Lz4, &linked, 1 << 20).unwrap() == text[..100_000]);
+}
+
+#[test]
+fn what_cannot_be_compressed_is_stored_in_blocks_of_the_stated_length() {
+    let mut random = fastrand::Rng::with_seed(9);
+    let sample: Vec<u8> = (0..65_536).map(|_| random.u8(..)).collect();
+    let frame = compress(Codec::Lz4, &sample).unwrap();
+    assert_eq!(frame[7..11], [0, 0, 1, 0x80], "a stored block of 64 KiB");
+    assert_eq!(frame.len(), 7 + 4 + 65_536 + 4);
 }

@@ -200,6 +200,13 @@ fn the_brokers_time_becomes_that_of_each_record() {
             }
         }
     }
+    // One record that the cleaner has written has the time already.
+    let header = Header { attributes: attributes::LOG_APPEND_TIME | attributes::DELETE_HORIZON, ..at(500) };
+    let bytes = Bytes::from(batch_of(&records(500..501), header, Codec::None, 500));
+    let Some(Ok(Piece::Records(whole))) = pieces(bytes.clone(), &[], EVERYTHING, &Bytes::from).next() else {
+        panic!("no batch")
+    };
+    assert_eq!(whole.bytes.as_ptr(), bytes.as_ptr());
     // One record whose time is not that of its batch.
     let one = records(500..501);
     let payload = record(&one[0], 0, 17);
@@ -272,7 +279,9 @@ fn a_marker_that_is_none_is_refused() {
         let reason = "it is a transaction marker whose key is not one";
         assert_eq!(error, Malformed::Corrupt { offset: 500, reason });
     }
-    // Kinds that do not end a transaction are for others.
+    // The cleaner leaves the last offset of a marker that it removes, and kinds that end no transaction are for others.
+    let removed = Header { record_count: 0, ..header };
+    assert!(matches!(cut(&batch(removed, &[]), &[], EVERYTHING)[..], [Ok(Piece::Nothing { next_offset: 501, .. })]));
     assert_eq!(cut(&marker(500, 7, 2), &[], EVERYTHING).len(), 1);
 }
 
