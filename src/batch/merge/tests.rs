@@ -1,4 +1,5 @@
-//! Which neighbours are merged, which are not, and that nothing of them changes but their number.
+//! Which neighbours are merged, which are not, and that nothing of them changes but their number. What is merged is read back
+//! record by record.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

@@ -1,4 +1,5 @@
-//! Records read and written byte by byte, and what is written read by another program's decoder.
+//! Records read and written byte by byte. What is written is read by the decoder of another program too, as far as that keeps
+//! what it reads.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
