@@ -95,7 +95,7 @@ pub struct PrefixPlan {
     pub from: i64,
     /// Where it begins.
     pub to: i64,
-    /// How long the fill takes at most.
+    /// How long the fill takes about.
     pub estimate_seconds: f64,
 }
 
