@@ -14,7 +14,7 @@ use crate::support::ledger::{self, Isolation, Ledger, Stamps};
 use crate::support::mirroring::Mirroring;
 use crate::support::records::{Generator, Load, Record, Writing, produce};
 use crate::support::transactions::{End, Transactions};
-use crate::support::{Outcome, console, hand_made, wait_for};
+use crate::support::{Outcome, console, fail, hand_made, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -160,6 +160,9 @@ fn large_holes(offsets: usize) -> Outcome {
     let mut moved = Vec::new();
     wait_for("the holes are filled", LIMIT, || {
         moved.push(end_of(&plain, 0));
+        if mirror.stderr().contains("partition parked") {
+            return fail("a partition is parked");
+        }
         Ok((0..4).all(|partition| end_of(&holes, partition) == wanted[&partition].end).then_some(()))
     })
     .context(mirror.stderr())?;
