@@ -23,12 +23,15 @@ lint: need-rust ## formatting, clippy and documentation without warnings
 	$(CARGO) clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_FLAGS) --workspace --no-deps --document-private-items --quiet
 
-nightly: need-rust need-java ## the long tests: hundreds of kill rounds, broker faults, a million simulated histories
+nightly: need-rust need-java ## the long tests: hundreds of kill rounds, twenty minutes of faults, a million simulated histories
 	KMIRROR_HISTORIES=1000000 $(CARGO) test $(CARGO_FLAGS) --release --lib machine
 	$(CARGO) test $(CARGO_FLAGS) --release --test it -- --ignored --test-threads=1 --nocapture
 
+# What to measure, for example BENCH="--parts sweep --codecs none,zstd"; a wrong option prints them all.
+BENCH ?=
+
 bench: need-rust need-java build ## kmirror, an rdkafka loop, MirrorMaker 2 and a blind relay at the same work, in one run
-	$(CARGO) bench $(CARGO_FLAGS) --bench mirror
+	$(CARGO) bench $(CARGO_FLAGS) --bench mirror -- $(BENCH)
 
 install: build ## installs the command line into PREFIX/bin (default /usr/local)
 	install -D -m 755 target/release/kmirror $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/kmirror

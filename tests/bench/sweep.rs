@@ -41,7 +41,7 @@ impl Sweep<'_> {
     /// Enough for every copy to take longer than its start, and little enough for twenty of them.
     fn records(&self) -> u64 {
         let records = match self.size {
-            1 => 40_000,
+            1 => 100_000,
             2..=20 => 120_000,
             21..=200 => 200_000,
             _ => 240_000,

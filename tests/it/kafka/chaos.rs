@@ -151,16 +151,17 @@ impl Chaos {
         for topic in TOPICS {
             wanted.push(self.pair.source.client().stable_bounds(topic)?);
         }
-        self.mirroring.catch_up()?;
+        let report = self.mirroring.report()?;
         for (topic, wanted) in TOPICS.iter().zip(wanted) {
             let reached = self.pair.target.client().bounds(topic)?;
-            let behind = wanted.iter().find(|(partition, wanted)| reached[partition].end < wanted.end);
-            if let Some((partition, wanted)) = behind {
-                let reached = reached[partition].end;
-                return fail(format!(
-                    "P6: it said it had caught up, with {topic}-{partition} at {reached} of {}",
-                    wanted.end
-                ));
+            for (partition, wanted) in wanted {
+                let (said, is) = (said_to_be_next(&report, topic, partition), reached[&partition].end);
+                if is < wanted.end || said.is_none_or(|said| said > is) {
+                    return fail(format!(
+                        "P6: it said it had caught up, with {topic}-{partition} at {said:?}, which ends at {is}; the source had {}",
+                        wanted.end
+                    ));
+                }
             }
         }
         self.mirror = self.mirroring.start()?;
@@ -220,6 +221,13 @@ impl Chaos {
     fn clock(&self) -> String {
         format!("{:>6.1} s", self.started.elapsed().as_secs_f64())
     }
+}
+
+/// The next offset of a partition at the target, as the mirror's status has it.
+fn said_to_be_next(report: &serde_json::Value, topic: &str, partition: i32) -> Option<i64> {
+    let topics = report["status"]["topics"].as_array()?;
+    let partitions = topics.iter().find(|found| found["topic"] == topic)?["partitions"].as_array()?;
+    partitions.iter().find(|found| found["partition"] == partition)?["target_offset_next"].as_i64()
 }
 
 fn move_a_leader(cluster: &Cluster, random: &mut fastrand::Rng) -> Outcome {

@@ -8,18 +8,21 @@ use std::time::Duration;
 
 use crate::support::cluster::{Pair, shared, unique};
 use crate::support::failure::Context;
+use crate::support::hand_made::{self, SKIP_BYTES};
 use crate::support::ledger::{self, Isolation, Ledger};
 use crate::support::mirroring::Mirroring;
 use crate::support::process::Kmirror;
-use crate::support::records::{Record, Writing, produce};
+use crate::support::records::{Generator, Record, Writing, produce};
 use crate::support::transaction_load::{TransactionLoad, Work};
-use crate::support::{Outcome, fail, hand_made, wait_for};
+use crate::support::{Outcome, fail, wait_for};
 
 const PARTITIONS: i32 = 3;
 const PROMISED_ROUNDS: usize = 200;
 const LIMIT: Duration = Duration::from_secs(90);
 /// Filler of a prefix: more than one batch of it, so that a kill can find it half done.
-const PREFIX: std::ops::Range<usize> = 2_000..30_000;
+const PREFIX: std::ops::Range<usize> = 50_000..1_500_000;
+/// After the prefix.
+const RECORDS: usize = 100;
 /// Of markers in one go, now and then.
 const HOLE: std::ops::Range<usize> = 100..6_000;
 
@@ -64,23 +67,22 @@ impl Rounds<'_> {
     /// More for the mirror to fill: a topic with a prefix, and sometimes a hole that takes a while.
     fn prepare(&mut self, round: usize) -> Outcome {
         let topic = format!("{}.prefix-{round}", self.name);
+        // A segment for each batch, so that what is deleted does not stay on the disk.
+        let small = [("max.message.bytes", SKIP_BYTES), ("segment.bytes", SKIP_BYTES)];
         let compacted = [("cleanup.policy", "compact,delete"), ("min.compaction.lag.ms", "9223372036854775807")];
-        let configs: &[(&str, &str)] = if round.is_multiple_of(2) { &compacted } else { &[] };
-        self.pair.source.create_topic(&topic, 1, configs)?;
-        let start = self.random.usize(PREFIX);
-        let filler = |number: usize| Record {
-            key: Some(number.to_be_bytes().to_vec()),
-            value: None,
-            headers: Vec::new(),
-            timestamp: 1_700_000_000_000,
-        };
-        produce(&self.pair.source.bootstrap(), &topic, 0, (0..start + 100).map(filler), &Writing::codec("zstd"))?;
-        self.pair.source.client().delete_records(&topic, 0, i64::try_from(start)?)?;
+        let configs = [&small[..], if round.is_multiple_of(2) { &compacted } else { &[] }].concat();
+        self.pair.source.create_topic(&topic, 1, &configs)?;
+        let (client, start) = (self.pair.source.client(), self.random.usize(PREFIX));
+        hand_made::skip(&client, &topic, 0, start)?;
+        let records = Generator::new(round as u64)
+            .take(RECORDS)
+            .map(|record| Record { key: Some(record.key.unwrap_or_default()), ..record });
+        produce(&self.pair.source.bootstrap(), &topic, 0, records, &Writing::codec("zstd"))?;
+        client.delete_records(&topic, 0, i64::try_from(start)?)?;
         self.prefixes.push(topic);
         if self.random.u8(..3) == 0 {
             let (partition, count) = (self.random.i32(0..PARTITIONS), self.random.usize(HOLE));
             let producer_id = (1 << 40) + round as i64;
-            let client = self.pair.source.client();
             // The load writes there too, so the log end cannot tell how many were written.
             hand_made::send_markers(&client, &self.holes, partition, producer_id, count)?;
         }
@@ -119,7 +121,7 @@ impl Rounds<'_> {
             let source = read(self.pair.source.bootstrap(), Isolation::ReadCommitted)?;
             for isolation in [Isolation::ReadCommitted, Isolation::ReadUncommitted] {
                 let target = read(self.pair.target.bootstrap(), isolation)?;
-                let least = if *topic == self.holes { committed } else { 100 };
+                let least = if *topic == self.holes { committed } else { RECORDS };
                 let report = ledger::compare(&source, &target);
                 report.expect_identical(least).context(format!("{topic}, at the target {isolation:?}"))?;
                 compared = compared.max(report.identical);

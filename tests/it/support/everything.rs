@@ -71,7 +71,11 @@ impl Everything {
             let first = writers.into_iter().map(|writer| writer.join().unwrap_or_else(|_| fail("a writer panicked")));
             first.chain([last]).collect::<Outcome<Vec<_>>>()
         })?;
-        topics[..2].iter().try_for_each(|topic| settle(cluster, &topic.name, LEFT))?;
+        thread::scope(|scope| {
+            let settled = topics[..2].iter().map(|topic| scope.spawn(|| settle(cluster, &topic.name, LEFT)));
+            let settled: Vec<_> = settled.collect();
+            settled.into_iter().try_for_each(|topic| topic.join().unwrap_or_else(|_| fail("the waiting panicked")))
+        })?;
         family.leave_open(&topics[1].name, &mut open)?;
         Ok(Self { topics, open })
     }

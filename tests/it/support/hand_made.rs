@@ -16,6 +16,9 @@ use super::{Failure, Outcome, fail};
 
 /// The largest number of markers asked for at once; a request of that many takes a broker half a second.
 const MARKERS_AT_ONCE: usize = 20_000;
+const SKIP_AT_ONCE: usize = 500_000;
+/// What a batch of [`skip`] needs at most as `max.message.bytes`.
+pub(crate) const SKIP_BYTES: &str = "6000000";
 
 /// A batch of format v2 as a producer without idempotence writes it.
 #[derive(Clone, Debug)]
@@ -112,6 +115,19 @@ pub(crate) fn produce(client: &Client, topic: &str, partition: i32, batch: Bytes
         .ok_or_else(|| Failure("Produce answered nothing".to_owned()))?;
     check(found.error_code, format!("cannot produce to {topic}-{partition}"))?;
     Ok(found.base_offset)
+}
+
+/// Moves the end of a partition by so many offsets in few requests: records with an empty key and nothing else, half a
+/// million in a batch. The topic has to take batches of [`SKIP_BYTES`].
+pub(crate) fn skip(client: &Client, topic: &str, partition: i32, offsets: usize) -> Outcome {
+    let nothing = Record { key: Some(Vec::new()), value: None, headers: Vec::new(), timestamp: 1_700_000_000_000 };
+    let mut left = offsets;
+    while left > 0 {
+        let now = left.min(SKIP_AT_ONCE);
+        produce(client, topic, partition, Batch::of(vec![nothing.clone(); now]).encode())?;
+        left -= now;
+    }
+    Ok(())
 }
 
 /// Writes so many transaction markers, each of them one offset that no consumer sees; returns the log end. Nobody else may

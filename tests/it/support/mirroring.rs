@@ -66,6 +66,13 @@ impl Mirroring {
         }
     }
 
+    /// Runs it until it has caught up, and returns what it says of itself then.
+    pub(crate) fn report(&self) -> Outcome<serde_json::Value> {
+        let mut mirroring = self.clone();
+        mirroring.arguments.push("--json".to_owned());
+        Ok(serde_json::from_str(&mirroring.catch_up()?.stdout())?)
+    }
+
     /// Runs it until it has caught up or cannot, and returns its exit code.
     pub(crate) fn finish(&self) -> Outcome<(Kmirror, i32)> {
         let mut kmirror = Kmirror::start(self.arguments.iter().map(String::as_str).chain(["--until-caught-up"]))?;

@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn target(evidence: &mut Evidence) -> &mut Partition {
-        evidence.target.partitions.get_mut(&0).unwrap()
+        evidence.target.partitions.get_mut(&0).expect("it has one partition")
     }
 
     #[test]
