@@ -6,6 +6,9 @@
 //!
 //! Layout: <https://kafka.apache.org/documentation/#recordbatch>.
 
+#![allow(dead_code, reason = "until the stream reads through `pieces`")]
+
+pub mod compression;
 pub mod crc;
 
 use bytes::Bytes;
