@@ -18,6 +18,7 @@ mod mirror;
 mod shared;
 mod status;
 mod stream;
+mod verify;
 mod wire;
 
 pub use config::Config;
@@ -25,3 +26,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind};
 pub use mirror::Mirror;
 pub use status::{Lag, PartitionStatus, State, Status, TopicStatus};
+pub use verify::{
+    Difference, DifferenceKind, FieldDifference, Sample, Unread, VerifiedPartition, VerifyCounts, VerifyOptions,
+    VerifyProgress, VerifyReport, verify, verify_or,
+};
