@@ -36,6 +36,8 @@ pub use sample::Sample;
 const PARTITIONS_PER_THREAD: usize = 4;
 /// How often is asked whether to give up.
 const SLICE: Duration = Duration::from_millis(50);
+/// More than anybody waits, and no overflow when it is added to a time.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// How long things may take that are about to change, such as an election.
 const MEANWHILE: Duration = Duration::from_secs(2);
 
@@ -124,20 +126,21 @@ pub fn verify_or(
     options: VerifyOptions,
     mut give_up: impl FnMut(&VerifyProgress) -> bool,
 ) -> Result<VerifyReport> {
-    let started = Instant::now();
+    let now = Instant::now();
+    let patience = now.checked_add(options.wait).unwrap_or(now + FOR_EVER);
     let shared = Arc::new(Shared { config, options, counters: Counters::default(), stop: AtomicBool::new(false) });
     let planned = Arc::new(Mutex::new(None));
     let (threads, of_plan) = (Threads::new(shared.clone()), planned.clone());
     threads.run(1, &mut give_up, move |shared, _| {
         let of_plan = of_plan.clone();
         async move {
-            let plan = plan::plan(&shared.config, &shared.options).await;
+            let plan = plan::plan(&shared.config, &shared.options, patience.into()).await;
             *lock(&of_plan) = Some(plan);
         }
     })?;
     let plan = lock(&planned).take().unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, LOST)))?;
     shared.counters.partitions.store(plan.partitions.len() as u64, Ordering::Relaxed);
-    let jobs = Arc::new(Jobs::new(&plan, &shared, started));
+    let jobs = Arc::new(Jobs::new(&plan, &shared, patience));
     let threads_needed = shared.config.num_streams.min(plan.partitions.len().div_ceil(PARTITIONS_PER_THREAD)).max(1);
     let of_jobs = jobs.clone();
     threads.run(threads_needed, &mut give_up, move |shared, threads| work(shared, of_jobs.clone(), threads))?;
@@ -203,12 +206,12 @@ struct Jobs {
 }
 
 impl Jobs {
-    fn new(plan: &Plan, shared: &Shared, started: Instant) -> Self {
+    fn new(plan: &Plan, shared: &Shared, patience: Instant) -> Self {
         Jobs {
             partitions: plan.partitions.clone(),
             next: AtomicUsize::new(0),
             done: Mutex::default(),
-            patience: started + shared.options.wait,
+            patience,
             seed: shared.options.sample_seed.unwrap_or_else(sample::random_seed),
         }
     }

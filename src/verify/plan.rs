@@ -59,8 +59,8 @@ pub struct Log {
 
 type Offsets = HashMap<TopicPartition, Result<i64>>;
 
-/// Asks both clusters.
-pub async fn plan(config: &Config, options: &VerifyOptions) -> Result<Plan> {
+/// Asks both clusters. Topics that the target lacks are waited for until `patience` ends.
+pub async fn plan(config: &Config, options: &VerifyOptions, patience: Instant) -> Result<Plan> {
     let source = Cluster::new("source", config.source.clone());
     let target = Cluster::new("target", config.target.clone());
     let none: [String; 0] = [];
@@ -72,8 +72,11 @@ pub async fn plan(config: &Config, options: &VerifyOptions) -> Result<Plan> {
         return Err(Error::new(ErrorKind::Config, message));
     }
     let selected = select(config, options, &all)?;
-    let ours = settled(&source, &selected).await?;
-    let theirs = settled(&target, &selected).await?;
+    let meanwhile = Instant::now() + MEANWHILE;
+    let ours = settled(&source, &selected, |_| 0, meanwhile).await?;
+    // A mirror that has just started creates its topics first.
+    let wanted = |name: &str| ours.topics.get(name).map_or(0, |topic| topic.leaders.len());
+    let theirs = settled(&target, &selected, wanted, meanwhile.max(patience)).await?;
     let mut plan = Plan::default();
     let (mut on_source, mut on_target) = (BTreeSet::new(), BTreeSet::new());
     for name in &selected {
@@ -124,16 +127,25 @@ fn select(config: &Config, options: &VerifyOptions, metadata: &Metadata) -> Resu
     Ok(selected)
 }
 
-/// Asks for topics until all have leaders, or have had time enough to get them.
-async fn settled(cluster: &Cluster, topics: &[String]) -> Result<Metadata> {
-    let deadline = Instant::now() + MEANWHILE;
+/// Asks for topics until all are there with leaders for their partitions, as many as are wanted of each, or until they have
+/// had time enough.
+async fn settled(
+    cluster: &Cluster,
+    topics: &[String],
+    wanted: impl Fn(&str) -> usize,
+    deadline: Instant,
+) -> Result<Metadata> {
     loop {
         let metadata = cluster.metadata(Some(topics), false).await?;
-        let unsettled = |topic: &TopicMetadata| match BrokerError::of(topic.error_code) {
-            Some(error) => error.class == Class::Leader && error.code != BrokerError::UNKNOWN_PARTITION.code,
-            None => topic.leaders.iter().any(|leader| *leader < 0),
+        let is_settled = |name: &String| {
+            let Some(topic) = metadata.topics.get(name) else { return wanted(name) == 0 };
+            match BrokerError::of(topic.error_code) {
+                Some(error) if error.code == BrokerError::UNKNOWN_PARTITION.code => wanted(name) == 0,
+                Some(error) => error.class != Class::Leader,
+                None => topic.leaders.len() >= wanted(name) && topic.leaders.iter().all(|leader| *leader >= 0),
+            }
         };
-        if !metadata.topics.values().any(unsettled) || Instant::now() > deadline {
+        if topics.iter().all(is_settled) || Instant::now() > deadline {
             return Ok(metadata);
         }
         tokio::time::sleep(cluster.config().retry_backoff).await;

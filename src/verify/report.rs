@@ -15,9 +15,9 @@ pub struct VerifyReport {
     /// Whether consumers read the same from both sides, as far as both sides have it. What is not yet replicated, has
     /// expired on one side or was compacted there makes no difference; what could not be read does.
     pub identical: bool,
-    /// Topics that were compared.
+    /// Topics that were looked at.
     pub topics: u64,
-    /// Partitions that were compared.
+    /// Partitions that were looked at.
     pub partitions: u64,
     /// Records that were read from both sides and compared.
     pub records_compared: u64,

@@ -5,3 +5,4 @@ mod bench;
 mod faults;
 mod harness;
 mod mirror;
+mod verify;
