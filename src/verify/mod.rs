@@ -141,9 +141,9 @@ pub fn verify_or(
     let plan = lock(&planned).take().unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, LOST)))?;
     shared.counters.partitions.store(plan.partitions.len() as u64, Ordering::Relaxed);
     let jobs = Arc::new(Jobs::new(&plan, &shared, patience));
-    let threads_needed = shared.config.num_streams.min(plan.partitions.len().div_ceil(PARTITIONS_PER_THREAD)).max(1);
     let of_jobs = jobs.clone();
-    threads.run(threads_needed, &mut give_up, move |shared, threads| work(shared, of_jobs.clone(), threads))?;
+    let count = shared.config.num_streams.min(plan.partitions.len()).max(1);
+    threads.run(count, &mut give_up, move |shared, threads| work(shared, of_jobs.clone(), threads))?;
     let done = std::mem::take(&mut *lock(&jobs.done));
     if done.len() < jobs.partitions.len() {
         return Err(Error::new(ErrorKind::Internal, LOST));
@@ -219,13 +219,18 @@ impl Jobs {
 
 /// Works on several partitions at a time until there are none left.
 async fn work(shared: Arc<Shared>, jobs: Arc<Jobs>, threads: usize) {
-    let one_after_the_other = async || {
+    // Fewer, if there are so few that other threads would have none.
+    let at_a_time = jobs.partitions.len().div_ceil(threads).min(PARTITIONS_PER_THREAD);
+    let one_after_the_other = async |number: usize| {
+        if number >= at_a_time {
+            return;
+        }
         let work = Work {
             config: &shared.config,
             options: &shared.options,
             source: Cluster::new("source", shared.config.source.clone()),
             target: Cluster::new("target", shared.config.target.clone()),
-            readers: threads * PARTITIONS_PER_THREAD * 2,
+            readers: threads * at_a_time * 2,
             patience: jobs.patience.into(),
             seed: jobs.seed,
             counters: &shared.counters,
@@ -236,7 +241,9 @@ async fn work(shared: Arc<Shared>, jobs: Arc<Jobs>, threads: usize) {
             shared.counters.partitions_done.fetch_add(1, Ordering::Relaxed);
         }
     };
-    tokio::join!(one_after_the_other(), one_after_the_other(), one_after_the_other(), one_after_the_other());
+    let all: [usize; PARTITIONS_PER_THREAD] = [0, 1, 2, 3];
+    let [first, second, third, fourth] = all.map(one_after_the_other);
+    tokio::join!(first, second, third, fourth);
 }
 
 /// The threads of a verification. They end when they are dropped, finished or not.
