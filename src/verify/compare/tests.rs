@@ -6,6 +6,7 @@ use crate::verify::batches::{cut, visible};
 use crate::verify::report::{DifferenceKind, VerifyCounts};
 use crate::verify::testing::{LOG_APPEND_TIME, Made, Make, TRANSACTIONAL, marker, old_message, record};
 use bytes::Bytes;
+use std::slice::from_ref;
 
 const NEVER: [bool; 2] = [false, false];
 const BOTH: [bool; 2] = [true, true];
@@ -92,11 +93,11 @@ fn equal_payloads_under_another_time_are_different() {
 
 #[test]
 fn equal_payloads_at_other_offsets_are_missing_and_extra() {
-    let (source, target) = (plain(0..2), Make { base_timestamp: 1001, ..Make::default() }.batch(&some(1..3)));
+    let later = some(0..2).into_iter().map(|record| Made { offset: record.offset + 1, ..record });
+    let (source, target) = (plain(0..2), Make::default().batch(&later.collect::<Vec<_>>()));
     assert_eq!(source.payload(), target.payload());
     let found = compare(&[source], &[target], 3);
-    assert_eq!(counted(found.counts), "1 missing on the target, 1 only on the target");
-    assert_eq!(found.records, 1);
+    assert_eq!(counted(found.counts), "1 missing on the target, 1 only on the target, 1 different");
 }
 
 #[test]
@@ -110,15 +111,15 @@ fn the_brokers_time_counts_where_the_batch_says_so() {
     let records = |timestamp| [Made { timestamp, ..record(0, "k", "v") }, Made { timestamp, ..record(1, "k", "v") }];
     let source = stamped(5000, 1000).batch(&records(1000));
     // The base that nobody sees may differ, the time that everybody sees may not.
-    assert!(compare(&[source.clone()], &[stamped(5000, 2000).batch(&records(2000))], 2).is_identical());
-    let found = compare(&[source.clone()], &[stamped(5001, 1000).batch(&records(1000))], 2);
+    assert!(compare(from_ref(&source), &[stamped(5000, 2000).batch(&records(2000))], 2).is_identical());
+    let found = compare(from_ref(&source), &[stamped(5001, 1000).batch(&records(1000))], 2);
     assert_eq!(found.counts.different, 2);
     // As the producer's time it is the same for consumers.
     let created = Make { base_timestamp: 5000, max_timestamp: 5000, ..Make::default() };
-    assert!(compare(&[source.clone()], &[created.batch(&records(5000))], 2).is_identical());
+    assert!(compare(from_ref(&source), &[created.batch(&records(5000))], 2).is_identical());
     // With the bit cleared and nothing else done, the producer's time shows.
     let leaked = Make { base_timestamp: 1000, max_timestamp: 5000, ..Make::default() };
-    let found = compare(&[source.clone()], &[leaked.batch(&records(1000))], 2);
+    let found = compare(from_ref(&source), &[leaked.batch(&records(1000))], 2);
     assert_eq!(found.differences[0], "-0 offset 0: different: timestamp (source 5000, target 1000)");
     assert_eq!(source.payload(), leaked.batch(&records(1000)).payload());
 }
@@ -206,6 +207,7 @@ fn what_only_one_side_has_is_missing_or_extra_in_one_row() {
 
 #[test]
 fn nothing_is_looked_at_beyond_the_end_or_before_the_beginning() {
+    assert_eq!(compare(&[plain(0..10)], &[plain(0..10)], 5).records, 5);
     assert!(compare(&[plain(0..10)], &[plain(0..5)], 5).is_identical());
     assert!(compare(&[plain(0..5)], &[plain(0..10)], 5).is_identical());
     let mut tally = Tally::new(9);
@@ -215,7 +217,7 @@ fn nothing_is_looked_at_beyond_the_end_or_before_the_beginning() {
     comparison.give(Side::Source, vec![plain(0..10)], 10, None);
     comparison.give(Side::Target, vec![plain(6..10)], 10, None);
     assert_eq!(comparison.run(), Ok(Need::Nothing));
-    assert_eq!((tally.records_compared, tally.counts.real()), (4, 0));
+    assert_eq!((tally.records_compared, tally.counts), (4, VerifyCounts::default()));
 }
 
 #[test]
@@ -258,16 +260,16 @@ fn keyed(offsets: &[i64]) -> Batch {
 fn a_compacted_record_has_a_successor_and_a_lost_one_has_none() {
     let all = keyed(&[0, 1, 2, 3, 4, 5, 6, 7, 8]);
     // Each key's last record is kept.
-    let found = compare_with(&[all.clone()], &[keyed(&[6, 7, 8])], 9, BOTH);
+    let found = compare_with(from_ref(&all), &[keyed(&[6, 7, 8])], 9, BOTH);
     assert_eq!((counted(found.counts), found.records), ("6 compacted on one side".to_owned(), 3));
-    let found = compare_with(&[keyed(&[6, 7, 8])], &[all.clone()], 9, BOTH);
+    let found = compare_with(&[keyed(&[6, 7, 8])], from_ref(&all), 9, BOTH);
     assert_eq!(counted(found.counts), "6 compacted on one side");
     // The last record of a key may never go.
-    let found = compare_with(&[all.clone()], &[keyed(&[3, 6, 8])], 9, BOTH);
+    let found = compare_with(from_ref(&all), &[keyed(&[3, 6, 8])], 9, BOTH);
     assert_eq!(counted(found.counts), "1 missing on the target, 5 compacted on one side");
     assert_eq!(found.differences, ["-0 offset 7: missing on the target"]);
     // A topic that is not compacted on that side has lost them all.
-    let found = compare_with(&[all.clone()], &[keyed(&[6, 7, 8])], 9, [true, false]);
+    let found = compare_with(from_ref(&all), &[keyed(&[6, 7, 8])], 9, [true, false]);
     assert_eq!(found.counts.missing, 6);
 }
 
@@ -285,7 +287,7 @@ fn tombstones_and_records_without_key_may_go_in_a_compacted_topic() {
     let tombstone = Made { value: None, ..record(0, "a", "") };
     let keyless = Made { key: None, ..record(1, "", "v") };
     let source = Make::default().batch(&[tombstone, keyless]);
-    let found = compare_with(&[source.clone()], &[], 2, BOTH);
+    let found = compare_with(from_ref(&source), &[], 2, BOTH);
     assert_eq!(counted(found.counts), "2 compacted on one side");
     assert_eq!(compare_with(&[source], &[], 2, NEVER).counts.missing, 2);
 }

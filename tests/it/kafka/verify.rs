@@ -35,13 +35,20 @@ fn verify(pair: &Pair, topics: &str, more: &[&str]) -> Outcome<Verified> {
 }
 
 fn verify_from(source: &Cluster, target: &Cluster, topics: &str, more: &[&str]) -> Outcome<Verified> {
+    finish(start(source, target, topics, more)?)
+}
+
+fn start(source: &Cluster, target: &Cluster, topics: &str, more: &[&str]) -> Outcome<Kmirror> {
     let settings = [
         format!("source.bootstrap.servers={}", source.bootstrap()),
         format!("target.bootstrap.servers={}", target.bootstrap()),
         format!("topics={topics}"),
     ];
     let settings = settings.iter().flat_map(|setting| ["--set", setting]);
-    let mut kmirror = Kmirror::start(["verify", "--json"].into_iter().chain(settings).chain(more.iter().copied()))?;
+    Kmirror::start(["verify", "--json"].into_iter().chain(settings).chain(more.iter().copied()))
+}
+
+fn finish(mut kmirror: Kmirror) -> Outcome<Verified> {
     let status = kmirror.wait(LIMIT)?;
     let Ok(document) = serde_json::from_str(&kmirror.stdout()) else {
         return fail(format!("no JSON document: {}\n{}", kmirror.stdout(), kmirror.stderr()));
@@ -139,7 +146,8 @@ fn what_a_mirror_copied_is_identical_and_is_not_opened() -> Outcome {
 #[test]
 fn one_changed_record_is_found_whatever_changed() -> Outcome {
     let pair = shared()?;
-    let changes: [(&str, fn(&mut Record)); 6] = [
+    type Change = fn(&mut Record);
+    let changes: [(&str, Change); 6] = [
         ("value", |record| record.value = Some(b"another value".to_vec())),
         ("key", |record| record.key = Some(b"another key".to_vec())),
         ("timestamp", |record| record.timestamp += 1),
@@ -253,6 +261,31 @@ fn what_is_behind_or_has_expired_is_no_difference() -> Outcome {
     // Nothing is left on one side.
     pair.target.client().delete_records(&topic, 0, -1)?;
     verify(pair, &topic, &["--wait", "0"])?.expect_identical(0, &["expired_on_target", "not_yet_replicated"])
+}
+
+#[test]
+fn what_expires_meanwhile_is_no_difference() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("meanwhile");
+    // So large that not all of them are read at once.
+    let records = || Generator::new(11).value_size(60_000..60_001).take(100);
+    let writing = Writing { batch_records: 1, ..Writing::default() };
+    for (cluster, count) in [(&pair.source, 100), (&pair.target, 50)] {
+        cluster.create_topic(&topic, 1, &[])?;
+        produce(&cluster.bootstrap(), &topic, 0, records().take(count), &writing)?;
+    }
+    let more = ["--wait", "600", "--set", "buffer.memory=2097152"];
+    let waiting = start(&pair.source, &pair.target, &topic, &more)?;
+    // It has compared what there is, and waits for the target.
+    std::thread::sleep(Duration::from_secs(2));
+    pair.source.client().delete_records(&topic, 0, 90)?;
+    produce(&pair.target.bootstrap(), &topic, 0, records().skip(50), &writing)?;
+    let verified = finish(waiting)?;
+    let compared = verified.number("records_compared");
+    assert!(compared < 90, "nothing was read after it had expired");
+    verified.expect_identical(compared as usize, &["expired_on_source"])?;
+    assert_eq!(verified.count("expired_on_source") + compared, 100);
+    Ok(())
 }
 
 #[test]
@@ -421,7 +454,8 @@ fn memory_stays_bounded_and_large_batches_pass() -> Outcome {
             produce(&cluster.bootstrap(), &topic, partition, records, &Writing::default())?;
         }
     }
-    let small = ["--set", "buffer.memory=4194304"];
+    // Answers of 512 KiB are asked for, and batches are twice as large.
+    let small = ["--set", "buffer.memory=2097152"];
     let verified = verify(pair, &topic, &small)?;
     verified.expect_identical(2 * MEGABYTES * 5, &[])?;
     let peak = verified.usage.peak_kib / 1024;
