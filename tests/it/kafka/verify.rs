@@ -226,6 +226,28 @@ fn aborted_records_are_no_difference_to_who_reads_committed() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn an_open_transaction_is_the_end_for_who_reads_committed() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("open");
+    write_both(pair, &topic, 10, [&Writing::default(); 2], |_| {})?;
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", pair.source.bootstrap()).set("transactional.id", unique("transaction"));
+    let writer = Writer::from_config(&config)?;
+    writer.producer().init_transactions(LIMIT)?;
+    writer.producer().begin_transaction()?;
+    for record in Generator::new(2).take(5) {
+        writer.send(&topic, 0, &record)?;
+    }
+    writer.producer().flush(LIMIT)?;
+    verify(pair, &topic, &["--wait", "0"])?.expect_identical(10, &[])?;
+    let verified = verify(pair, &topic, &["--wait", "0", "--set", "isolation.level=read_uncommitted"])?;
+    verified.expect_identical(10, &["not_yet_replicated"])?;
+    assert_eq!(verified.count("not_yet_replicated"), 5);
+    writer.producer().abort_transaction(LIMIT)?;
+    writer.finish().map(drop)
+}
+
 /// Writes the records in one transaction.
 fn write_transaction(cluster: &Cluster, topic: &str, records: &[Record], commit: bool) -> Outcome {
     let mut config = ClientConfig::new();
