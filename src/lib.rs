@@ -19,6 +19,7 @@ mod plan;
 mod shared;
 mod status;
 mod stream;
+mod verify;
 mod wire;
 
 pub use config::Config;
@@ -27,3 +28,7 @@ pub use event::{Event, EventKind};
 pub use mirror::Mirror;
 pub use plan::{MarkerPermission, Plan, PrefixPlan, TopicAction, TopicPlan, plan};
 pub use status::{Lag, PartitionStatus, State, Status, TopicStatus};
+pub use verify::{
+    Difference, DifferenceKind, FieldDifference, Sample, Unread, VerifiedPartition, VerifyCounts, VerifyOptions,
+    VerifyProgress, VerifyReport, verify, verify_or,
+};

@@ -197,14 +197,14 @@ impl Mirror {
 /// standard library keeps plain writes to a socket from raising SIGPIPE, but not vectored ones, and hosts written in C do not
 /// ignore it. Threads that this one starts inherit it.
 #[cfg(unix)]
-fn leave_signals_to_the_host() {
+pub(crate) fn leave_signals_to_the_host() {
     if let Err(error) = nix::sys::signal::SigSet::all().thread_block() {
         tracing::warn!(%error, "signals cannot be kept from the engine's threads");
     }
 }
 
 #[cfg(not(unix))]
-fn leave_signals_to_the_host() {}
+pub(crate) fn leave_signals_to_the_host() {}
 
 impl Drop for Mirror {
     fn drop(&mut self) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kmirror::Sample;
 
 use crate::output;
 
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Run(Box<RunOptions>),
     /// Print what run would do on the target, and what it could not; writes nothing
     Plan(Box<PlanOptions>),
+    /// Compare what consumers would read from source and target, while both are live
+    Verify(Box<VerifyArguments>),
     /// Show it all in a few seconds: two embedded clusters, load, a mirror, kills and resumes, a comparison
     Demo(DemoOptions),
     /// Print the table of properties
@@ -73,6 +76,36 @@ pub(crate) struct PlanOptions {
     /// Print the plan as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct VerifyArguments {
+    #[command(flatten)]
+    pub(crate) mirror: MirrorOptions,
+    /// Only these of the mirrored topics: names or regular expressions, separated by commas
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) topics: Option<String>,
+    /// Compare the head, the tail and random stretches of each partition: so many offsets, or N% of them
+    #[arg(long, value_name = "N|N%")]
+    pub(crate) sample: Option<Sample>,
+    /// Makes the random stretches the same as in an earlier sample
+    #[arg(long, value_name = "SEED", requires = "sample")]
+    pub(crate) sample_seed: Option<u64>,
+    /// How many differences are listed
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) differences: usize,
+    /// How long a target that is behind is waited for
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5")]
+    pub(crate) wait: Duration,
+    /// Give up with exit code 7 after this time
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+    /// Print the result as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How log lines look on standard error
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
 }
 
 /// Which mirror: shared by all commands that are about one.

@@ -18,11 +18,13 @@ mod settings;
 mod signals;
 mod summary;
 mod text;
+mod verify;
 
 fn main() -> ExitCode {
     match args::parse() {
         Ok(args::Command::Run(options)) => run::command(&options),
         Ok(args::Command::Plan(options)) => plan::command(&options),
+        Ok(args::Command::Verify(arguments)) => verify::command(&arguments),
         Ok(args::Command::Demo(options)) => demo::command(&options),
         Ok(args::Command::Config(options)) => config::command(&options),
         Err(code) => code,

@@ -61,7 +61,7 @@ impl Display {
         }
     }
 
-    fn draw(&self, lines: &[String]) {
+    pub(crate) fn draw(&self, lines: &[String]) {
         self.0.set_message(lines.join("\n"));
         self.0.tick();
     }

@@ -80,7 +80,7 @@ struct Document<'a> {
 }
 
 #[derive(Serialize)]
-struct ErrorDocument {
+pub(crate) struct ErrorDocument {
     code: i32,
     kind: &'static str,
     message: String,

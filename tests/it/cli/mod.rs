@@ -9,6 +9,7 @@ mod mock;
 mod signals;
 mod unreachable;
 mod usage;
+mod verify;
 
 use std::ffi::OsStr;
 use std::time::Duration;

@@ -12,3 +12,4 @@ mod harness;
 mod mirror;
 mod prefix;
 mod resets;
+mod verify;
