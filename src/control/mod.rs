@@ -20,10 +20,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::{Config, OnTopicReset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind, now_ms};
-use crate::identity;
+use crate::identity::{self, Established};
 use crate::machine::lifecycle::LagAlarm;
 use crate::machine::partition::Identity;
-use crate::machine::topics::{Mirrored, selects};
+use crate::machine::topics::{Mirrored, TopicIds, selects};
 use crate::shared::Shared;
 use crate::status::{Lag, State};
 use crate::stream;
@@ -51,6 +51,8 @@ struct Control {
     target: Cluster,
     streams: RefCell<Vec<Stream>>,
     mirrored: RefCell<BTreeMap<String, Mirrored>>,
+    /// The ids of topics that were mirrored before, by the internal topic.
+    remembered: RefCell<BTreeMap<String, TopicIds>>,
     parked: RefCell<BTreeSet<String>>,
     /// Topics that the source does not show any more, and how often in a row it did not.
     gone: RefCell<BTreeMap<String, u32>>,
@@ -88,6 +90,7 @@ pub(crate) fn run(
         shared,
         streams: RefCell::default(),
         mirrored: RefCell::default(),
+        remembered: RefCell::default(),
         parked: RefCell::default(),
         gone: RefCell::default(),
         deleted: RefCell::default(),
@@ -153,7 +156,8 @@ impl Control {
         let target_id = target.cluster_id.unwrap_or_else(|| "unknown".to_owned());
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
         self.shared.set_name(&name);
-        let identity = self.patiently(async || self.identify(&name, &source_id).await).await?;
+        let Established { identity, topics } = self.patiently(async || self.identify(&name, &source_id).await).await?;
+        *self.remembered.borrow_mut() = topics;
         tracing::info!(
             name,
             producer_id = identity.producer_id,
@@ -166,7 +170,7 @@ impl Control {
         self.patiently(async || self.refresh().await).await
     }
 
-    async fn identify(&self, name: &str, source_id: &str) -> Result<Identity> {
+    async fn identify(&self, name: &str, source_id: &str) -> Result<Established> {
         self.check_selection().await?;
         identity::establish(&self.target, name, source_id, self.config.replication_factor).await
     }
