@@ -6,6 +6,7 @@
 mod catch_up;
 pub(crate) mod prefix;
 mod topics;
+mod transactions;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -124,6 +125,7 @@ impl Control {
         let _ = started.send(Ok(()));
         let refreshing = tokio::task::spawn_local(self.clone().keep_fresh());
         let watching = tokio::task::spawn_local(self.clone().watch());
+        let transactions = tokio::task::spawn_local(self.clone().watch_transactions());
         let starting = tokio::task::spawn_local(self.clone().see_to_starts());
         let deadline = loop {
             match requests.recv().await {
@@ -135,6 +137,7 @@ impl Control {
         };
         refreshing.abort();
         watching.abort();
+        transactions.abort();
         starting.abort();
         self.stop(deadline).await;
     }
