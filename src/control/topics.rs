@@ -128,7 +128,7 @@ impl Control {
     fn refuse(&self, refused: BTreeMap<String, Error>) {
         let before = self.shared.set_refused(refused.clone());
         for (name, error) in refused.iter().filter(|(name, _)| !before.contains_key(*name)) {
-            tracing::error!(topic = name, %error, "topic is not mirrored");
+            tracing::error!(topic = name, kind = error.kind().name(), %error, "topic is not mirrored");
             self.shared.events.send(Event::of_error(EventKind::Error, error));
         }
     }

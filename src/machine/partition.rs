@@ -159,6 +159,8 @@ pub struct Partition<P> {
     replicated: Replicated,
     /// Times that the batch at this offset arrived damaged at the target.
     corrupt: (i64, u32),
+    /// Times in a row that the target failed inside on the batch at this offset.
+    failing: (i64, u32),
     /// Ranges of the source that were left out by a policy and not yet told of.
     left_out: Vec<LeftOut>,
     left_out_until: i64,
@@ -222,6 +224,7 @@ impl<P> Partition<P> {
             failures: 0,
             replicated: Replicated::default(),
             corrupt: (-1, 0),
+            failing: (-1, 0),
             left_out: Vec::new(),
             left_out_until: 0,
             end: None,
@@ -488,8 +491,11 @@ impl<P> Partition<P> {
             return;
         }
         for content in contents {
+            let damaged = matches!(content, Err(Malformed::Damaged { offset }) if self.is_damaged_again(offset));
             match content.map_err(Error::from).and_then(|content| self.accept(content)) {
                 Ok(()) => {}
+                // What came may have been damaged on the way; it is fetched again.
+                Err(_) if damaged => break,
                 Err(error) => {
                     self.end = Some(error);
                     break;

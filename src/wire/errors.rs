@@ -50,7 +50,7 @@ use Class::*;
 /// Every code a mirror has an opinion on, by number.
 #[rustfmt::skip]
 pub const TABLE: &[BrokerError] = &[
-    row(-1, "UNKNOWN_SERVER_ERROR", Wait, "the broker failed inside; whether the batch landed is read from its log"),
+    row(BrokerError::UNKNOWN_SERVER_ERROR, "UNKNOWN_SERVER_ERROR", Wait, "the broker failed inside; whether the batch landed is read from its log"),
     row(1, "OFFSET_OUT_OF_RANGE", OutOfRange, "retention or a truncation passed the position; compare with both ends of the source's log"),
     row(2, "CORRUPT_MESSAGE", Corrupt, "the checksum is carried from the original producer: a mismatch is damage on the way, and the source has the original"),
     BrokerError::UNKNOWN_PARTITION,
@@ -111,6 +111,9 @@ const fn row(code: i16, name: &'static str, class: Class, reason: &'static str) 
 }
 
 impl BrokerError {
+    /// The code of a failure inside the broker.
+    pub const UNKNOWN_SERVER_ERROR: i16 = -1;
+
     /// What a broker means that leaves a partition out of its answer.
     pub const UNKNOWN_PARTITION: BrokerError =
         row(3, "UNKNOWN_TOPIC_OR_PARTITION", Leader, "just created, just deleted, or a broker with old metadata");
