@@ -1,4 +1,6 @@
 //! What an answer of the target means for a partition: how far it is, what has to be tried again, what ends it.
+//!
+//! Only an answer to what the present generation has sent is believed; what an answer leaves open is read off both logs.
 
 use std::time::Duration;
 
