@@ -47,6 +47,9 @@ impl<P> Partition<P> {
             self.phase = Phase::Closed { due: now + REPLICATION_PAUSE };
             return;
         }
+        if let Err(error) = check_epochs(&source, self.position) {
+            return self.park(error);
+        }
         match check_logs(self.identity, &reading, &mut self.doubt) {
             Fit::Fits => self.next_sequence = target.last_record.map(|(_, last)| sequence_after(last, 1)),
             Fit::ReadAgain => {
@@ -54,9 +57,6 @@ impl<P> Partition<P> {
                 return;
             }
             Fit::Wrong(error) => return self.park(error),
-        }
-        if let Err(error) = check_epochs(&source, self.position) {
-            return self.park(error);
         }
         if self.position != Some(target.log_end_offset) || self.position_epoch < 0 {
             self.position_epoch = source.last_epoch;
