@@ -27,8 +27,8 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::{
-    ApiKey, BrokerId, CreateAclsRequest, DeleteAclsRequest, MetadataResponse, ProduceRequest, RequestHeader, ResponseHeader,
-    TopicName, WriteTxnMarkersRequest,
+    ApiKey, BrokerId, CreateAclsRequest, DeleteAclsRequest, MetadataResponse, ProduceRequest, RequestHeader,
+    ResponseHeader, TopicName, WriteTxnMarkersRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
