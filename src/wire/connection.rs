@@ -10,12 +10,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
+use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
 
+use super::decoding::Decode;
 use super::memory::Reservation;
 use super::rope::Rope;
 use super::transport::{Reader, Transport, Writer};
@@ -125,7 +126,8 @@ impl Connection {
             answer = self.exchange(&request, 0, None, self.request_timeout).await?;
             version = 0;
         }
-        let response = ApiVersionsResponse::decode(&mut answer, version).map_err(|_| self.not_kafka("ApiVersions"))?;
+        let response =
+            ApiVersionsResponse::decode_bounded(&mut answer, version).map_err(|_| self.not_kafka("ApiVersions"))?;
         if response.error_code != 0 {
             return Err(self.not_kafka("ApiVersions"));
         }
@@ -164,25 +166,29 @@ impl Connection {
     }
 
     fn unsupported(&self, api_key: i16) -> Error {
-        let name =
-            kafka_protocol::messages::ApiKey::try_from(api_key).map(|key| format!("{key:?}")).unwrap_or_default();
+        let name = name_of(api_key);
         Error::new(ErrorKind::Unsupported, format!("the broker {} does not offer the request {name}", self.address))
     }
 
     /// Sends a request and decodes its answer, within `request.timeout.ms`.
-    pub async fn call<R: Request>(&self, request: &R, version: i16) -> Result<R::Response> {
+    pub async fn call<R: Request<Response: Decode>>(&self, request: &R, version: i16) -> Result<R::Response> {
         self.call_within(request, version, self.request_timeout).await
     }
 
     /// As [`call`](Self::call), within another time.
-    pub async fn call_within<R: Request>(&self, request: &R, version: i16, limit: Duration) -> Result<R::Response> {
+    pub async fn call_within<R: Request<Response: Decode>>(
+        &self,
+        request: &R,
+        version: i16,
+        limit: Duration,
+    ) -> Result<R::Response> {
         let answer = self.exchange(request, version, None, limit).await?;
         self.decode::<R>(answer, version)
     }
 
     /// As [`call`](Self::call), for an answer that has room in the stream's budget, and that the broker may hold back
     /// for `wait`.
-    pub async fn call_reserved<R: Request>(
+    pub async fn call_reserved<R: Request<Response: Decode>>(
         &self,
         request: &R,
         version: i16,
@@ -194,16 +200,20 @@ impl Connection {
     }
 
     /// Decodes an answer of which the header is gone.
-    pub fn decode<R: Request>(&self, mut answer: Bytes, version: i16) -> Result<R::Response> {
-        R::Response::decode(&mut answer, version).map_err(|error| {
-            let error =
-                Error::new(ErrorKind::Connect, format!("{} sent an answer that cannot be read: {error}", self.address));
+    pub fn decode<R: Request<Response: Decode>>(&self, mut answer: Bytes, version: i16) -> Result<R::Response> {
+        R::Response::decode_bounded(&mut answer, version).map_err(|error| {
+            let message = format!(
+                "{} sent an answer to {} (version {version}) that cannot be read: {error}",
+                self.address,
+                name_of(R::KEY)
+            );
+            let error = Error::new(ErrorKind::Connect, message);
             self.pending.borrow_mut().close(&error);
             error
         })
     }
 
-    async fn exchange<R: Request>(
+    async fn exchange<R: Request<Response: Decode>>(
         &self,
         request: &R,
         version: i16,
@@ -219,7 +229,7 @@ impl Connection {
         let mut rope = Rope::default();
         rope.push(bytes.freeze());
         let mut answer = self.send(rope, room, limit).await?.wait().await?;
-        ResponseHeader::decode(&mut answer, R::Response::header_version(version))
+        ResponseHeader::decode_bounded(&mut answer, R::Response::header_version(version))
             .map_err(|_| self.not_kafka("with a header"))?;
         Ok(answer)
     }
@@ -299,6 +309,11 @@ impl Answer {
             }
         }
     }
+}
+
+/// The name of a request, as the error messages and Kafka's documentation have it.
+fn name_of(api_key: i16) -> String {
+    ApiKey::try_from(api_key).map(|key| format!("{key:?}")).unwrap_or_default()
 }
 
 fn timed_out(address: &str) -> Error {

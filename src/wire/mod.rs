@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod cluster;
 pub mod connection;
+pub mod decoding;
 pub mod errors;
 pub mod fetch;
 pub mod markers;

@@ -3,13 +3,14 @@
 //! The request is the only large thing sent, so its payloads are never copied: it is a rope of framing, 61 header bytes
 //! and payload for each batch. Version 8 or older, because all brokers from 2.4 to 4.x take it and its strings have
 //! fixed-width lengths. One batch for each partition: brokers keep only the last of several and answer as if all were
-//! there. The response is decoded by `kafka-protocol`.
+//! there. The response is read in `decoding`.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, HeaderVersion};
+use kafka_protocol::protocol::HeaderVersion;
 
 use super::connection::{Answer, Connection};
+use super::decoding::Decode;
 use super::rope::Rope;
 use crate::batch::HEADER_LEN;
 use crate::error::Result;
@@ -54,7 +55,7 @@ impl Sent {
     /// Waits for the answer.
     pub async fn wait(self, connection: &Connection) -> Result<ProduceResponse> {
         let mut answer = self.answer.wait().await?;
-        let header = ResponseHeader::decode(&mut answer, ProduceResponse::header_version(self.version));
+        let header = ResponseHeader::decode_bounded(&mut answer, ProduceResponse::header_version(self.version));
         debug_assert!(header.is_ok(), "the connection has checked the correlation id");
         connection.decode::<ProduceRequest>(answer, self.version)
     }

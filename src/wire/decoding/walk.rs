@@ -1,0 +1,246 @@
+//! Reads the answers to Fetch (versions 4 to 12) and Produce (3 to 8) by hand, with every length checked against the bytes left.
+//!
+//! Tagged fields that nobody here knows are skipped and not kept.
+
+use bytes::{Buf, Bytes};
+use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
+use kafka_protocol::messages::{FetchResponse, ProduceResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+
+/// How many times the bytes that are left an array may take in memory before its elements have come.
+const ROOM: usize = 8;
+
+type Walked<T> = Result<T, String>;
+
+/// Reads an answer to Fetch from the front of `answer`.
+pub fn fetch(answer: &mut Bytes, version: i16) -> Walked<FetchResponse> {
+    if !(4..=12).contains(&version) {
+        return Err(format!("version {version} of Fetch is not known"));
+    }
+    let mut walk = Walk { bytes: answer, flexible: version >= 12 };
+    let mut response = FetchResponse::default().with_throttle_time_ms(walk.i32()?);
+    if version >= 7 {
+        response.error_code = walk.i16()?;
+        response.session_id = walk.i32()?;
+    }
+    // A topic has a name of a byte at least, and says how many partitions it has.
+    let least = if walk.flexible { 4 } else { 7 };
+    response.responses = walk.required_array("topics", least, |walk| {
+        let topic = TopicName(walk.name()?);
+        let partitions = walk.required_array("partitions", fetched_length(version), |walk| fetched(walk, version))?;
+        walk.skip_tags()?;
+        Ok(FetchableTopicResponse::default().with_topic(topic).with_partitions(partitions))
+    })?;
+    walk.skip_tags()?;
+    Ok(response)
+}
+
+/// The fewest bytes of a partition.
+fn fetched_length(version: i16) -> usize {
+    match version {
+        4 => 30,
+        5..=10 => 38,
+        11 => 42,
+        _ => 37,
+    }
+}
+
+fn fetched(walk: &mut Walk, version: i16) -> Walked<PartitionData> {
+    let mut data = PartitionData::default()
+        .with_partition_index(walk.i32()?)
+        .with_error_code(walk.i16()?)
+        .with_high_watermark(walk.i64()?)
+        .with_last_stable_offset(walk.i64()?);
+    if version >= 5 {
+        data.log_start_offset = walk.i64()?;
+    }
+    data.aborted_transactions = walk.array("aborted transactions", 16, |walk| {
+        let (producer_id, first_offset) = (walk.i64()?.into(), walk.i64()?);
+        walk.skip_tags()?;
+        Ok(AbortedTransaction::default().with_producer_id(producer_id).with_first_offset(first_offset))
+    })?;
+    if version >= 11 {
+        data.preferred_read_replica = walk.i32()?.into();
+    }
+    data.records = walk.bytes("bytes of records")?;
+    walk.tags(|tag, walk| {
+        match tag {
+            0 => {
+                data.diverging_epoch.epoch = walk.i32()?;
+                data.diverging_epoch.end_offset = walk.i64()?;
+            }
+            1 => {
+                data.current_leader.leader_id = walk.i32()?.into();
+                data.current_leader.leader_epoch = walk.i32()?;
+            }
+            2 => {
+                data.snapshot_id.end_offset = walk.i64()?;
+                data.snapshot_id.epoch = walk.i32()?;
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(data)
+}
+
+/// Reads an answer to Produce from the front of `answer`.
+pub fn produce(answer: &mut Bytes, version: i16) -> Walked<ProduceResponse> {
+    if !(3..=8).contains(&version) {
+        return Err(format!("version {version} of Produce is not known"));
+    }
+    let mut walk = Walk { bytes: answer, flexible: false };
+    let responses = walk.required_array("topics", 7, |walk| {
+        let name = TopicName(walk.name()?);
+        let partitions = walk.required_array("partitions", produced_length(version), |walk| produced(walk, version))?;
+        Ok(TopicProduceResponse::default().with_name(name).with_partition_responses(partitions))
+    })?;
+    Ok(ProduceResponse::default().with_responses(responses).with_throttle_time_ms(walk.i32()?))
+}
+
+/// The fewest bytes of a partition.
+fn produced_length(version: i16) -> usize {
+    match version {
+        3..=4 => 22,
+        5..=7 => 30,
+        _ => 36,
+    }
+}
+
+fn produced(walk: &mut Walk, version: i16) -> Walked<PartitionProduceResponse> {
+    let mut produced = PartitionProduceResponse::default()
+        .with_index(walk.i32()?)
+        .with_error_code(walk.i16()?)
+        .with_base_offset(walk.i64()?)
+        .with_log_append_time_ms(walk.i64()?);
+    if version >= 5 {
+        produced.log_start_offset = walk.i64()?;
+    }
+    if version >= 8 {
+        produced.record_errors = walk.required_array("record errors", 6, |walk| {
+            Ok(BatchIndexAndErrorMessage::default()
+                .with_batch_index(walk.i32()?)
+                .with_batch_index_error_message(walk.string("an error message")?))
+        })?;
+        produced.error_message = walk.string("an error message")?;
+    }
+    Ok(produced)
+}
+
+struct Walk<'a> {
+    bytes: &'a mut Bytes,
+    /// Whether lengths are of variable size and structures end with tagged fields (KIP-482).
+    flexible: bool,
+}
+
+impl Walk<'_> {
+    fn i16(&mut self) -> Walked<i16> {
+        self.bytes.try_get_i16().map_err(|_| ends())
+    }
+
+    fn i32(&mut self) -> Walked<i32> {
+        self.bytes.try_get_i32().map_err(|_| ends())
+    }
+
+    fn i64(&mut self) -> Walked<i64> {
+        self.bytes.try_get_i64().map_err(|_| ends())
+    }
+
+    fn unsigned(&mut self) -> Walked<u32> {
+        let mut value = 0;
+        for shift in [0, 7, 14, 21, 28] {
+            let byte = self.bytes.try_get_u8().map_err(|_| ends())?;
+            value |= u32::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err("a number of variable size does not end".to_owned())
+    }
+
+    /// A length as it is written in this version, `fixed` where it is not of variable size. -1 is none.
+    fn length(&mut self, what: &str, least: usize, fixed: impl Fn(&mut Self) -> Walked<i32>) -> Walked<Option<usize>> {
+        let length = if self.flexible { i64::from(self.unsigned()?) - 1 } else { i64::from(fixed(self)?) };
+        let left = self.bytes.len();
+        match usize::try_from(length) {
+            Ok(length) if length > left / least => {
+                Err(format!("it claims {length} {what} where {left} bytes are left"))
+            }
+            Ok(length) => Ok(Some(length)),
+            Err(_) if length == -1 => Ok(None),
+            Err(_) => Err(format!("the number of {what} is {length}")),
+        }
+    }
+
+    fn bytes(&mut self, what: &str) -> Walked<Option<Bytes>> {
+        let length = self.length(what, 1, Self::i32)?;
+        Ok(length.map(|length| self.bytes.split_to(length)))
+    }
+
+    fn string(&mut self, what: &str) -> Walked<Option<StrBytes>> {
+        let length = self.length("bytes of text", 1, |walk| walk.i16().map(i32::from))?;
+        let Some(length) = length else { return Ok(None) };
+        let text = StrBytes::try_from(self.bytes.split_to(length));
+        text.map(Some).map_err(|_| format!("{what} is not text"))
+    }
+
+    /// A topic's name, which is never empty.
+    fn name(&mut self) -> Walked<StrBytes> {
+        let name = self.string("a topic's name")?.filter(|name| !name.is_empty());
+        name.ok_or_else(|| "a topic has no name".to_owned())
+    }
+
+    /// An array of elements of `least` bytes or more.
+    fn array<T>(
+        &mut self,
+        what: &str,
+        least: usize,
+        mut element: impl FnMut(&mut Self) -> Walked<T>,
+    ) -> Walked<Option<Vec<T>>> {
+        let Some(length) = self.length(what, least, Self::i32)? else { return Ok(None) };
+        // Elements may be larger in memory than on the wire: room for more than a few times the bytes that are left is
+        // only made when that many have really come.
+        let room = self.bytes.len() * ROOM / size_of::<T>().max(1);
+        let mut elements = Vec::with_capacity(length.min(room));
+        for _ in 0..length {
+            elements.push(element(self)?);
+        }
+        Ok(Some(elements))
+    }
+
+    fn required_array<T>(
+        &mut self,
+        what: &str,
+        least: usize,
+        element: impl FnMut(&mut Self) -> Walked<T>,
+    ) -> Walked<Vec<T>> {
+        self.array(what, least, element)?.ok_or_else(|| format!("the {what} are missing"))
+    }
+
+    /// The tagged fields, each as bytes of its own.
+    fn tags(&mut self, mut field: impl FnMut(u32, &mut Walk) -> Walked<()>) -> Walked<()> {
+        if !self.flexible {
+            return Ok(());
+        }
+        for _ in 0..self.unsigned()? {
+            let tag = self.unsigned()?;
+            let size = self.unsigned()? as usize;
+            if size > self.bytes.len() {
+                return Err(ends());
+            }
+            field(tag, &mut Walk { bytes: &mut self.bytes.split_to(size), flexible: true })?;
+        }
+        Ok(())
+    }
+
+    fn skip_tags(&mut self) -> Walked<()> {
+        self.tags(|_, _| Ok(()))
+    }
+}
+
+fn ends() -> String {
+    "it ends too early".to_owned()
+}
