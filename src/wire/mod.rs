@@ -12,4 +12,5 @@ pub mod positions;
 pub mod produce;
 pub mod removal;
 pub mod rope;
+pub mod transactions;
 pub mod transport;
