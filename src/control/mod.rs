@@ -169,7 +169,7 @@ impl Control {
             "mirror starts"
         );
         self.identity.set(Some(identity));
-        self.start_streams(identity)?;
+        self.start_streams(&name, identity)?;
         self.patiently(async || self.refresh().await).await
     }
 
@@ -210,13 +210,14 @@ impl Control {
         Err(Error::new(ErrorKind::Config, message))
     }
 
-    fn start_streams(&self, identity: Identity) -> Result<()> {
+    fn start_streams(&self, name: &str, identity: Identity) -> Result<()> {
+        let name: Arc<str> = Arc::from(name);
         for number in 0..self.config.num_streams {
             let (commands, receiver) = mpsc::channel(stream::COMMANDS);
-            let (config, shared) = (self.config.clone(), self.shared.clone());
+            let (config, shared, name) = (self.config.clone(), self.shared.clone(), name.clone());
             let events = self.shared.events.clone();
             let run = move || {
-                crate::shared::guard(&shared, STREAM_LOST, || stream::run(config, identity, events, receiver));
+                crate::shared::guard(&shared, STREAM_LOST, || stream::run(config, name, identity, events, receiver));
             };
             let thread = std::thread::Builder::new().name(format!("kmirror-stream-{number}")).spawn(run);
             let thread = thread
