@@ -16,7 +16,7 @@ use crate::support::proxy::CLIENTS_COME_FROM;
 use crate::support::raw::{check, text};
 use crate::support::records::{Generator, Writing, produce};
 use crate::support::transactions::{End, Transactions};
-use crate::support::{Outcome, hand_made, wait_for};
+use crate::support::{Failure, Outcome, hand_made, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const PARTITIONS: i32 = 3;
@@ -196,4 +196,41 @@ fn holes_wait_for_either_permission_and_nothing_else_waits() -> Outcome {
         expect_same(&pair, &other, 1000)?;
     }
     Ok(())
+}
+
+/// The last transaction of a process that died is open, and the next one is allowed markers: what is open has to be ended before the
+/// coordinator does that by itself, at an offset that is another's by then.
+#[test]
+fn a_mirror_killed_in_a_transaction_goes_on_with_markers() -> Outcome {
+    const ROUNDS: usize = 4;
+    let pair = guarded()?;
+    let mirroring = Mirroring::of(&pair.source, &pair.target, "killed", "killed");
+    pair.source.create_topic("killed", PARTITIONS, &[])?;
+    for partition in 0..PARTITIONS {
+        let write =
+            || produce(&pair.source.bootstrap(), "killed", partition, Generator::new(9).take(20), &Writing::default());
+        write()?;
+        hand_made::send_markers(&pair.source.client(), "killed", partition, 1 << 40, HOLE)?;
+        write()?;
+    }
+    allow_transactions(&pair.target, "killed")?;
+    let copied = || pair.target.client().bounds("killed").map(|bounds| bounds.values().map(|b| b.end).sum::<i64>());
+    let mut before = i64::from(PARTITIONS) * 20;
+    for round in 0..ROUNDS {
+        let mut mirror = mirroring.start()?;
+        let goes_on = wait_for("filling goes on", LIMIT, || Ok(copied().is_ok_and(|end| end > before).then_some(())));
+        goes_on.map_err(|error| Failure(format!("round {round}: {error}\n{}", mirror.stderr())))?;
+        std::thread::sleep(Duration::from_millis(fastrand::u64(0..200)));
+        mirror.kill9()?;
+        before = copied()?;
+    }
+    allow_markers(&pair.target)?;
+    let mut mirror = mirroring.start()?;
+    wait_caught_up(&pair, "killed")?;
+    // Longer than a transaction of the mirror may be open.
+    std::thread::sleep(Duration::from_secs(13));
+    println!("{before} offsets when it was killed last\n{}", mirror.stderr());
+    assert_eq!(mirror.exited()?, None);
+    mirror.kill9()?;
+    expect_same(&pair, "killed", 40 * PARTITIONS as usize)
 }
