@@ -4,9 +4,9 @@
 //! mirrored is seen to in [`topics`], where partitions begin in [`prefix`], what a host waits for in [`catch_up`].
 
 mod catch_up;
+mod open_transactions;
 pub(crate) mod prefix;
 mod topics;
-mod transactions;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +29,7 @@ use crate::shared::Shared;
 use crate::status::{Lag, State};
 use crate::stream;
 use crate::wire::cluster::{Cluster, Metadata};
+use crate::wire::transactions;
 
 /// What the host asks of a running mirror.
 pub(crate) enum Request {
@@ -169,8 +170,18 @@ impl Control {
             "mirror starts"
         );
         self.identity.set(Some(identity));
+        self.end_open_transactions(&name).await;
         self.start_streams(&name, identity)?;
         self.patiently(async || self.refresh().await).await
+    }
+
+    /// Before any hole is filled, so that no marker comes late.
+    async fn end_open_transactions(&self, name: &str) {
+        match self.patiently(async || transactions::end_open(&self.target, name).await).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "ended empty transactions that another process had left open"),
+            Err(error) => tracing::warn!(%error, "transactions that another process has left open cannot be ended"),
+        }
     }
 
     async fn identify(&self, name: &str, source_id: &str) -> Result<Established> {

@@ -217,7 +217,6 @@ fn tell(stream: &Stream, order: &Order, filled: Filled) {
 /// Fills what was ordered for one partition, and tells how far that came.
 async fn commit_empty(stream: &Stream, connection: &Connection, order: &Order) -> Filled {
     let (topic, partition) = &order.markers.partition;
-    let transactional_id = format!("kmirror.{}.{topic}.{partition}", stream.name);
     let next = order.markers.from + i64::from(order.markers.count);
     let mut from = order.markers.from;
     while from < next {
@@ -228,7 +227,7 @@ async fn commit_empty(stream: &Stream, connection: &Connection, order: &Order) -
         let count = (next - from).min(i64::from(TRANSACTIONS_IN_A_ROW)) as i32;
         let some = Markers { from, count, ..order.markers.clone() };
         let before = set_in_transaction(stream, order.slot, true);
-        match transactions::fill(&stream.target, connection, &transactional_id, &some).await {
+        match transactions::fill(&stream.target, connection, &stream.name, &some).await {
             Ok(end) => {
                 set_in_transaction(stream, order.slot, false);
                 let as_wanted = end == from + i64::from(count);

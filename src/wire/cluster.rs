@@ -85,6 +85,11 @@ impl Cluster {
         &self.config
     }
 
+    /// The brokers that it has named.
+    pub fn brokers(&self) -> Vec<i32> {
+        self.addresses.borrow().keys().copied().collect()
+    }
+
     /// A connection to any broker.
     pub async fn any(&self) -> Result<Rc<Connection>> {
         if let Some(connection) = self.any.borrow().as_ref().filter(|connection| connection.is_open()) {

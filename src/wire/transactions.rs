@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, BrokerId, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest, ProducerId,
-    TransactionalId,
+    AddPartitionsToTxnRequest, BrokerId, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest,
+    ListTransactionsRequest, ProducerId, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
 use tokio::time::Instant;
@@ -21,7 +21,7 @@ use super::cluster::{Cluster, topic_name};
 use super::connection::Connection;
 use super::errors::{BrokerError, Class};
 use super::markers::Markers;
-use super::positions::{self, Which};
+use super::positions::{self, TopicPartition, Which};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a coordinator is asked for by: a transactional id, not a group.
@@ -35,71 +35,101 @@ const COORDINATOR_PAUSE: Duration = Duration::from_millis(50);
 /// Pause before the log end is read again.
 const LOG_PAUSE: Duration = Duration::from_millis(1);
 
+/// The state of a transaction that is open.
+const ONGOING: &str = "Ongoing";
+
 const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 const NOT_COORDINATOR: i16 = 16;
 const CONCURRENT_TRANSACTIONS: i16 = 51;
 
+/// What the transactional ids of a mirror begin with.
+fn prefix_of(mirror: &str) -> String {
+    format!("kmirror.{mirror}.")
+}
+
 /// Fills a hole, one empty transaction for each offset, and returns where the log ends then: also if it did not end where the
 /// hole begins, in which case nothing was written.
 ///
 /// An error says nothing about how many were written. After one of the kind `Authorization` no transaction is open.
-pub async fn fill(cluster: &Cluster, leader: &Connection, transactional_id: &str, markers: &Markers) -> Result<i64> {
-    let mut filling = Filling::begin(cluster, leader, transactional_id, markers).await?;
-    let end = filling.log_end().await?;
+pub async fn fill(cluster: &Cluster, leader: &Connection, mirror: &str, markers: &Markers) -> Result<i64> {
+    let (topic, partition) = &markers.partition;
+    let prefix = prefix_of(mirror);
+    let transactional_id = format!("{prefix}{topic}.{partition}");
+    let mut owner = Owner::begin(cluster, &prefix, &transactional_id).await?;
+    let end = log_end(leader, &markers.partition).await?;
     if end != markers.from {
         return Ok(end);
     }
     let next = markers.from + i64::from(markers.count);
     for offset in markers.from..next {
-        filling.add_partition().await?;
-        filling.commit().await?;
-        filling.wait_for_marker(offset).await?;
+        owner.add_partition(&markers.partition).await?;
+        owner.commit().await?;
+        owner.wait_for_marker(leader, &markers.partition, offset).await?;
     }
     Ok(next)
 }
 
-struct Filling<'a> {
+/// Ends what a process that died has left open under transactional ids of a mirror, and returns how many those were: aborted
+/// by the coordinator at some later time, each would add a marker at an offset that is another's by then.
+pub async fn end_open(cluster: &Cluster, mirror: &str) -> Result<usize> {
+    let prefix = prefix_of(mirror);
+    let request = ListTransactionsRequest::default().with_state_filters(vec![StrBytes::from_static_str(ONGOING)]);
+    let mut ended = 0;
+    for broker in cluster.brokers() {
+        // One that is down coordinates nothing.
+        let Ok(coordinator) = cluster.broker(broker).await else { continue };
+        // Before Kafka 3.0 nobody can tell.
+        let Ok(version) = coordinator.version::<ListTransactionsRequest>(0) else { continue };
+        let response = coordinator.call(&request, version).await?;
+        if let Some(error) = BrokerError::of(response.error_code) {
+            let message = format!("the target cluster refuses to list open transactions: {error}");
+            return Err(Error::new(ErrorKind::Broker, message).with_kafka_code(error.code));
+        }
+        for open in response.transaction_states {
+            if open.transactional_id.0.starts_with(prefix.as_str()) {
+                Owner::begin(cluster, &prefix, &open.transactional_id.0).await?;
+                ended += 1;
+            }
+        }
+    }
+    Ok(ended)
+}
+
+/// Who may use a transactional id.
+struct Owner<'a> {
     cluster: &'a Cluster,
-    leader: &'a Connection,
+    /// What all of the mirror's begin with.
+    prefix: &'a str,
     transactional_id: &'a str,
-    markers: &'a Markers,
     coordinator: Rc<Connection>,
     producer_id: i64,
     producer_epoch: i16,
 }
 
-impl<'a> Filling<'a> {
-    /// Takes the transactional id from whoever used it before.
-    async fn begin(
-        cluster: &'a Cluster,
-        leader: &'a Connection,
-        transactional_id: &'a str,
-        markers: &'a Markers,
-    ) -> Result<Self> {
-        let coordinator = find_coordinator(cluster, transactional_id).await?;
-        let mut filling =
-            Filling { cluster, leader, transactional_id, markers, coordinator, producer_id: -1, producer_epoch: -1 };
+impl<'a> Owner<'a> {
+    /// Takes the transactional id from whoever used it before. What that one has left open is aborted then.
+    async fn begin(cluster: &'a Cluster, prefix: &'a str, transactional_id: &'a str) -> Result<Self> {
+        let coordinator = find_coordinator(cluster, prefix, transactional_id).await?;
+        let mut owner = Owner { cluster, prefix, transactional_id, coordinator, producer_id: -1, producer_epoch: -1 };
         let request = InitProducerIdRequest::default()
             .with_transactional_id(Some(id(transactional_id)))
             .with_transaction_timeout_ms(TRANSACTION_TIMEOUT.as_millis() as i32)
             .with_producer_id(ProducerId(-1))
             .with_producer_epoch(-1);
         let producer = Cell::new((-1, -1));
-        filling
-            .patiently("give a producer id to", async |coordinator| {
-                let response = coordinator.call(&request, coordinator.version::<InitProducerIdRequest>(4)?).await?;
-                producer.set((response.producer_id.0, response.producer_epoch));
-                Ok(response.error_code)
-            })
-            .await?;
-        (filling.producer_id, filling.producer_epoch) = producer.get();
-        Ok(filling)
+        let taken = owner.patiently("give a producer id to", async |coordinator| {
+            let response = coordinator.call(&request, coordinator.version::<InitProducerIdRequest>(4)?).await?;
+            producer.set((response.producer_id.0, response.producer_epoch));
+            Ok(response.error_code)
+        });
+        taken.await?;
+        (owner.producer_id, owner.producer_epoch) = producer.get();
+        Ok(owner)
     }
 
     /// Begins a transaction. The partition is in it already when this is asked a second time.
-    async fn add_partition(&mut self) -> Result<()> {
-        let (topic, partition) = &self.markers.partition;
+    async fn add_partition(&mut self, (topic, partition): &TopicPartition) -> Result<()> {
         let topic = AddPartitionsToTxnTopic::default().with_name(topic_name(topic)).with_partitions(vec![*partition]);
         let request = AddPartitionsToTxnRequest::default()
             .with_v3_and_below_transactional_id(id(self.transactional_id))
@@ -134,10 +164,10 @@ impl<'a> Filling<'a> {
     }
 
     /// The coordinator answers before the marker is in the log.
-    async fn wait_for_marker(&self, offset: i64) -> Result<()> {
+    async fn wait_for_marker(&self, leader: &Connection, partition: &TopicPartition, offset: i64) -> Result<()> {
         let deadline = self.deadline();
         loop {
-            let end = self.log_end().await?;
+            let end = log_end(leader, partition).await?;
             if end == offset + 1 {
                 return Ok(());
             }
@@ -152,15 +182,6 @@ impl<'a> Filling<'a> {
         }
     }
 
-    async fn log_end(&self) -> Result<i64> {
-        let partition = &self.markers.partition;
-        let ends = positions::list_offsets(self.leader, std::slice::from_ref(partition), Which::LogEnd).await?;
-        ends.get(partition).copied().unwrap_or(Err(BrokerError::UNKNOWN_PARTITION)).map_err(|error| {
-            let message = format!("the target does not tell where the log ends: {error}");
-            Error::new(ErrorKind::Broker, message).with_kafka_code(error.code)
-        })
-    }
-
     /// Asks the coordinator, again while it is ending a transaction, and the next one when it has moved.
     async fn patiently(&mut self, what: &str, ask: impl AsyncFn(&Connection) -> Result<i16>) -> Result<()> {
         let deadline = self.deadline();
@@ -168,15 +189,15 @@ impl<'a> Filling<'a> {
             let code = ask(&self.coordinator).await?;
             let Some(error) = BrokerError::of(code) else { return Ok(()) };
             if Instant::now() > deadline {
-                return Err(refused(what, self.transactional_id, error));
+                return Err(refused(what, self.prefix, self.transactional_id, error));
             }
             match code {
                 CONCURRENT_TRANSACTIONS => tokio::time::sleep(ENDING_PAUSE).await,
                 COORDINATOR_LOAD_IN_PROGRESS | COORDINATOR_NOT_AVAILABLE | NOT_COORDINATOR => {
                     tokio::time::sleep(COORDINATOR_PAUSE).await;
-                    self.coordinator = find_coordinator(self.cluster, self.transactional_id).await?;
+                    self.coordinator = find_coordinator(self.cluster, self.prefix, self.transactional_id).await?;
                 }
-                _ => return Err(refused(what, self.transactional_id, error)),
+                _ => return Err(refused(what, self.prefix, self.transactional_id, error)),
             }
         }
     }
@@ -186,8 +207,16 @@ impl<'a> Filling<'a> {
     }
 }
 
+async fn log_end(leader: &Connection, partition: &TopicPartition) -> Result<i64> {
+    let ends = positions::list_offsets(leader, std::slice::from_ref(partition), Which::LogEnd).await?;
+    ends.get(partition).copied().unwrap_or(Err(BrokerError::UNKNOWN_PARTITION)).map_err(|error| {
+        let message = format!("the target does not tell where the log ends: {error}");
+        Error::new(ErrorKind::Broker, message).with_kafka_code(error.code)
+    })
+}
+
 /// The broker that coordinates the transactions of an id.
-async fn find_coordinator(cluster: &Cluster, transactional_id: &str) -> Result<Rc<Connection>> {
+async fn find_coordinator(cluster: &Cluster, prefix: &str, transactional_id: &str) -> Result<Rc<Connection>> {
     let deadline = Instant::now() + cluster.config().request_timeout;
     let request = FindCoordinatorRequest::default()
         .with_key(StrBytes::from_string(transactional_id.to_owned()))
@@ -201,7 +230,7 @@ async fn find_coordinator(cluster: &Cluster, transactional_id: &str) -> Result<R
             Some(error) if error.class == Class::Wait && Instant::now() < deadline => {
                 tokio::time::sleep(COORDINATOR_PAUSE).await;
             }
-            Some(error) => return Err(refused("name the coordinator of", transactional_id, error)),
+            Some(error) => return Err(refused("name the coordinator of", prefix, transactional_id, error)),
         }
     }
 }
@@ -223,10 +252,9 @@ fn id(transactional_id: &str) -> TransactionalId {
 }
 
 /// The sentence for a refusal; where a permission is missing, it names both that would do.
-fn refused(what: &str, transactional_id: &str, error: BrokerError) -> Error {
+fn refused(what: &str, prefix: &str, transactional_id: &str, error: BrokerError) -> Error {
     let (kind, message) = match error.class {
         Class::Unauthorized => {
-            let prefix: String = transactional_id.split_inclusive('.').take(2).collect();
             let message = format!(
                 "offsets without a record cannot be filled on the target: allow ALTER on the cluster (CLUSTER_ACTION before \
                  Kafka 3.8) for control markers, or, slower, WRITE and DESCRIBE on TransactionalId '{transactional_id}' (for \

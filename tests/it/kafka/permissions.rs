@@ -5,18 +5,21 @@
 
 use std::time::{Duration, Instant};
 
+use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
-use kafka_protocol::messages::{CreateAclsRequest, DeleteAclsRequest};
+use kafka_protocol::messages::{
+    AddPartitionsToTxnRequest, CreateAclsRequest, DeleteAclsRequest, InitProducerIdRequest, TransactionalId,
+};
 
 use crate::support::cluster::{Cluster, Options, Pair};
 use crate::support::ledger::{self, Isolation, Ledger};
 use crate::support::mirroring::Mirroring;
 use crate::support::proxy::CLIENTS_COME_FROM;
-use crate::support::raw::{check, text};
+use crate::support::raw::{check, text, topic_name};
 use crate::support::records::{Generator, Writing, produce};
 use crate::support::transactions::{End, Transactions};
-use crate::support::{Outcome, hand_made, wait_for};
+use crate::support::{Failure, Outcome, hand_made, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const PARTITIONS: i32 = 3;
@@ -196,4 +199,72 @@ fn holes_wait_for_either_permission_and_nothing_else_waits() -> Outcome {
         expect_same(&pair, &other, 1000)?;
     }
     Ok(())
+}
+
+/// Begins an empty transaction as the mirror does, and no more. The cluster has one broker, which coordinates all.
+fn leave_open(target: &Cluster, mirror: &str, topic: &str, partition: i32) -> Outcome {
+    let id = TransactionalId(text(&format!("kmirror.{mirror}.{topic}.{partition}")));
+    let mut coordinator = target.client().any()?;
+    let request = InitProducerIdRequest::default()
+        .with_transactional_id(Some(id.clone()))
+        .with_transaction_timeout_ms(10_000)
+        .with_producer_id((-1).into())
+        .with_producer_epoch(-1);
+    let producer = wait_for("the transactional id is free", LIMIT, || {
+        let answer = coordinator.send(4, &request)?;
+        Ok((answer.error_code == 0).then_some(answer))
+    })?;
+    let topic = AddPartitionsToTxnTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
+    let request = AddPartitionsToTxnRequest::default()
+        .with_v3_and_below_transactional_id(id)
+        .with_v3_and_below_producer_id(producer.producer_id)
+        .with_v3_and_below_producer_epoch(producer.producer_epoch)
+        .with_v3_and_below_topics(vec![topic]);
+    for topic in coordinator.send(3, &request)?.results_by_topic_v3_and_below {
+        for answer in topic.results_by_partition {
+            check(answer.partition_error_code, "cannot leave a transaction open")?;
+        }
+    }
+    Ok(())
+}
+
+/// The last transaction of a process that died is open, and the next one is allowed markers: what is open has to be ended before the
+/// coordinator does that by itself, at an offset that is another's by then.
+#[test]
+fn a_mirror_killed_in_a_transaction_goes_on_with_markers() -> Outcome {
+    const ROUNDS: usize = 3;
+    let pair = guarded()?;
+    let mirroring = Mirroring::of(&pair.source, &pair.target, "killed", "killed");
+    pair.source.create_topic("killed", PARTITIONS, &[])?;
+    for partition in 0..PARTITIONS {
+        let write =
+            || produce(&pair.source.bootstrap(), "killed", partition, Generator::new(9).take(20), &Writing::default());
+        write()?;
+        hand_made::send_markers(&pair.source.client(), "killed", partition, 1 << 40, HOLE)?;
+        write()?;
+    }
+    allow_transactions(&pair.target, "killed")?;
+    let copied = || pair.target.client().bounds("killed").map(|bounds| bounds.values().map(|b| b.end).sum::<i64>());
+    let mut before = i64::from(PARTITIONS) * 20;
+    for round in 0..ROUNDS {
+        let mut mirror = mirroring.start()?;
+        let goes_on = wait_for("filling goes on", LIMIT, || Ok(copied().is_ok_and(|end| end > before).then_some(())));
+        goes_on.map_err(|error| Failure(format!("round {round}: {error}\n{}", mirror.stderr())))?;
+        std::thread::sleep(Duration::from_millis(fastrand::u64(0..200)));
+        mirror.kill9()?;
+        before = copied()?;
+    }
+    // Where a kill hits is luck; this is what one between two requests leaves.
+    for partition in 0..PARTITIONS {
+        leave_open(&pair.target, "killed", "killed", partition)?;
+    }
+    allow_markers(&pair.target)?;
+    let mut mirror = mirroring.start()?;
+    wait_caught_up(&pair, "killed")?;
+    // Longer than a transaction of the mirror may be open.
+    std::thread::sleep(Duration::from_secs(13));
+    println!("{before} offsets when it was killed last\n{}", mirror.stderr());
+    assert_eq!(mirror.exited()?, None);
+    mirror.kill9()?;
+    expect_same(&pair, "killed", 40 * PARTITIONS as usize)
 }
