@@ -9,11 +9,10 @@ use nix::sys::signal::Signal;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::producer::Producer;
 
 use crate::support::cluster::{Cluster, Options, Pair, Version, shared, unique};
 use crate::support::mirroring::Mirroring;
-use crate::support::records::{Generator, Load, Record, Writer, Writing, produce};
+use crate::support::records::{Generator, Load, Record, Writing, produce};
 use crate::support::{Outcome, ledger, wait_for};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
