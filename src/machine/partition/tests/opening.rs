@@ -109,6 +109,17 @@ fn a_log_that_is_empty_but_begun_has_lost_what_one_that_never_began_has_not() {
 }
 
 #[test]
+fn a_hole_for_what_the_source_has_removed_is_judged_anew_at_each_opening() {
+    let mut partition = new();
+    open(&mut partition, source(700, 1000), empty_at(500, false));
+    assert!(partition.can_fill());
+    // Another process has copied records meanwhile, up to there.
+    partition.reopen(Duration::ZERO);
+    open(&mut partition, source(700, 1000), empty_at(500, true));
+    assert_eq!((partition.phase(), partition.error().unwrap().kind()), (Phase::Parked, ErrorKind::DataLoss));
+}
+
+#[test]
 fn what_is_fetched_and_not_yet_written_has_begun() {
     let mut partition = new();
     open(&mut partition, source(0, 100), empty_at(0, false));
