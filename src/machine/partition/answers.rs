@@ -192,7 +192,7 @@ impl<P> Partition<P> {
             // Every batch behind the refused one is refused as well: what is under way is read off the log.
             self.phase = Phase::Closed { due: Duration::ZERO };
         } else if self.limits.skip_refused {
-            self.leave_out(header.base_offset, next, error);
+            self.leave_out(header.base_offset, next, |_| error.clone());
             self.window.skip_front();
             self.generation = self.generation.wrapping_add(1);
             self.phase = Phase::Closed { due: Duration::ZERO };

@@ -93,14 +93,14 @@ impl<P> Partition<P> {
             SourceFit::BeginsAt(next) => {
                 if position > 0 {
                     // Nobody has missed a record, but somebody may wonder where they went.
-                    self.leave_out(next_fetch, next, lost(next_fetch, next));
+                    self.leave_out(next_fetch, next, |from| lost(from, next));
                 }
                 self.leave_hole(next, -1);
             }
             SourceFit::Lost { next } => {
                 let error = lost(next_fetch, next);
                 if self.limits.go_on_after_loss {
-                    self.leave_out(next_fetch, next, error);
+                    self.leave_out(next_fetch, next, |from| lost(from, next));
                     self.leave_hole(next, -1);
                 } else if self.window.is_empty() {
                     self.park(error);
@@ -114,11 +114,11 @@ impl<P> Partition<P> {
     }
 
     /// Remembers what is to be told of a range that a policy leaves out, once.
-    pub(super) fn leave_out(&mut self, from: i64, next: i64, error: Error) {
+    pub(super) fn leave_out(&mut self, from: i64, next: i64, why: impl Fn(i64) -> Error) {
         let from = from.max(self.left_out_until);
         if from < next {
             self.left_out_until = next;
-            self.left_out.push(LeftOut { from, next, error });
+            self.left_out.push(LeftOut { from, next, error: why(from) });
         }
     }
 

@@ -9,11 +9,10 @@ use nix::sys::signal::Signal;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::producer::Producer;
 
 use crate::support::cluster::{Cluster, Options, Pair, Version, shared, unique};
 use crate::support::mirroring::Mirroring;
-use crate::support::records::{Generator, Load, Record, Writer, Writing, produce};
+use crate::support::records::{Generator, Load, Record, Writing, produce};
 use crate::support::{Outcome, ledger, wait_for};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
@@ -154,53 +153,6 @@ fn a_topic_that_cannot_be_mirrored_is_refused_and_the_others_go_on() -> Outcome 
     );
     assert!(said.contains(&format!("topic '{narrow}' has 1 partitions on the target and 2 on the source")), "{said}");
     Ok(())
-}
-
-#[test]
-fn a_gap_parks_its_partition_and_never_shifts_an_offset() -> Outcome {
-    let pair = shared()?;
-    let name = unique("gap");
-    let [transactional, good] = ["transactional", "good"].map(|topic| format!("{name}.{topic}"));
-    for topic in [&transactional, &good] {
-        pair.source.create_topic(topic, 1, &[])?;
-        write(&pair.source, topic, 0, 30, &Writing::default())?;
-    }
-    for end in [Transaction::Commit, Transaction::Abort] {
-        write_transaction(&pair.source, &transactional, 20, end)?;
-    }
-
-    let (mirror, code) = Mirroring::of(&pair.source, &pair.target, &name, &format!("{name}\\..*")).finish()?;
-    let said = mirror.stderr();
-    assert_eq!(code, 5, "{said}");
-    expect_identical(pair, &good, 30)?;
-    // Thirty records and the twenty committed ones; the next offset is the marker's.
-    assert_eq!(pair.target.client().bounds(&transactional)?[&0].end, 50, "{said}");
-    assert!(said.contains("source offsets 50 to 50 hold no record (a transaction marker)"), "{said}");
-    Ok(())
-}
-
-#[derive(Clone, Copy)]
-enum Transaction {
-    Commit,
-    Abort,
-}
-
-fn write_transaction(cluster: &Cluster, topic: &str, records: usize, end: Transaction) -> Outcome {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", cluster.bootstrap()).set("transactional.id", unique("transaction"));
-    let writer = Writer::from_config(&config)?;
-    let limit = Duration::from_secs(60);
-    writer.producer().init_transactions(limit)?;
-    writer.producer().begin_transaction()?;
-    for record in Generator::new(3).take(records) {
-        writer.send(topic, 0, &record)?;
-    }
-    writer.producer().flush(limit)?;
-    match end {
-        Transaction::Commit => writer.producer().commit_transaction(limit)?,
-        Transaction::Abort => writer.producer().abort_transaction(limit)?,
-    }
-    writer.finish().map(drop)
 }
 
 #[test]
