@@ -60,7 +60,7 @@
 #define KMIRROR_ERROR_TOPIC_RESET 8
 /** The target partition has data from elsewhere: mirror to an empty topic, or remove the other writer. */
 #define KMIRROR_ERROR_TARGET_CONFLICT 9
-/** Offsets without a record at the source cannot be reproduced by this version. */
+/** Offsets without a record at the source cannot be reproduced on this target. */
 #define KMIRROR_ERROR_OFFSET_GAP 10
 /** The target does not take this record: on.record.refused decides what happens. */
 #define KMIRROR_ERROR_RECORD_REFUSED 11
@@ -76,6 +76,8 @@
 #define KMIRROR_ERROR_STATE 16
 /** A broker answers with an error that usually passes: it is retried. */
 #define KMIRROR_ERROR_BROKER 17
+/** Source and target hold different records at the same offset: compare them with kmirror verify. */
+#define KMIRROR_ERROR_DIVERGED 18
 
 /* What kmirror_event_kind returns. A number keeps its meaning for ever; later versions may have more. */
 #define KMIRROR_EVENT_STATE_CHANGED 1

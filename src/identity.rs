@@ -1,29 +1,29 @@
-//! The mirror's producer id, kept in its compacted internal topic on the target.
+//! What a mirror remembers on the target, in its compacted internal topic: its producer id, its starts, the ids of its topics.
 //!
 //! The producer id is what makes every append conditional, across restarts and machines, so all processes of a mirror must
 //! use the same one for ever. Whoever starts first writes a claim; when two start at once both write one, and the
-//! claim with the lowest offset counts for both. Claims have keys of their own, so compaction keeps them all.
+//! claim with the lowest offset counts for both. Claims have keys of their own, so compaction keeps them all. Every start
+//! takes the next number, which fences the control markers of earlier ones. Topic ids show at the next start that a topic
+//! is not the one it was.
 
+mod log;
+
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{BrokerId, FetchRequest, ProduceRequest};
-use kafka_protocol::records::{
-    Compression, Record, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
-};
+use kafka_protocol::records::Record;
 use serde::{Deserialize, Serialize};
 
+use self::log::InternalLog;
 use crate::config::ReplicationFactor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::machine::partition::Identity;
+use crate::machine::topics::TopicIds;
 use crate::wire::admin::{self, NewTopic};
-use crate::wire::cluster::{Cluster, topic_name};
+use crate::wire::cluster::Cluster;
 use crate::wire::errors::BrokerError;
-use crate::wire::positions::{self, Which};
 
 /// What a claim says. Fields may be added; a larger `version` is one that this build cannot read.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +37,37 @@ struct Claim {
 
 const CLAIM_VERSION: u32 = 1;
 const CLAIM_PREFIX: &str = "producer/";
+
+/// What is written at a start; who wrote it is what tells two that came at once apart.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Start {
+    started_at_ms: i64,
+    nonce: u64,
+}
+
+const START_PREFIX: &str = "start/";
+/// Numbers of a start are for the attempts of one process.
+const ATTEMPTS: i32 = 256;
+
+/// The ids of a topic, as hexadecimal numbers.
+#[derive(Debug, Serialize, Deserialize)]
+struct Ids {
+    source_topic_id: String,
+    target_topic_id: String,
+}
+
+const TOPIC_PREFIX: &str = "topic/";
+/// Topics in one batch: all of it stays far below the smallest limit for a batch.
+const REMEMBERED_AT_ONCE: usize = 500;
+
+/// What a mirror finds of itself on the target when it starts.
+#[derive(Debug)]
+pub(crate) struct Established {
+    /// Who it is.
+    pub(crate) identity: Identity,
+    /// The topics it has mirrored, as they were.
+    pub(crate) topics: BTreeMap<String, TopicIds>,
+}
 /// Replicas of the internal topic, where the target has so many brokers.
 const REPLICAS: i16 = 3;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -46,34 +77,128 @@ pub(crate) fn topic_of(name: &str) -> String {
     format!("kmirror.{name}.internal")
 }
 
-/// Reads the mirror's identity on the target, or claims one.
+/// Reads the mirror's identity on the target, or claims one, and takes the number of this start.
 pub(crate) async fn establish(
     target: &Cluster,
     name: &str,
     source_cluster_id: &str,
     replication_factor: ReplicationFactor,
-) -> Result<Identity> {
+) -> Result<Established> {
     let topic = topic_of(name);
     let leader = find_or_create(target, &topic, replication_factor).await?;
     let log = InternalLog { target, topic: Rc::from(topic), leader };
-    if let Some(claim) = log.first_claim().await? {
-        return accept(claim, name, source_cluster_id);
+    let mut records = log.read().await?;
+    if first_claim(&log, &records)?.is_none() {
+        let (producer_id, producer_epoch) = admin::new_producer_id(target).await?;
+        let claim = Claim {
+            version: CLAIM_VERSION,
+            producer_id,
+            producer_epoch,
+            source_cluster_id: source_cluster_id.to_owned(),
+            claimed_at_ms: now_ms(),
+        };
+        log.append(&format!("{CLAIM_PREFIX}{producer_id}"), Some(json(&claim)?)).await?;
+        records = log.read().await?;
     }
-    let (producer_id, producer_epoch) = admin::new_producer_id(target).await?;
-    let claim = Claim {
-        version: CLAIM_VERSION,
-        producer_id,
-        producer_epoch,
-        source_cluster_id: source_cluster_id.to_owned(),
-        claimed_at_ms: now_ms(),
+    let Some(claim) = first_claim(&log, &records)? else {
+        let message = format!("the claim written to '{}' cannot be read back", log.topic);
+        return Err(Error::new(ErrorKind::Internal, message));
     };
-    log.append(&claim).await?;
-    match log.first_claim().await? {
-        Some(claim) => accept(claim, name, source_cluster_id),
-        None => {
-            Err(Error::new(ErrorKind::Internal, format!("the claim written to '{}' cannot be read back", log.topic)))
+    let identity = accept(claim, name, source_cluster_id)?;
+    let topics = remembered(&records);
+    let number = take_start(&log, records).await?;
+    Ok(Established { identity: Identity { fence: number.saturating_mul(ATTEMPTS), ..identity }, topics })
+}
+
+/// Takes the next number of a start: the one whose record comes first has it.
+async fn take_start(log: &InternalLog<'_>, mut records: Vec<Record>) -> Result<i32> {
+    loop {
+        let before = records.iter().filter_map(start_number).max().unwrap_or(0);
+        let number = before + 1;
+        let start = Start { started_at_ms: now_ms(), nonce: nonce() };
+        log.append(&start_key(number), Some(json(&start)?)).await?;
+        records = log.read().await?;
+        let first = records.iter().find(|record| start_number(record) == Some(number));
+        let ours = first.and_then(|record| serde_json::from_slice::<Start>(record.value.as_ref()?).ok());
+        if ours.as_ref() == Some(&start) {
+            if before > 0 {
+                log.append(&start_key(before), None).await?;
+            }
+            return Ok(number);
         }
     }
+}
+
+fn start_key(number: i32) -> String {
+    format!("{START_PREFIX}{number}")
+}
+
+fn start_number(record: &Record) -> Option<i32> {
+    let key = record.key.as_ref().filter(|_| record.value.is_some())?;
+    std::str::from_utf8(key).ok()?.strip_prefix(START_PREFIX)?.parse().ok()
+}
+
+/// A number that no other process draws at the same moment: the standard library seeds its hashers at random.
+fn nonce() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
+/// The topics that were mirrored, as they were then. What cannot be read is as if it had not been written.
+fn remembered(records: &[Record]) -> BTreeMap<String, TopicIds> {
+    let mut topics = BTreeMap::new();
+    for record in records {
+        let key = record.key.as_ref().and_then(|key| std::str::from_utf8(key).ok());
+        let Some(name) = key.and_then(|key| key.strip_prefix(TOPIC_PREFIX)) else { continue };
+        let ids = record.value.as_ref().and_then(|value| serde_json::from_slice::<Ids>(value).ok());
+        let number = |text: &str| u128::from_str_radix(text, 16).ok();
+        let ids = ids.and_then(|ids| {
+            Some(TopicIds { source: number(&ids.source_topic_id)?, target: number(&ids.target_topic_id)? })
+        });
+        match ids {
+            Some(ids) => topics.insert(name.to_owned(), ids),
+            None => topics.remove(name),
+        };
+    }
+    topics
+}
+
+/// Writes down which topics are mirrored, so that the next start knows them again.
+pub(crate) async fn remember(target: &Cluster, name: &str, topics: &[(String, TopicIds)]) -> Result<()> {
+    let topic = topic_of(name);
+    let metadata = target.metadata(Some(std::slice::from_ref(&topic)), false).await?;
+    let leader = metadata.topics.get(&topic).and_then(|found| found.leaders.first()).copied().unwrap_or(-1);
+    let log = InternalLog { target, topic: Rc::from(topic), leader };
+    let hexadecimal = |id: u128| format!("{id:032x}");
+    for some in topics.chunks(REMEMBERED_AT_ONCE) {
+        let entry = |(topic, ids): &(String, TopicIds)| {
+            let ids = Ids { source_topic_id: hexadecimal(ids.source), target_topic_id: hexadecimal(ids.target) };
+            Ok((format!("{TOPIC_PREFIX}{topic}"), Some(json(&ids)?)))
+        };
+        log.append_all(some.iter().map(entry).collect::<Result<_>>()?).await?;
+    }
+    Ok(())
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+}
+
+/// The claim with the lowest offset.
+fn first_claim(log: &InternalLog<'_>, records: &[Record]) -> Result<Option<Claim>> {
+    let is_claim = |record: &&Record| {
+        record.value.is_some() && record.key.as_ref().is_some_and(|key| key.starts_with(CLAIM_PREFIX.as_bytes()))
+    };
+    let Some(record) = records.iter().find(is_claim) else { return Ok(None) };
+    let value = record.value.as_deref().unwrap_or_default();
+    serde_json::from_slice(value).map(Some).map_err(|error| {
+        let message = format!(
+            "the claim at offset {} of '{}' on the target is damaged ({error}): restore the topic, or delete it and the \
+             mirrored topics to start anew",
+            record.offset, log.topic
+        );
+        Error::new(ErrorKind::TargetConflict, message)
+    })
 }
 
 /// Reads the mirror's identity on the target; `None` if the mirror has never run. Writes nothing.
@@ -83,7 +208,8 @@ pub(crate) async fn find(target: &Cluster, name: &str, source_cluster_id: &str) 
     let leader = metadata.topics.get(&topic).and_then(|found| found.leaders.first()).copied();
     let Some(leader) = leader.filter(|leader| *leader >= 0) else { return Ok(None) };
     let log = InternalLog { target, topic: Rc::from(topic), leader };
-    log.first_claim().await?.map(|claim| accept(claim, name, source_cluster_id)).transpose()
+    let records = log.read().await?;
+    first_claim(&log, &records)?.map(|claim| accept(claim, name, source_cluster_id)).transpose()
 }
 
 fn accept(claim: Claim, name: &str, source_cluster_id: &str) -> Result<Identity> {
@@ -99,7 +225,7 @@ fn accept(claim: Claim, name: &str, source_cluster_id: &str) -> Result<Identity>
         );
         return Err(Error::new(ErrorKind::Config, message));
     }
-    Ok(Identity { producer_id: claim.producer_id, producer_epoch: claim.producer_epoch, fence: 256 })
+    Ok(Identity { producer_id: claim.producer_id, producer_epoch: claim.producer_epoch, fence: 0 })
 }
 
 /// The leader of the internal topic, which is created when it is missing.
@@ -138,143 +264,4 @@ async fn find_or_create(target: &Cluster, topic: &str, replication_factor: Repli
         }
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-/// The one partition of the internal topic.
-struct InternalLog<'a> {
-    target: &'a Cluster,
-    topic: Rc<str>,
-    leader: i32,
-}
-
-impl InternalLog<'_> {
-    /// The claim with the lowest offset.
-    async fn first_claim(&self) -> Result<Option<Claim>> {
-        let start = self.offset(Which::LogStart).await?;
-        let end = self.offset(Which::HighWatermark).await?;
-        let mut next = start;
-        while next < end {
-            let records = self.fetch(next).await?;
-            let Some(last) = records.last() else { break };
-            next = last.offset + 1;
-            for record in records {
-                if let Some(claim) = self.claim(&record)? {
-                    return Ok(Some(claim));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    fn claim(&self, record: &Record) -> Result<Option<Claim>> {
-        let is_claim = record.key.as_ref().is_some_and(|key| key.starts_with(CLAIM_PREFIX.as_bytes()));
-        let Some(value) = record.value.as_ref().filter(|_| is_claim) else { return Ok(None) };
-        serde_json::from_slice(value).map(Some).map_err(|error| {
-            let message = format!(
-                "the claim at offset {} of '{}' on the target is damaged ({error}): restore the topic, or delete it and the \
-                 mirrored topics to start anew",
-                record.offset, self.topic
-            );
-            Error::new(ErrorKind::TargetConflict, message)
-        })
-    }
-
-    async fn offset(&self, which: Which) -> Result<i64> {
-        let deadline = tokio::time::Instant::now() + self.target.config().request_timeout;
-        let partition = (self.topic.clone(), 0);
-        loop {
-            let connection = self.target.broker(self.leader).await?;
-            let offsets = positions::list_offsets(&connection, std::slice::from_ref(&partition), which).await?;
-            match offsets.get(&partition) {
-                Some(Ok(offset)) => return Ok(*offset),
-                // A leader that was elected a moment ago does not know it everywhere yet.
-                _ if tokio::time::Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
-                Some(Err(error)) => return Err(self.refused("read", *error)),
-                None => return Err(self.refused("read", BrokerError::UNKNOWN_PARTITION)),
-            }
-        }
-    }
-
-    fn refused(&self, verb: &str, error: BrokerError) -> Error {
-        admin::refused(self.target, &format!("{verb} the mirror's internal topic '{}'", self.topic), error, None)
-    }
-
-    async fn fetch(&self, offset: i64) -> Result<Vec<Record>> {
-        const ENOUGH: i32 = 1 << 20;
-        let connection = self.target.broker(self.leader).await?;
-        let wanted = FetchPartition::default()
-            .with_fetch_offset(offset)
-            .with_partition_max_bytes(ENOUGH)
-            .with_current_leader_epoch(-1)
-            .with_last_fetched_epoch(-1)
-            .with_log_start_offset(-1);
-        let topic = FetchTopic::default().with_topic(topic_name(&self.topic)).with_partitions(vec![wanted]);
-        let request = FetchRequest::default()
-            .with_replica_id(BrokerId(-1))
-            .with_max_wait_ms(500)
-            .with_min_bytes(1)
-            .with_max_bytes(ENOUGH)
-            .with_session_epoch(-1)
-            .with_topics(vec![topic]);
-        let response = connection.call(&request, connection.version::<FetchRequest>(12)?).await?;
-        let data = response.responses.into_iter().flat_map(|topic| topic.partitions).next().unwrap_or_default();
-        if let Some(error) = BrokerError::of(data.error_code) {
-            return Err(self.refused("read", error));
-        }
-        let mut records = Vec::new();
-        let mut bytes = data.records.unwrap_or_default();
-        // The decoder wants whole batches; brokers may cut off the last one.
-        while let Some(length) = whole_batch(&bytes) {
-            let decoded = RecordBatchDecoder::decode(&mut bytes.split_to(length)).map_err(|error| {
-                Error::new(ErrorKind::TargetConflict, format!("'{}' on the target cannot be read: {error}", self.topic))
-            })?;
-            records.extend(decoded.records);
-        }
-        records.retain(|record| record.offset >= offset);
-        Ok(records)
-    }
-
-    async fn append(&self, claim: &Claim) -> Result<()> {
-        let value = serde_json::to_vec(claim).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-        let record = Record {
-            transactional: false,
-            control: false,
-            delete_horizon: false,
-            partition_leader_epoch: -1,
-            producer_id: -1,
-            producer_epoch: -1,
-            timestamp_type: TimestampType::Creation,
-            offset: 0,
-            sequence: -1,
-            timestamp: claim.claimed_at_ms,
-            key: Some(Bytes::from(format!("{CLAIM_PREFIX}{}", claim.producer_id))),
-            value: Some(Bytes::from(value)),
-            headers: Default::default(),
-        };
-        let mut batch = BytesMut::new();
-        let options = RecordEncodeOptions { version: 2, compression: Compression::None };
-        RecordBatchEncoder::encode(&mut batch, [&record], &options)
-            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-        let data = PartitionProduceData::default().with_index(0).with_records(Some(batch.freeze()));
-        let topic = TopicProduceData::default().with_name(topic_name(&self.topic)).with_partition_data(vec![data]);
-        let request = ProduceRequest::default()
-            .with_acks(-1)
-            .with_timeout_ms(self.target.config().request_timeout.as_millis() as i32)
-            .with_topic_data(vec![topic]);
-        let connection = self.target.broker(self.leader).await?;
-        let response = connection.call(&request, connection.version::<ProduceRequest>(8)?).await?;
-        let answer =
-            response.responses.into_iter().flat_map(|topic| topic.partition_responses).next().unwrap_or_default();
-        match BrokerError::of(answer.error_code) {
-            None => Ok(()),
-            Some(error) => Err(self.refused("write", error)),
-        }
-    }
-}
-
-/// Length of the batch in front, if all of it is there.
-fn whole_batch(bytes: &Bytes) -> Option<usize> {
-    let length = bytes.get(8..12).and_then(|field| field.try_into().ok()).map(i32::from_be_bytes)?;
-    let total = usize::try_from(length).ok()? + 12;
-    (total <= bytes.len()).then_some(total)
 }

@@ -138,7 +138,7 @@ impl Planner {
         let (source_id, target_id) = (id(&source), id(&target));
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
         let identity = identity::find(&self.target, &name, &source_id).await?;
-        let actions = topics::plan(&source, &target, &BTreeMap::new(), &self.config);
+        let actions = topics::plan(&source, &target, &BTreeMap::new(), &BTreeMap::new(), &self.config);
         let mut topics: Vec<TopicPlan> = actions
             .into_iter()
             .map(|(name, action)| {

@@ -38,6 +38,10 @@ impl Shared {
         self.own().name = name.to_owned();
     }
 
+    pub(crate) fn name(&self) -> String {
+        self.own().name.clone()
+    }
+
     pub(crate) fn state(&self) -> State {
         self.own().state
     }

@@ -118,6 +118,8 @@ pub struct PartitionStatus {
     pub target_offset_next: Option<i64>,
     /// How far it is behind.
     pub lag: Lag,
+    /// Whose transaction has been open for so long that it holds this partition up.
+    pub open_transaction: Option<String>,
     /// Offsets of the source that `on.data.loss` or `on.record.refused` has left out since the start: on the target they have
     /// no record.
     pub left_out_offsets: u64,
@@ -151,6 +153,7 @@ pub(crate) struct Progress {
     /// When the target had all the source had, in milliseconds since 1970.
     in_sync_at: AtomicI64,
     error: Mutex<Option<Error>>,
+    open_transaction: Mutex<Option<String>>,
 }
 
 /// What was replicated since the start.
@@ -179,6 +182,7 @@ impl Progress {
             bytes: AtomicU64::new(0),
             in_sync_at: AtomicI64::new(UNKNOWN),
             error: Mutex::new(None),
+            open_transaction: Mutex::new(None),
         })
     }
 
@@ -188,6 +192,16 @@ impl Progress {
 
     pub(crate) fn set_source_high_watermark(&self, offset: i64) {
         self.source_high_watermark.store(offset, Ordering::Relaxed);
+    }
+
+    /// The last stable offset, if an open transaction holds readers of committed records up there.
+    pub(crate) fn held_up_at(&self) -> Option<i64> {
+        let stable = self.source_next()?;
+        (self.source_high_watermark.load(Ordering::Relaxed) > stable).then_some(stable)
+    }
+
+    pub(crate) fn set_open_transaction(&self, whose: Option<String>) {
+        *self.open_transaction.lock().unwrap_or_else(PoisonError::into_inner) = whose;
     }
 
     pub(crate) fn add_left_out(&self, offsets: i64) {
@@ -261,6 +275,7 @@ impl Progress {
             source_high_watermark: known(self.source_high_watermark.load(Ordering::Relaxed)),
             target_offset_next: self.target_next(),
             lag: self.lag(now_ms),
+            open_transaction: self.open_transaction.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             left_out_offsets: self.left_out.load(Ordering::Relaxed),
             error: self.error(),
         }

@@ -11,7 +11,7 @@ use super::merge::Merging;
 use super::recode::Recode;
 use super::records::Records;
 use super::transactions::Aborted;
-use super::{Batch, Malformed, attributes, legacy, next_batch};
+use super::{Batch, HEADER_LEN, Malformed, attributes, legacy, next_batch};
 
 /// What a reader wants of the source.
 #[derive(Debug, Clone, Copy)]
@@ -153,7 +153,8 @@ impl Cutting<'_> {
     fn advance(&mut self, base_offset: i64, last_offset_delta: i32) -> Result<(), Malformed> {
         let corrupt = |reason| Malformed::Corrupt { offset: base_offset, reason };
         if base_offset < self.next_offset {
-            return Err(corrupt("it does not come after the one before it"));
+            let reason = "what comes there begins at an earlier offset";
+            return Err(Malformed::Corrupt { offset: self.next_offset, reason });
         }
         let next_offset = base_offset.checked_add(i64::from(last_offset_delta) + 1);
         self.next_offset = next_offset.ok_or(corrupt("its offsets are larger than offsets can be"))?;
@@ -168,6 +169,9 @@ impl Cutting<'_> {
             batch.check_intact()?;
             self.aborted.hides(header, batch.is_abort_marker()?);
             return Ok(true);
+        }
+        if header.record_count == 0 && batch.len() > HEADER_LEN {
+            return Err(batch.corrupt("it claims to have no records, but has a payload"));
         }
         let hidden = self.aborted.hides(header, false);
         let hole = hidden || header.record_count == 0 || self.next_offset <= self.reading.from;

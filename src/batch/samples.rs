@@ -119,7 +119,9 @@ pub fn batch_of(records: &[Told], header: Header, codec: Codec, last_offset: i64
         record_count: records.len() as i32,
         ..header
     };
-    batch(header, &compress(codec, &payload).unwrap())
+    // The cleaner leaves a header alone of a batch whose records are all gone.
+    let payload = if records.is_empty() { Vec::new() } else { compress(codec, &payload).unwrap() };
+    batch(header, &payload)
 }
 
 /// A marker that ends a transaction: 0 aborts it, 1 commits it.

@@ -278,7 +278,7 @@ impl Value for IsolationLevel {
     }
 }
 
-/// An enum whose variants are the words of a [`Kind::Choice`](super::property::Kind::Choice).
+/// An enum whose variants are the words of a `Kind::Choice`.
 macro_rules! words {
     ($name:ident, $first:literal = $default:ident $(, $word:literal = $variant:ident)*) => {
         impl Value for $name {

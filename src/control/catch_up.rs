@@ -126,7 +126,7 @@ impl Control {
         missing
     }
 
-    fn source_leader(&self, progress: &Progress) -> Option<i32> {
+    pub(super) fn source_leader(&self, progress: &Progress) -> Option<i32> {
         let metadata = self.source_metadata.borrow();
         let leaders = &metadata.topics.get(&*progress.topic)?.leaders;
         leaders.get(progress.partition as usize).copied().filter(|leader| *leader >= 0)

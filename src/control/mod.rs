@@ -4,6 +4,7 @@
 //! mirrored is seen to in [`topics`], where partitions begin in [`prefix`], what a host waits for in [`catch_up`].
 
 mod catch_up;
+mod open_transactions;
 pub(crate) mod prefix;
 mod topics;
 
@@ -20,14 +21,15 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::{Config, OnTopicReset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind, now_ms};
-use crate::identity;
+use crate::identity::{self, Established};
 use crate::machine::lifecycle::LagAlarm;
 use crate::machine::partition::Identity;
-use crate::machine::topics::{Mirrored, selects};
+use crate::machine::topics::{Mirrored, TopicIds, selects};
 use crate::shared::Shared;
 use crate::status::{Lag, State};
 use crate::stream;
 use crate::wire::cluster::{Cluster, Metadata};
+use crate::wire::transactions;
 
 /// What the host asks of a running mirror.
 pub(crate) enum Request {
@@ -51,6 +53,8 @@ struct Control {
     target: Cluster,
     streams: RefCell<Vec<Stream>>,
     mirrored: RefCell<BTreeMap<String, Mirrored>>,
+    /// The ids of topics that were mirrored before, by the internal topic.
+    remembered: RefCell<BTreeMap<String, TopicIds>>,
     parked: RefCell<BTreeSet<String>>,
     /// Topics that the source does not show any more, and how often in a row it did not.
     gone: RefCell<BTreeMap<String, u32>>,
@@ -88,6 +92,7 @@ pub(crate) fn run(
         shared,
         streams: RefCell::default(),
         mirrored: RefCell::default(),
+        remembered: RefCell::default(),
         parked: RefCell::default(),
         gone: RefCell::default(),
         deleted: RefCell::default(),
@@ -121,6 +126,7 @@ impl Control {
         let _ = started.send(Ok(()));
         let refreshing = tokio::task::spawn_local(self.clone().keep_fresh());
         let watching = tokio::task::spawn_local(self.clone().watch());
+        let transactions = tokio::task::spawn_local(self.clone().watch_transactions());
         let starting = tokio::task::spawn_local(self.clone().see_to_starts());
         let deadline = loop {
             match requests.recv().await {
@@ -132,6 +138,7 @@ impl Control {
         };
         refreshing.abort();
         watching.abort();
+        transactions.abort();
         starting.abort();
         self.stop(deadline).await;
     }
@@ -153,7 +160,8 @@ impl Control {
         let target_id = target.cluster_id.unwrap_or_else(|| "unknown".to_owned());
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
         self.shared.set_name(&name);
-        let identity = self.patiently(async || self.identify(&name, &source_id).await).await?;
+        let Established { identity, topics } = self.patiently(async || self.identify(&name, &source_id).await).await?;
+        *self.remembered.borrow_mut() = topics;
         tracing::info!(
             name,
             producer_id = identity.producer_id,
@@ -162,11 +170,21 @@ impl Control {
             "mirror starts"
         );
         self.identity.set(Some(identity));
-        self.start_streams(identity)?;
+        self.end_open_transactions(&name).await;
+        self.start_streams(&name, identity)?;
         self.patiently(async || self.refresh().await).await
     }
 
-    async fn identify(&self, name: &str, source_id: &str) -> Result<Identity> {
+    /// Before any hole is filled, so that no marker comes late.
+    async fn end_open_transactions(&self, name: &str) {
+        match self.patiently(async || transactions::end_open(&self.target, name).await).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "ended empty transactions that another process had left open"),
+            Err(error) => tracing::warn!(%error, "transactions that another process has left open cannot be ended"),
+        }
+    }
+
+    async fn identify(&self, name: &str, source_id: &str) -> Result<Established> {
         self.check_selection().await?;
         identity::establish(&self.target, name, source_id, self.config.replication_factor).await
     }
@@ -203,13 +221,14 @@ impl Control {
         Err(Error::new(ErrorKind::Config, message))
     }
 
-    fn start_streams(&self, identity: Identity) -> Result<()> {
+    fn start_streams(&self, name: &str, identity: Identity) -> Result<()> {
+        let name: Arc<str> = Arc::from(name);
         for number in 0..self.config.num_streams {
             let (commands, receiver) = mpsc::channel(stream::COMMANDS);
-            let (config, shared) = (self.config.clone(), self.shared.clone());
+            let (config, shared, name) = (self.config.clone(), self.shared.clone(), name.clone());
             let events = self.shared.events.clone();
             let run = move || {
-                crate::shared::guard(&shared, STREAM_LOST, || stream::run(config, identity, events, receiver));
+                crate::shared::guard(&shared, STREAM_LOST, || stream::run(config, name, identity, events, receiver));
             };
             let thread = std::thread::Builder::new().name(format!("kmirror-stream-{number}")).spawn(run);
             let thread = thread

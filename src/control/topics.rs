@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::Control;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind};
-use crate::machine::topics::{self, Action, Mirrored};
+use crate::identity;
+use crate::machine::topics::{self, Action, Mirrored, TopicIds};
 use crate::status::Progress;
 use crate::stream;
 use crate::wire::admin::{self, NewTopic};
@@ -46,7 +47,7 @@ impl Control {
         let mut target = self.target.metadata(Some(&selected), false).await?;
         // Brokers may show a topic for a moment after it was deleted.
         target.topics.retain(|name, topic| topic.id == 0 || self.deleted.borrow().get(name) != Some(&topic.id));
-        let actions = topics::plan(&source, &target, &self.mirrored.borrow(), &self.config);
+        let actions = topics::plan(&source, &target, &self.mirrored.borrow(), &self.remembered.borrow(), &self.config);
         self.prefixes.remember(&source);
         *self.source_metadata.borrow_mut() = source;
         Ok((actions, target))
@@ -71,7 +72,7 @@ impl Control {
                     creations.insert(name, (partitions, replication_factor));
                 }
                 Action::Grow { partitions } => drop(growths.insert(name, partitions)),
-                Action::Mirror { from, to, id } => assigned.push((name, from, to, id)),
+                Action::Mirror { from, to, ids } => assigned.push((name, from, to, ids)),
                 Action::Refuse(error) => drop(refused.insert(name, error)),
                 Action::Park(error) => self.park(&name, &error, EventKind::Error).await,
                 Action::Recreate(error) => self.recreate(&name, error, target).await,
@@ -127,22 +128,23 @@ impl Control {
     fn refuse(&self, refused: BTreeMap<String, Error>) {
         let before = self.shared.set_refused(refused.clone());
         for (name, error) in refused.iter().filter(|(name, _)| !before.contains_key(*name)) {
-            tracing::error!(topic = name, %error, "topic is not mirrored");
+            tracing::error!(topic = name, kind = error.kind().name(), %error, "topic is not mirrored");
             self.shared.events.send(Event::of_error(EventKind::Error, error));
         }
     }
 
     /// Takes partitions up, and hands those over that can be mirrored at once.
-    async fn begin(&self, topics: Vec<(String, usize, usize, u128)>) {
+    async fn begin(&self, topics: Vec<(String, usize, usize, TopicIds)>) {
         let mut new = Vec::new();
-        for (name, from, to, id) in topics {
+        self.remember(&topics).await;
+        for (name, from, to, ids) in topics {
             let topic: Arc<str> = Arc::from(name.as_str());
             for partition in from..to {
                 let progress = Progress::new(topic.clone(), partition as i32);
                 self.shared.add_partition(progress.clone());
                 new.push(progress);
             }
-            let known = self.mirrored.borrow_mut().insert(name.clone(), Mirrored { id, partitions: to });
+            let known = self.mirrored.borrow_mut().insert(name.clone(), Mirrored { ids, partitions: to });
             let message = match known {
                 None => format!("topic '{name}' is mirrored, {to} partitions"),
                 Some(_) => format!("topic '{name}' has {to} partitions now"),
@@ -153,6 +155,23 @@ impl Control {
         if !new.is_empty() {
             let ready = self.await_starts(new).await;
             self.assign(ready).await;
+        }
+    }
+
+    /// Writes down the ids of topics that are new to the mirror. Without them a topic that is created again while no mirror
+    /// runs is found by what it holds.
+    async fn remember(&self, topics: &[(String, usize, usize, TopicIds)]) {
+        let new = |(name, _, _, ids): &(String, usize, usize, TopicIds)| {
+            let known = self.remembered.borrow().get(name).copied();
+            (ids.source != 0 && known != Some(*ids)).then(|| (name.clone(), *ids))
+        };
+        let new: Vec<(String, TopicIds)> = topics.iter().filter_map(new).collect();
+        if new.is_empty() {
+            return;
+        }
+        match identity::remember(&self.target, &self.shared.name(), &new).await {
+            Ok(()) => self.remembered.borrow_mut().extend(new),
+            Err(error) => tracing::warn!(%error, "topic ids cannot be remembered for the next start"),
         }
     }
 
@@ -199,6 +218,7 @@ impl Control {
         tracing::info!(topic, "topic was deleted on the target, and is copied anew");
         self.shared.remove_topic(topic);
         self.mirrored.borrow_mut().remove(topic);
+        self.remembered.borrow_mut().remove(topic);
         self.parked.borrow_mut().remove(topic);
     }
 
@@ -228,7 +248,7 @@ impl Control {
 
     /// Whether the topic that is there now is not the one that was mirrored.
     fn is_reset(&self, topic: &str) -> bool {
-        let mirrored = self.mirrored.borrow().get(topic).map(|mirrored| mirrored.id);
+        let mirrored = self.mirrored.borrow().get(topic).map(|mirrored| mirrored.ids.source);
         let now = self.source_metadata.borrow().topics.get(topic).map(|topic| topic.id);
         mirrored != now
     }

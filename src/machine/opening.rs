@@ -224,7 +224,7 @@ fn check_epoch(identity: Identity, epoch: i16, holds: impl Fn() -> String) -> Re
 fn check_likeness(reading: &Reading) -> Result<(), Error> {
     let Likeness::Different { offset } = reading.likeness else { return Ok(()) };
     let message = format!(
-        "the target's record at offset {offset} is not the source's record at that offset: the source's log was cut back and \
+        "from offset {offset} on the target's records are not the source's records at the same offsets: the source's log was cut back and \
          went on differently, its topic was deleted and created again, or somebody else has written to the target; compare \
          both with 'kmirror verify' before you delete the target topic to start anew"
     );

@@ -12,116 +12,20 @@
 
 use std::time::Duration;
 
-use crate::batch::{Header, Malformed, Stamp};
+use crate::batch::{Malformed, Stamp};
 use crate::error::{Error, ErrorKind};
-use crate::machine::opening::{
-    Doubt, Fit, SourceFit, check_epochs, check_logs, check_source, cut_back, first_sequence_at, lost, sequence_after,
-};
+use crate::machine::opening::{Doubt, first_sequence_at, sequence_after};
 pub use crate::machine::opening::{Identity, Likeness, Reading, SourceLog, Tail, TargetLog};
 use crate::status::Replicated;
 use window::Window;
 
 mod answers;
+mod resume;
+mod types;
 mod window;
 
-/// How much one partition may have under way, and what to do in trouble.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Batches sent and not acknowledged; a broker remembers the last five of a producer, more could not be told apart.
-    pub max_in_flight: usize,
-    /// Bytes fetched and not acknowledged, above which no more are fetched.
-    pub queued_bytes: usize,
-    /// The largest batch that is sent; larger ones are cut by whoever cuts what was fetched.
-    pub batch_bytes: usize,
-    /// Markers in one order to fill a hole.
-    pub markers: i32,
-    /// How long the target's log must stand still before the first hole after an opening is filled.
-    pub settle: Duration,
-    /// The first pause after a failure, doubled for each further one.
-    pub backoff: Duration,
-    /// The longest pause.
-    pub backoff_max: Duration,
-    /// `on.data.loss=continue`: what the source has lost becomes a hole.
-    pub go_on_after_loss: bool,
-    /// `on.record.refused=skip`: a record that the target never takes becomes a hole.
-    pub skip_refused: bool,
-}
-
-/// A batch as the machine sees it; the payload is never looked at.
-#[derive(Debug, Clone)]
-pub struct Fetched<P> {
-    /// Its header. Every offset from the first to the last has its record.
-    pub header: Header,
-    /// Bytes it keeps in memory.
-    pub size: usize,
-    /// What is produced.
-    pub payload: P,
-}
-
-/// What a stretch of the source's log is to become.
-#[derive(Debug, Clone)]
-pub enum Content<P> {
-    /// Records. Offsets between them and what came before hold no record that is to be copied.
-    Records(Fetched<P>),
-    /// No record that is to be copied, up to an offset.
-    Nothing {
-        /// The first offset behind it.
-        next_offset: i64,
-        /// The leader epoch there, -1 if it is not known.
-        leader_epoch: i32,
-    },
-}
-
-/// A batch to be sent to the leader on the target.
-#[derive(Debug)]
-pub struct Produce<'a, P> {
-    /// To be handed back with the answer.
-    pub ticket: Ticket,
-    /// Identity and sequence number to write into its header.
-    pub stamp: Stamp,
-    /// What to send.
-    pub payload: &'a P,
-    /// Bytes of it.
-    pub size: usize,
-}
-
-/// An order to write control markers, one for each offset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fill {
-    /// To be handed back with the answer.
-    pub ticket: Ticket,
-    /// The offset that the first marker must get.
-    pub from: i64,
-    /// Number of markers.
-    pub count: i32,
-    /// The coordinator epoch to write them with.
-    pub fence: i32,
-}
-
-/// Which request an answer belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket {
-    generation: u32,
-    base_offset: i64,
-}
-
 pub use answers::{Filled, Produced};
-
-/// Where a partition is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// The position is to be read, not before `due`.
-    Closed {
-        /// Time since the stream began.
-        due: Duration,
-    },
-    /// The position is being read.
-    Opening,
-    /// Fetching and producing.
-    Running,
-    /// Stopped by an error, see [`Partition::error`].
-    Parked,
-}
+pub use types::{Content, Fetched, Fill, LeftOut, Limits, Phase, Produce, Ticket};
 
 /// The machine of one partition. `P` is the payload of a batch.
 #[derive(Debug)]
@@ -159,6 +63,8 @@ pub struct Partition<P> {
     replicated: Replicated,
     /// Times that the batch at this offset arrived damaged at the target.
     corrupt: (i64, u32),
+    /// Times in a row that the target failed inside on the batch at this offset.
+    failing: (i64, u32),
     /// Ranges of the source that were left out by a policy and not yet told of.
     left_out: Vec<LeftOut>,
     left_out_until: i64,
@@ -185,20 +91,6 @@ enum Filling {
     UnderWay { from: i64, next: i64 },
 }
 
-/// What a policy has left out.
-#[derive(Debug, Clone)]
-pub struct LeftOut {
-    /// First offset of it.
-    pub from: i64,
-    /// The first offset behind it.
-    pub next: i64,
-    /// What happened.
-    pub error: Error,
-}
-
-/// Pause before asking again whether all replicas have what the leader has.
-const REPLICATION_PAUSE: Duration = Duration::from_millis(20);
-
 impl<P> Partition<P> {
     /// A partition whose position is not known yet.
     pub fn new(identity: Identity, limits: Limits) -> Self {
@@ -222,6 +114,7 @@ impl<P> Partition<P> {
             failures: 0,
             replicated: Replicated::default(),
             corrupt: (-1, 0),
+            failing: (-1, 0),
             left_out: Vec::new(),
             left_out_until: 0,
             end: None,
@@ -255,6 +148,7 @@ impl<P> Partition<P> {
     }
 
     /// Bytes fetched and not acknowledged.
+    #[cfg(test)]
     pub fn queued_bytes(&self) -> usize {
         self.window.queued_bytes()
     }
@@ -363,121 +257,6 @@ impl<P> Partition<P> {
         Some(Fill { ticket, from, count, fence: self.identity.fence })
     }
 
-    /// Both logs were read. Goes on from the target's end, or parks if that cannot be right.
-    ///
-    /// The reading is several requests, and a late request of a dead process, another process of this mirror or an election
-    /// may come between them. What is asked of the driver, so that a reading can be judged:
-    ///
-    /// - The target's log end is read first and again last, the high watermark and the writer in between, all from one leader. If
-    ///   the log end moved, the high watermark is to be given as -1. The source's ends may be read at any time.
-    /// - [`TargetLog::last_record`] is looked for in the log, behind any number of markers, if the broker has forgotten it.
-    /// - [`TargetLog::tail`] is the batch just before the log end that was read; [`Tail::Empty`] only if the log start
-    ///   is that log end.
-    /// - Every `poll_open` gets one answer, also if `reopen` or `park` was called meanwhile.
-    /// - All batches of a generation, which is what is sent between two openings, go to that leader over one
-    ///   connection. A new connection, also to the same broker, begins with `reopen`: what was sent over the old one may still
-    ///   arrive, and a broker that has forgotten the producer would take a later batch in the place of an earlier one.
-    /// - Markers are written once for each order; an answer that did not come is said to be lost, never asked for again.
-    /// - A partition that was silent for minutes is told to `reopen` before it sends: if another process has written
-    ///   meanwhile, a broker that has forgotten the producer would not refuse.
-    pub fn handle_opened(&mut self, reading: Reading, now: Duration) {
-        if self.phase != Phase::Opening {
-            return;
-        }
-        if std::mem::take(&mut self.discard_reading) {
-            self.phase = Phase::Closed { due: now };
-            return;
-        }
-        let Reading { source, target, .. } = reading;
-        // Until every replica has what the leader has, the log end is a promise that a dying leader can break. More than
-        // the log end was replicated only if the log grew while it was read.
-        if target.high_watermark != target.log_end_offset {
-            self.phase = Phase::Closed { due: now + REPLICATION_PAUSE };
-            return;
-        }
-        match check_logs(self.identity, &reading, &mut self.doubt) {
-            Fit::Fits => self.next_sequence = target.last_record.map(|(_, last)| sequence_after(last, 1)),
-            Fit::ReadAgain => {
-                self.phase = Phase::Closed { due: now + REPLICATION_PAUSE };
-                return;
-            }
-            Fit::Wrong(error) => return self.park(error),
-        }
-        if let Err(error) = check_epochs(&source, self.position) {
-            return self.park(error);
-        }
-        if self.position != Some(target.log_end_offset) || self.position_epoch < 0 {
-            self.position_epoch = source.last_epoch;
-        }
-        self.resume_at(target.log_end_offset);
-        let left_out = target.log_end_offset < source.log_start_offset && self.window.next_hole().is_some();
-        if self.next_fetch > source.log_end_offset || left_out {
-            // The source was cut back: what it has lost must not be written to the target. Or its head is gone, which is judged
-            // anew each time: another process may have copied some of it.
-            self.forget_window();
-            self.fetch_from(target.log_end_offset);
-        }
-        if !self.accept_source(&reading) {
-            return;
-        }
-        let stood_still = self.filling == Filling::Settling { log_end_offset: target.log_end_offset };
-        self.filling = if stood_still { Filling::StoodStill { read_at: now } } else { Filling::Unsettled };
-        self.alone = true;
-        self.phase = Phase::Running;
-    }
-
-    /// Looks whether the source goes on where the fetching is; `false` if that was the partition's end.
-    fn accept_source(&mut self, reading: &Reading) -> bool {
-        let position = self.position.unwrap_or_default();
-        if let SourceFit::CutBack(what) = check_source(reading, position) {
-            self.park(cut_back(&what, position));
-            return false;
-        }
-        let next_fetch = self.next_fetch;
-        let mut reading = *reading;
-        reading.target.begun |= self.window.queued_bytes() > 0;
-        match check_source(&reading, next_fetch) {
-            SourceFit::Goes | SourceFit::CutBack(_) => return true,
-            SourceFit::BeginsAt(next) => {
-                if position > 0 {
-                    // Nobody has missed a record, but somebody may wonder where they went.
-                    self.leave_out(next_fetch, next, lost(next_fetch, next));
-                }
-                self.leave_hole(next, -1);
-            }
-            SourceFit::Lost { next } => {
-                let error = lost(next_fetch, next);
-                if self.limits.go_on_after_loss {
-                    self.leave_out(next_fetch, next, error);
-                    self.leave_hole(next, -1);
-                } else if self.window.is_empty() {
-                    self.park(error);
-                    return false;
-                } else {
-                    self.end = Some(error);
-                }
-            }
-        }
-        true
-    }
-
-    /// Remembers what is to be told of a range that a policy leaves out, once.
-    fn leave_out(&mut self, from: i64, next: i64, error: Error) {
-        let from = from.max(self.left_out_until);
-        if from < next {
-            self.left_out_until = next;
-            self.left_out.push(LeftOut { from, next, error });
-        }
-    }
-
-    /// The position could not be read.
-    pub fn handle_open_failed(&mut self, error: Error, now: Duration) {
-        if self.phase == Phase::Opening {
-            self.discard_reading = false;
-            self.close(Some(error), now);
-        }
-    }
-
     /// What a fetch brought that asked for `fetch_offset`. An answer to an older question is left out.
     pub fn handle_fetched(
         &mut self,
@@ -488,8 +267,11 @@ impl<P> Partition<P> {
             return;
         }
         for content in contents {
+            let damaged = matches!(content, Err(Malformed::Damaged { offset }) if self.is_damaged_again(offset));
             match content.map_err(Error::from).and_then(|content| self.accept(content)) {
                 Ok(()) => {}
+                // What came may have been damaged on the way; it is fetched again.
+                Err(_) if damaged => break,
                 Err(error) => {
                     self.end = Some(error);
                     break;
@@ -616,17 +398,6 @@ impl<P> Partition<P> {
     fn recover(&mut self) {
         self.failures = 0;
         self.error = None;
-    }
-
-    /// Keeps what of the window still has to be sent from `position` on.
-    fn resume_at(&mut self, position: i64) {
-        self.generation = self.generation.wrapping_add(1);
-        self.position = Some(position);
-        if !self.window.resume_at(position) {
-            self.forget_window();
-            self.fetch_from(position);
-            self.end = None;
-        }
     }
 
     fn fetch_from(&mut self, position: i64) {

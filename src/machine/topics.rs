@@ -8,11 +8,20 @@ use crate::error::{Error, ErrorKind};
 use crate::wire::cluster::{Metadata, TopicMetadata};
 use crate::wire::errors::{BrokerError, Class};
 
+/// The ids of a topic, nil where a cluster has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicIds {
+    /// On the source.
+    pub source: u128,
+    /// On the target.
+    pub target: u128,
+}
+
 /// A topic that is mirrored already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mirrored {
-    /// The source topic's id, nil where the source has none.
-    pub id: u128,
+    /// Its ids.
+    pub ids: TopicIds,
     /// How many of its partitions are assigned to streams.
     pub partitions: usize,
 }
@@ -40,8 +49,8 @@ pub enum Action {
         from: usize,
         /// Number of partitions, as at the source.
         to: usize,
-        /// The source topic's id.
-        id: u128,
+        /// The topic's ids.
+        ids: TopicIds,
     },
     /// Leave it alone.
     Refuse(Error),
@@ -49,7 +58,7 @@ pub enum Action {
     Park(Error),
     /// It is not the topic it was, and the target's topic is to be deleted and created again.
     Recreate(Error),
-    /// The source does not show it: deleted, or the permission to see it was.
+    /// One of the clusters does not show it: deleted, or the permission to see it was.
     Gone(Error),
 }
 
@@ -58,12 +67,14 @@ pub fn plan(
     source: &Metadata,
     target: &Metadata,
     mirrored: &BTreeMap<String, Mirrored>,
+    remembered: &BTreeMap<String, TopicIds>,
     config: &Config,
 ) -> BTreeMap<String, Action> {
     let mut actions = BTreeMap::new();
     for (name, topic) in source.topics.iter().filter(|(name, topic)| selects(&config.topics, name, topic)) {
         let known = mirrored.get(name);
-        if let Some(action) = plan_topic(name, topic, target, known, config) {
+        let reset = reset_of(name, topic, target.topics.get(name), known, remembered.get(name), config);
+        if let Some(action) = reset.or_else(|| plan_topic(name, topic, target, known, config)) {
             actions.insert(name.clone(), action);
         }
     }
@@ -80,6 +91,53 @@ pub fn selects(selection: &crate::config::TopicSelection, name: &str, topic: &To
     !topic.is_internal && selection.matches(name)
 }
 
+/// What to do about a topic that is not the one that was mirrored, on either side, now or when the mirror ran before.
+fn reset_of(
+    name: &str,
+    topic: &TopicMetadata,
+    there: Option<&TopicMetadata>,
+    known: Option<&Mirrored>,
+    remembered: Option<&TopicIds>,
+    config: &Config,
+) -> Option<Action> {
+    let differ = |one: u128, other: u128| one != other && one != 0 && other != 0;
+    let there = there.filter(|there| there.error_code == 0);
+    // A copy that somebody has deleted on the target, to start anew, says nothing about the topic that is there now.
+    let remembered = remembered.filter(|ids| there.is_some_and(|there| !differ(ids.target, there.id)));
+    let ids = known.map(|known| &known.ids).or(remembered)?;
+    if topic.error_code == 0 && differ(topic.id, ids.source) {
+        let what = format!(
+            "topic '{name}' was deleted and created again at the source (its id is {:032x}, it was {:032x})",
+            topic.id, ids.source
+        );
+        let error = |what: String| Error::new(ErrorKind::TopicReset, what).with_topic(name);
+        let stop =
+            error(format!("{what}; the copy on the target is that of the old one: delete it there to start anew"));
+        return Some(match config.on_topic_reset {
+            OnTopicReset::Fail if known.is_some() => Action::Park(stop),
+            OnTopicReset::Fail => Action::Refuse(stop),
+            OnTopicReset::RecreateTarget => {
+                Action::Recreate(error(format!("{what}; its copy on the target is deleted and made anew")))
+            }
+        });
+    }
+    let known = known?;
+    let conflict = |what: String| {
+        let message = format!("{what}; start the mirror again to copy the topic anew");
+        Error::new(ErrorKind::TargetConflict, message).with_topic(name)
+    };
+    match there {
+        Some(there) if differ(there.id, known.ids.target) => Some(Action::Park(conflict(format!(
+            "topic '{name}' was deleted and created again on the target while it was mirrored (its id is {:032x}, it was {:032x})",
+            there.id, known.ids.target
+        )))),
+        None if known.partitions > 0 => Some(Action::Gone(conflict(format!(
+            "topic '{name}' is gone on the target, or the permission to see it, while it is mirrored"
+        )))),
+        _ => None,
+    }
+}
+
 fn plan_topic(
     name: &str,
     topic: &TopicMetadata,
@@ -93,21 +151,6 @@ fn plan_topic(
         let kind = if error.class == Class::Unauthorized { ErrorKind::Authorization } else { ErrorKind::Topic };
         let message = format!("the source does not describe topic '{name}': {error}");
         return (error.class != Class::Leader).then(|| Action::Refuse(Error::new(kind, message).with_topic(name)));
-    }
-    if let Some(known) = known.filter(|known| known.id != topic.id) {
-        let what = format!(
-            "topic '{name}' was deleted and created again at the source (its id is {:032x}, it was {:032x})",
-            topic.id, known.id
-        );
-        let error = |what: String| Error::new(ErrorKind::TopicReset, what).with_topic(name);
-        return Some(match config.on_topic_reset {
-            OnTopicReset::Fail => Action::Park(error(format!(
-                "{what}; the copy on the target is that of the old one: delete it there to start anew"
-            ))),
-            OnTopicReset::RecreateTarget => {
-                Action::Recreate(error(format!("{what}; its copy on the target is deleted and made anew")))
-            }
-        });
     }
     let partitions = topic.leaders.len();
     let there = target.topics.get(name);
@@ -137,7 +180,8 @@ fn plan_topic(
         )),
         (None, _) => {
             let from = known.map_or(0, |known| known.partitions);
-            (from < partitions).then_some(Action::Mirror { from, to: partitions, id: topic.id })
+            let ids = TopicIds { source: topic.id, target: there.map_or(0, |there| there.id) };
+            (from < partitions).then_some(Action::Mirror { from, to: partitions, ids })
         }
     }
 }

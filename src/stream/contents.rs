@@ -1,4 +1,6 @@
 //! Brings what was fetched into the form that a partition's machine takes, and finds out where nothing is.
+//!
+//! A stretch counts as empty only when the source says so; a record that is in the way is never left out here.
 
 use std::rc::Rc;
 

@@ -216,6 +216,14 @@ pub(super) async fn compare(
                 }
             }
         };
+        let likeness = match likeness {
+            Likeness::Different { offset } => {
+                let from = target.log.log_start_offset;
+                let target = stream.target.broker(leaders[super::Side::Target as usize]).await?;
+                Likeness::Different { offset: first_difference(&source, &target, partition, from, offset).await? }
+            }
+            likeness => likeness,
+        };
         compared.insert(partition.clone(), (likeness, last_epoch));
     }
     Ok(compared)
@@ -234,6 +242,25 @@ fn judge(target: &Header, source: Option<Header>) -> Option<Likeness> {
     }
     let same_offsets = (source.base_offset, source.last_offset_delta) == (target.base_offset, target.last_offset_delta);
     (same_offsets && target.has_payload_of(&source)).then_some(Likeness::Same)
+}
+
+/// The first offset at which both differ, given one at which they do: logs that were one part once and for all.
+async fn first_difference(
+    source: &Connection,
+    target: &Connection,
+    partition: &TopicPartition,
+    mut from: i64,
+    mut different: i64,
+) -> Result<i64> {
+    while from < different {
+        let middle = from + (different - from) / 2;
+        match compare_records(source, target, partition, middle).await? {
+            Likeness::Different { .. } => different = middle,
+            // Where one has no record there is nothing to tell them apart by.
+            Likeness::Same | Likeness::Unknown => from = middle + 1,
+        }
+    }
+    Ok(different)
 }
 
 /// Compares the records at one offset.

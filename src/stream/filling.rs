@@ -5,8 +5,11 @@
 //! the partition's own does the same for one offset after the other; where that is not allowed either, the partition
 //! waits for the permission, and says which.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use super::{Lane, Side, Stream, backoff};
 use crate::error::{Error, ErrorKind, Result};
@@ -14,6 +17,7 @@ use crate::machine::partition::{Filled, Ticket};
 use crate::wire::connection::Connection;
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::markers::{self, MARKERS_AT_ONCE, Markers};
+use crate::wire::transactions;
 
 /// How holes are filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,10 +30,15 @@ pub(super) enum Way {
 
 /// How long it is gone without markers after they were refused.
 const WITHOUT_MARKERS: Duration = Duration::from_secs(60);
+/// Partitions of a broker that are filled by transactions at the same time.
+const TRANSACTIONS_AT_ONCE: usize = 8;
+/// Transactions between two looks whether it is still to be filled.
+const TRANSACTIONS_IN_A_ROW: i32 = 100;
 
 /// Runs for ever.
 pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
-    let mut filler = Filler { stream, broker, lane, connection: None };
+    let places = Rc::new(Semaphore::new(TRANSACTIONS_AT_ONCE));
+    let mut filler = Filler { stream, broker, lane, connection: None, places, told: Rc::default() };
     let mut failures = 0;
     loop {
         if filler.lane.slots.borrow().is_empty() {
@@ -56,6 +65,10 @@ struct Filler {
     broker: i32,
     lane: Rc<Lane>,
     connection: Option<Rc<Connection>>,
+    /// For partitions to be filled by transactions.
+    places: Rc<Semaphore>,
+    /// Whether it was told that transactions have to do.
+    told: Rc<Cell<bool>>,
 }
 
 /// What was ordered: whose it is, and what.
@@ -78,16 +91,18 @@ impl Filler {
             return Ok(());
         }
         let now = self.stream.now();
-        let way = match self.stream.markers.get() {
-            Way::Transactions { until } if until <= now => Way::Markers,
-            way => way,
-        };
-        if way == Way::Markers && markers::are_offered(&connection) {
-            self.write_markers(&connection, orders).await
-        } else {
-            self.commit_empty(&connection, orders).await;
-            Ok(())
-        }
+        let markers = match self.stream.markers.get() {
+            Way::Transactions { until } => until <= now,
+            Way::Markers => true,
+        } && markers::are_offered(&connection);
+        let (by_markers, by_transactions): (Vec<Order>, Vec<Order>) =
+            orders.into_iter().partition(|order| markers && !self.is_in_transaction(order));
+        self.commit_empty(&connection, by_transactions);
+        if by_markers.is_empty() { Ok(()) } else { self.write_markers(&connection, by_markers).await }
+    }
+
+    fn is_in_transaction(&self, order: &Order) -> bool {
+        self.stream.slots.borrow().get(order.slot).is_some_and(|slot| slot.in_transaction)
     }
 
     /// Takes orders of every partition in the lane, as long as they fit into a request.
@@ -151,27 +166,38 @@ impl Filler {
         if !forbidden.is_empty() {
             let until = self.stream.now() + WITHOUT_MARKERS;
             self.stream.markers.set(Way::Transactions { until });
-            tracing::warn!(
-                "the target allows no control markers: holes are filled by empty transactions, which is slow; to allow \
-                 them, grant ALTER on the cluster (CLUSTER_ACTION before Kafka 3.8)"
-            );
-            self.commit_empty(connection, forbidden).await;
+            self.commit_empty(connection, forbidden);
         }
         Ok(())
     }
 
-    /// Fills by empty transactions, several partitions at a time.
-    async fn commit_empty(&self, _connection: &Rc<Connection>, orders: Vec<Order>) {
+    /// Fills by empty transactions, each partition on its own: that takes long, and others are not to wait for it.
+    fn commit_empty(&self, connection: &Rc<Connection>, orders: Vec<Order>) {
         for order in orders {
-            let message =
-                "holes cannot be filled: control markers need ALTER on the cluster (CLUSTER_ACTION before Kafka 3.8)";
-            self.tell(&order, Filled::Failed(Error::new(ErrorKind::Authorization, message)));
+            let (stream, connection) = (self.stream.clone(), connection.clone());
+            let (places, told) = (self.places.clone(), self.told.clone());
+            tokio::task::spawn_local(async move {
+                // It is never closed; if it were, there would be no limit.
+                let _place = places.acquire().await;
+                let filled = commit_empty(&stream, &connection, &order).await;
+                match &filled {
+                    Filled::Failed(error) if error.kind() == ErrorKind::Authorization => {
+                        // Whichever is allowed first will do.
+                        stream.markers.set(Way::Markers);
+                    }
+                    Filled::LogEnd(_) if !told.replace(true) => tracing::warn!(
+                        "the target allows no control markers: holes are filled by empty transactions, which is slow; to \
+                         allow markers, grant ALTER on the cluster (CLUSTER_ACTION before Kafka 3.8)"
+                    ),
+                    _ => {}
+                }
+                tell(&stream, &order, filled);
+            });
         }
     }
 
     fn tell(&self, order: &Order, filled: Filled) {
-        let now = self.stream.now();
-        self.stream.with_machine(order.slot, |machine| machine.handle_filled(order.ticket, filled, now));
+        tell(&self.stream, order, filled);
     }
 
     /// The broker cannot be reached: its partitions have to find another leader, or wait.
@@ -181,4 +207,55 @@ impl Filler {
             self.stream.with_machine(slot, |machine| machine.handle_unreachable(error.clone(), now));
         }
     }
+}
+
+fn tell(stream: &Stream, order: &Order, filled: Filled) {
+    let now = stream.now();
+    stream.with_machine(order.slot, |machine| machine.handle_filled(order.ticket, filled, now));
+}
+
+/// Fills what was ordered for one partition, and tells how far that came.
+async fn commit_empty(stream: &Stream, connection: &Connection, order: &Order) -> Filled {
+    let (topic, partition) = &order.markers.partition;
+    let next = order.markers.from + i64::from(order.markers.count);
+    let mut from = order.markers.from;
+    while from < next {
+        if stream.halted.get() && from > order.markers.from {
+            // It ends, or is paused: what is left is filled afterwards.
+            break;
+        }
+        let count = (next - from).min(i64::from(TRANSACTIONS_IN_A_ROW)) as i32;
+        let some = Markers { from, count, ..order.markers.clone() };
+        let before = set_in_transaction(stream, order.slot, true);
+        match transactions::fill(&stream.target, connection, &stream.name, &some).await {
+            Ok(end) => {
+                set_in_transaction(stream, order.slot, false);
+                let as_wanted = end == from + i64::from(count);
+                from = end;
+                if !as_wanted {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Authorization => {
+                set_in_transaction(stream, order.slot, before);
+                return Filled::Failed(error);
+            }
+            Err(error) => {
+                set_in_transaction(stream, order.slot, true);
+                stream.leaders_are_stale(Side::Target);
+                if error.kind() != ErrorKind::Connect {
+                    return Filled::Failed(error);
+                }
+                tracing::warn!(topic = &**topic, partition, %error, "filling was broken off");
+                return Filled::Lost;
+            }
+        }
+    }
+    Filled::LogEnd(from)
+}
+
+/// Notes whether a transaction may be open, and returns what was noted before.
+fn set_in_transaction(stream: &Stream, slot: usize, value: bool) -> bool {
+    let mut slots = stream.slots.borrow_mut();
+    slots.get_mut(slot).is_some_and(|slot| std::mem::replace(&mut slot.in_transaction, value))
 }

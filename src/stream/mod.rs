@@ -52,6 +52,8 @@ pub(crate) const COMMANDS: usize = 64;
 /// Everything a stream's tasks share.
 struct Stream {
     config: Arc<Config>,
+    /// The mirror's, also where the configuration gives none.
+    name: Arc<str>,
     identity: Identity,
     source: Cluster,
     target: Cluster,
@@ -87,6 +89,9 @@ struct Slot {
     forgotten: bool,
     /// What the fetcher was told that this partition wants.
     fetch_told: Option<i64>,
+    /// An empty transaction may be open. It is ended before holes are filled in any other way: it would be
+    /// aborted some time, and the marker of that would be an offset too much.
+    in_transaction: bool,
     /// Where the last fetches brought nothing though the source has more, and how many of them.
     nothing_at: (i64, u32),
     state_told: State,
@@ -122,6 +127,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Runs a stream on the thread that calls it, until it is told to stop.
 pub(crate) fn run(
     config: Arc<Config>,
+    name: Arc<str>,
     identity: Identity,
     events: Events,
     commands: mpsc::Receiver<Command>,
@@ -131,6 +137,7 @@ pub(crate) fn run(
     let stream = Rc::new(Stream {
         source: Cluster::new("source", config.source.clone()),
         target: Cluster::new("target", config.target.clone()),
+        name,
         identity,
         config,
         events,
@@ -192,6 +199,7 @@ impl Stream {
                 leaders: [NO_LEADER; 2],
                 forgotten: false,
                 fetch_told: None,
+                in_transaction: false,
                 nothing_at: (-1, 0),
                 state_told: State::Starting,
                 ran: false,

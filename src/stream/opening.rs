@@ -78,11 +78,11 @@ async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
             Ok(likenesses) => Ok(likenesses.get(partition).copied().unwrap_or((Likeness::Unknown, -1))),
             Err(error) => Err(error.clone()),
         };
-        if let (Ok(source), Some(slot)) = (&source, stream.slots.borrow().get(index)) {
-            slot.progress.set_source_next(source.log_end_offset);
+        if let (Ok((_, visible)), Some(slot)) = (&source, stream.slots.borrow().get(index)) {
+            slot.progress.set_source_next(*visible);
         }
         stream.with_machine(index, |machine| match (source, target, likeness) {
-            (Ok(source), Ok(target), Ok((likeness, last_epoch))) => {
+            (Ok((source, _)), Ok(target), Ok((likeness, last_epoch))) => {
                 let source = SourceLog { last_epoch, ..source };
                 machine.handle_opened(Reading { source, target: target.log, likeness }, now);
             }
@@ -114,16 +114,18 @@ fn answer_of<T: Clone>(
     Err(Error::new(kind, message).with_kafka_code(broker.code))
 }
 
-/// Both ends of the source's logs, and where the leader epochs end that were copied last.
+/// Both ends of the source's logs and the end that readers see, and where the leader epochs end that were copied last.
 async fn read_source(
     stream: &Stream,
     leader: i32,
     partitions: &[(TopicPartition, i32)],
-) -> Result<ByPartition<SourceLog>> {
+) -> Result<ByPartition<(SourceLog, i64)>> {
     let connection = stream.source.broker(leader).await?;
     let names: Vec<TopicPartition> = partitions.iter().map(|(partition, _)| partition.clone()).collect();
     let starts = positions::list_offsets(&connection, &names, Which::LogStart).await?;
     let ends = positions::list_offsets(&connection, &names, Which::LogEnd).await?;
+    let which = if stream.read_committed() { Which::LastStable } else { Which::HighWatermark };
+    let visible = positions::list_offsets(&connection, &names, which).await?;
     let known: Vec<(TopicPartition, i32)> = partitions.iter().filter(|(_, epoch)| *epoch >= 0).cloned().collect();
     let epochs = match known.is_empty() {
         true => None,
@@ -131,12 +133,13 @@ async fn read_source(
     };
     let log = |partition: &TopicPartition| {
         let epoch_end = epochs.as_ref().and_then(|epochs| epochs.get(partition)).copied().transpose()?;
-        Ok(SourceLog {
+        let log = SourceLog {
             log_start_offset: get(&starts, partition)?,
             log_end_offset: get(&ends, partition)?,
             epoch_end_offset: epoch_end.filter(|offset| *offset >= 0),
             last_epoch: -1,
-        })
+        };
+        Ok((log, get(&visible, partition)?))
     };
     Ok(names.iter().map(|partition| (partition.clone(), log(partition))).collect())
 }

@@ -10,7 +10,7 @@ use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, InitProducerIdRequest,
-    ProducerId,
+    ListTransactionsRequest, ProducerId,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -217,4 +217,20 @@ async fn controller(cluster: &Cluster, controller_id: i32) -> Result<std::rc::Rc
         Ok(connection) => Ok(connection),
         Err(_) => cluster.any().await,
     }
+}
+
+/// The transactional id of a producer with an open transaction, if the coordinators tell: each broker knows its own, and shows
+/// only those that may be described.
+pub async fn transactional_id_of(cluster: &Cluster, producer_id: i64) -> Option<String> {
+    for broker in cluster.broker_ids() {
+        let Ok(connection) = cluster.broker(broker).await else { continue };
+        let Ok(version) = connection.version::<ListTransactionsRequest>(0) else { continue };
+        let request = ListTransactionsRequest::default().with_producer_id_filters(vec![ProducerId(producer_id)]);
+        let Ok(response) = connection.call(&request, version).await else { continue };
+        let found = response.transaction_states.into_iter().find(|state| state.producer_id.0 == producer_id);
+        if let Some(state) = found {
+            return Some(state.transactional_id.0.to_string());
+        }
+    }
+    None
 }

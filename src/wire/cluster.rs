@@ -75,9 +75,19 @@ impl Cluster {
         }
     }
 
+    /// The brokers it has named.
+    pub fn broker_ids(&self) -> Vec<i32> {
+        self.addresses.borrow().keys().copied().collect()
+    }
+
     /// How it is reached.
     pub fn config(&self) -> &ClientConfig {
         &self.config
+    }
+
+    /// The brokers that it has named.
+    pub fn brokers(&self) -> Vec<i32> {
+        self.addresses.borrow().keys().copied().collect()
     }
 
     /// A connection to any broker.

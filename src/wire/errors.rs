@@ -50,7 +50,7 @@ use Class::*;
 /// Every code a mirror has an opinion on, by number.
 #[rustfmt::skip]
 pub const TABLE: &[BrokerError] = &[
-    row(-1, "UNKNOWN_SERVER_ERROR", Wait, "the broker failed inside; whether the batch landed is read from its log"),
+    row(BrokerError::UNKNOWN_SERVER_ERROR, "UNKNOWN_SERVER_ERROR", Wait, "the broker failed inside; whether the batch landed is read from its log"),
     row(1, "OFFSET_OUT_OF_RANGE", OutOfRange, "retention or a truncation passed the position; compare with both ends of the source's log"),
     row(2, "CORRUPT_MESSAGE", Corrupt, "the checksum is carried from the original producer: a mismatch is damage on the way, and the source has the original"),
     BrokerError::UNKNOWN_PARTITION,
@@ -84,7 +84,12 @@ pub const TABLE: &[BrokerError] = &[
     row(45, "OUT_OF_ORDER_SEQUENCE_NUMBER", Position, "an earlier batch is missing or another process of this mirror wrote; nothing was appended"),
     row(46, "DUPLICATE_SEQUENCE_NUMBER", Position, "it landed before; the log end tells how far"),
     row(47, "INVALID_PRODUCER_EPOCH", Fenced, "a newer owner raised the epoch; nothing was appended"),
+    row(48, "INVALID_TXN_STATE", Position, "the transaction was ended by somebody else; the log tells how"),
+    row(49, "INVALID_PRODUCER_ID_MAPPING", Position, "the coordinator has given the transactional id another producer id"),
+    row(50, "INVALID_TRANSACTION_TIMEOUT", Unsupported, "the cluster does not let a transaction be open for so long"),
+    row(51, "CONCURRENT_TRANSACTIONS", Wait, "the transaction before is still being ended"),
     row(52, "TRANSACTION_COORDINATOR_FENCED", Fenced, "a later start of this mirror has written markers; nothing was appended"),
+    row(53, "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", Unauthorized, "an ACL on the transactional id is missing; asked again slowly so that a grant takes effect"),
     row(56, "KAFKA_STORAGE_ERROR", Leader, "a disk failed or is full; the leader may move"),
     row(58, "SASL_AUTHENTICATION_FAILED", Unauthenticated, "the credentials are wrong"),
     row(59, "UNKNOWN_PRODUCER_ID", Position, "the broker forgot the producer; the log end tells how far it was"),
@@ -101,6 +106,7 @@ pub const TABLE: &[BrokerError] = &[
     row(85, "NO_REASSIGNMENT_IN_PROGRESS", Wait, "nothing to change"),
     row(87, "INVALID_RECORD", Refused, "the target's topic does not take such a record, for example one without key where it compacts"),
     row(89, "THROTTLING_QUOTA_EXCEEDED", Wait, "a quota of the target delays it"),
+    row(90, "PRODUCER_FENCED", Fenced, "a newer user of the transactional id has come; nothing was appended"),
     row(100, "UNKNOWN_TOPIC_ID", Leader, "the topic was deleted or created again"),
     row(103, "INCONSISTENT_TOPIC_ID", Session, "the topic was created again while a fetch session was open"),
     row(106, "FETCH_SESSION_TOPIC_ID_ERROR", Session, "the session mixes names and ids"),
@@ -111,6 +117,9 @@ const fn row(code: i16, name: &'static str, class: Class, reason: &'static str) 
 }
 
 impl BrokerError {
+    /// The code of a failure inside the broker.
+    pub const UNKNOWN_SERVER_ERROR: i16 = -1;
+
     /// What a broker means that leaves a partition out of its answer.
     pub const UNKNOWN_PARTITION: BrokerError =
         row(3, "UNKNOWN_TOPIC_OR_PARTITION", Leader, "just created, just deleted, or a broker with old metadata");

@@ -13,4 +13,5 @@ pub mod positions;
 pub mod produce;
 pub mod removal;
 pub mod rope;
+pub mod transactions;
 pub mod transport;

@@ -165,8 +165,8 @@ fn messages_stop_where_batches_begin() {
     let log = [plain(0, 10), plain(1, 11), present].concat();
     assert_eq!(offsets_and_times(log), [(10, -1), (11, 11_000), (12, 0)]);
     let backwards = [plain(1, 10), plain(1, 10)].concat();
-    let reason = "it does not come after the one before it";
-    assert_eq!(cut(backwards)[1].as_ref().unwrap_err(), &Malformed::Corrupt { offset: 10, reason });
+    let reason = "what comes there begins at an earlier offset";
+    assert_eq!(cut(backwards)[1].as_ref().unwrap_err(), &Malformed::Corrupt { offset: 11, reason });
     // The end may be missing, but not that of the first.
     let cut_off = [plain(1, 10), plain(1, 11)].concat();
     assert_eq!(cut(cut_off[..cut_off.len() - 1].to_vec()).len(), 1);

@@ -1,4 +1,6 @@
 //! What an answer of the target means for a partition: how far it is, what has to be tried again, what ends it.
+//!
+//! Only an answer to what the present generation has sent is believed; what an answer leaves open is read off both logs.
 
 use std::time::Duration;
 
@@ -36,6 +38,10 @@ pub enum Filled {
 
 /// A batch that arrives damaged this many times is damaged at the source.
 const CORRUPT_ATTEMPTS: u32 = 3;
+/// A batch on which the target fails inside this often is looked into, and written anew record by record.
+const FAILING_ATTEMPTS: u32 = 3;
+/// A record on which it fails this often will not pass.
+const FAILING_LIMIT: u32 = 30;
 /// Attempts of one process that have a fence of their own.
 const FENCES: i32 = 255;
 
@@ -116,7 +122,8 @@ impl<P> Partition<P> {
 
     fn handle_refused(&mut self, base_offset: i64, broker: BrokerError, detail: Option<String>, now: Duration) {
         let Some(fetched) = self.window.find(base_offset) else { return };
-        let (records, size) = (fetched.header.record_count, fetched.size);
+        let (header, size) = (fetched.header, fetched.size);
+        let records = header.record_count;
         let detail = detail.map(|text| format!(" ({text})")).unwrap_or_default();
         let what = if records == 1 { "the record at offset" } else { "the batch at offset" };
         let bytes = if broker.class == Class::TooLarge { format!(" of {size} bytes") } else { String::new() };
@@ -129,9 +136,7 @@ impl<P> Partition<P> {
                 self.settle();
             }
             Class::Corrupt => {
-                let times = if self.corrupt.0 == base_offset { self.corrupt.1 + 1 } else { 1 };
-                self.corrupt = (base_offset, times);
-                if times >= CORRUPT_ATTEMPTS {
+                if !self.is_damaged_again(base_offset) {
                     return self.park(error(ErrorKind::RecordRefused, "refuses as damaged, again and again,"));
                 }
                 // The copy in memory may be what is damaged; it is fetched again.
@@ -146,10 +151,27 @@ impl<P> Partition<P> {
                 self.reopen(now);
             }
             Class::Position => self.close(Some(error(ErrorKind::Broker, "does not expect")), now),
+            Class::Wait if broker.code == BrokerError::UNKNOWN_SERVER_ERROR => {
+                self.failing = (base_offset, if self.failing.0 == base_offset { self.failing.1 + 1 } else { 1 });
+                let error = error(ErrorKind::RecordRefused, "fails on");
+                match self.failing.1 {
+                    FAILING_LIMIT.. => return self.park(error),
+                    // A payload that is no payload at all has this effect on brokers.
+                    FAILING_ATTEMPTS.. => self.singly_until = header.last_offset() + 1,
+                    _ => {}
+                }
+                self.close(Some(error), now);
+            }
             Class::Leader | Class::Wait | Class::OutOfRange | Class::Session => {
                 self.close(Some(error(ErrorKind::Broker, "did not take")), now);
             }
         }
+    }
+
+    /// Counts that a batch was damaged; `false` when that was often enough to think that it is so at the source.
+    pub(super) fn is_damaged_again(&mut self, offset: i64) -> bool {
+        self.corrupt = (offset, if self.corrupt.0 == offset { self.corrupt.1 + 1 } else { 1 });
+        self.corrupt.1 < CORRUPT_ATTEMPTS
     }
 
     /// A refused batch whose turn it is: cut smaller if that may help, left out if that is the policy, else the end.

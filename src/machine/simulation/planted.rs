@@ -10,8 +10,7 @@ use super::world::{SETTLE, SourceBatch};
 use crate::batch::Stamp;
 use crate::error::Error;
 use crate::machine::partition::{
-    Content, Fetched, Fill, Filled, Identity, Likeness, Limits, Partition, Phase, Produced, Reading, Tail, TargetLog,
-    Ticket,
+    Content, Fill, Filled, Identity, Likeness, Limits, Partition, Phase, Produced, Reading, Tail, TargetLog, Ticket,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

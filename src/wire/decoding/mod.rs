@@ -51,6 +51,7 @@ macro_rules! guarded {
 }
 
 guarded! {
+    AddPartitionsToTxnResponse,
     ApiVersionsResponse,
     CreatePartitionsResponse,
     CreateTopicsResponse,
@@ -58,9 +59,12 @@ guarded! {
     DeleteTopicsResponse,
     DescribeConfigsResponse,
     DescribeProducersResponse,
+    EndTxnResponse,
+    FindCoordinatorResponse,
     IncrementalAlterConfigsResponse,
     InitProducerIdResponse,
     ListOffsetsResponse,
+    ListTransactionsResponse,
     MetadataResponse,
     OffsetForLeaderEpochResponse,
     ResponseHeader,

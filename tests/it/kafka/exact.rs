@@ -196,8 +196,9 @@ fn message_formats_from_before_headers_and_timestamps_are_mirrored() -> Outcome 
     // The target knows no message.format.version: what becomes of that config is not what is tried here.
     for topic in &topics {
         let partitions = i32::try_from(pair.source.client().partitions(&topic.name)?.len())?;
-        let compacted = [("cleanup.policy", "compact"), ("min.compaction.lag.ms", "9223372036854775807")];
-        let configs: &[_] = if topic.name.contains("compacted") { &compacted } else { &[] };
+        let far_ahead = ("message.timestamp.after.max.ms", "9223372036854775807");
+        let compacted = [("cleanup.policy", "compact"), ("min.compaction.lag.ms", "9223372036854775807"), far_ahead];
+        let configs: &[_] = if topic.name.contains("compacted") { &compacted } else { &[far_ahead] };
         pair.target.create_topic(&topic.name, partitions, configs)?;
     }
     Mirroring::of(&pair.source, &pair.target, "old", "v[01].*").catch_up()?;

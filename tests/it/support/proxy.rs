@@ -6,7 +6,7 @@
 //! [frames](super::tampering): that holds for connections made from then on.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 use super::Outcome;
 use super::broker::free_port;
 use super::tampering::{Asked, Editor, next_frame};
+
+/// Where brokers see the clients of proxies come from, so that an ACL can tell the mirror from the test and the brokers.
+pub(crate) const CLIENTS_COME_FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// A listening proxy; dropping it closes its port and its connections.
 pub(crate) struct Proxy {
@@ -180,10 +183,23 @@ fn accept(listener: &TcpListener, upstream: &str, state: &Arc<State>) {
         }
         let Ok(client) = client else { continue };
         // A refused or unreachable broker shows as a connection that ends at once: the proxy's port itself is open.
-        if !refuse && let Ok(broker) = TcpStream::connect(upstream) {
+        if !refuse && let Ok(broker) = connect(upstream) {
             join(client, broker, state).ok();
         }
     }
+}
+
+/// From [`CLIENTS_COME_FROM`].
+fn connect(upstream: &str) -> std::io::Result<TcpStream> {
+    let upstream = upstream.parse().map_err(std::io::Error::other)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let connected = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind((CLIENTS_COME_FROM, 0).into())?;
+        socket.connect(upstream).await?.into_std()
+    })?;
+    connected.set_nonblocking(false)?;
+    Ok(connected)
 }
 
 fn join(client: TcpStream, broker: TcpStream, state: &Arc<State>) -> std::io::Result<()> {

@@ -27,8 +27,8 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::{
-    ApiKey, BrokerId, CreateAclsRequest, DeleteAclsRequest, MetadataResponse, ProduceRequest, RequestHeader,
-    ResponseHeader, TopicName, WriteTxnMarkersRequest,
+    AddPartitionsToTxnRequest, ApiKey, BrokerId, CreateAclsRequest, DeleteAclsRequest, InitProducerIdRequest,
+    MetadataResponse, ProduceRequest, RequestHeader, ResponseHeader, TopicName, WriteTxnMarkersRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
@@ -110,6 +110,7 @@ macro_rules! questions {
 }
 
 questions! {
+    AddPartitionsToTxnRequest => AddPartitionsToTxnResponse, AddPartitionsToTxn;
     AlterPartitionReassignmentsRequest => AlterPartitionReassignmentsResponse, AlterPartitionReassignments;
     CreateAclsRequest => CreateAclsResponse, CreateAcls;
     CreateTopicsRequest => CreateTopicsResponse, CreateTopics;
@@ -119,6 +120,7 @@ questions! {
     DescribeProducersRequest => DescribeProducersResponse, DescribeProducers;
     ElectLeadersRequest => ElectLeadersResponse, ElectLeaders;
     IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse, IncrementalAlterConfigs;
+    InitProducerIdRequest => InitProducerIdResponse, InitProducerId;
     ListOffsetsRequest => ListOffsetsResponse, ListOffsets;
     MetadataRequest => MetadataResponse, Metadata;
     ProduceRequest => ProduceResponse, Produce;

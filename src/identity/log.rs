@@ -1,0 +1,149 @@
+//! The internal topic as a log: everything in it is read, and records are appended one by one.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{BrokerId, FetchRequest, ProduceRequest};
+use kafka_protocol::records::{
+    Compression, Record, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
+};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::now_ms;
+use crate::wire::admin;
+use crate::wire::cluster::{Cluster, topic_name};
+use crate::wire::errors::BrokerError;
+use crate::wire::positions::{self, Which};
+
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The one partition of the internal topic.
+pub(super) struct InternalLog<'a> {
+    pub(super) target: &'a Cluster,
+    pub(super) topic: Rc<str>,
+    pub(super) leader: i32,
+}
+
+impl InternalLog<'_> {
+    /// Everything that is in it, in the order in which it was written.
+    pub(super) async fn read(&self) -> Result<Vec<Record>> {
+        let start = self.offset(Which::LogStart).await?;
+        let end = self.offset(Which::HighWatermark).await?;
+        let (mut next, mut all) = (start, Vec::new());
+        while next < end {
+            let records = self.fetch(next).await?;
+            let Some(last) = records.last() else { break };
+            next = last.offset + 1;
+            all.extend(records);
+        }
+        Ok(all)
+    }
+
+    async fn offset(&self, which: Which) -> Result<i64> {
+        let deadline = tokio::time::Instant::now() + self.target.config().request_timeout;
+        let partition = (self.topic.clone(), 0);
+        loop {
+            let connection = self.target.broker(self.leader).await?;
+            let offsets = positions::list_offsets(&connection, std::slice::from_ref(&partition), which).await?;
+            match offsets.get(&partition) {
+                Some(Ok(offset)) => return Ok(*offset),
+                // A leader that was elected a moment ago does not know it everywhere yet.
+                _ if tokio::time::Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
+                Some(Err(error)) => return Err(self.refused("read", *error)),
+                None => return Err(self.refused("read", BrokerError::UNKNOWN_PARTITION)),
+            }
+        }
+    }
+
+    fn refused(&self, verb: &str, error: BrokerError) -> Error {
+        admin::refused(self.target, &format!("{verb} the mirror's internal topic '{}'", self.topic), error, None)
+    }
+
+    async fn fetch(&self, offset: i64) -> Result<Vec<Record>> {
+        const ENOUGH: i32 = 1 << 20;
+        let connection = self.target.broker(self.leader).await?;
+        let wanted = FetchPartition::default()
+            .with_fetch_offset(offset)
+            .with_partition_max_bytes(ENOUGH)
+            .with_current_leader_epoch(-1)
+            .with_last_fetched_epoch(-1)
+            .with_log_start_offset(-1);
+        let topic = FetchTopic::default().with_topic(topic_name(&self.topic)).with_partitions(vec![wanted]);
+        let request = FetchRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_max_wait_ms(500)
+            .with_min_bytes(1)
+            .with_max_bytes(ENOUGH)
+            .with_session_epoch(-1)
+            .with_topics(vec![topic]);
+        let response = connection.call(&request, connection.version::<FetchRequest>(12)?).await?;
+        let data = response.responses.into_iter().flat_map(|topic| topic.partitions).next().unwrap_or_default();
+        if let Some(error) = BrokerError::of(data.error_code) {
+            return Err(self.refused("read", error));
+        }
+        let mut records = Vec::new();
+        let mut bytes = data.records.unwrap_or_default();
+        // The decoder wants whole batches; brokers may cut off the last one.
+        while let Some(length) = whole_batch(&bytes) {
+            let decoded = RecordBatchDecoder::decode(&mut bytes.split_to(length)).map_err(|error| {
+                Error::new(ErrorKind::TargetConflict, format!("'{}' on the target cannot be read: {error}", self.topic))
+            })?;
+            records.extend(decoded.records);
+        }
+        records.retain(|record| record.offset >= offset);
+        Ok(records)
+    }
+
+    /// Writes a record; without a value it takes the one of this key away.
+    pub(super) async fn append(&self, key: &str, value: Option<Vec<u8>>) -> Result<()> {
+        self.append_all(vec![(key.to_owned(), value)]).await
+    }
+
+    /// Writes records, all of them or none.
+    pub(super) async fn append_all(&self, entries: Vec<(String, Option<Vec<u8>>)>) -> Result<()> {
+        let record = |(offset, (key, value)): (i64, (String, Option<Vec<u8>>))| Record {
+            transactional: false,
+            control: false,
+            delete_horizon: false,
+            partition_leader_epoch: -1,
+            producer_id: -1,
+            producer_epoch: -1,
+            timestamp_type: TimestampType::Creation,
+            offset,
+            sequence: -1,
+            timestamp: now_ms(),
+            key: Some(Bytes::from(key)),
+            value: value.map(Bytes::from),
+            headers: Default::default(),
+        };
+        let records: Vec<Record> = (0..).zip(entries).map(record).collect();
+        let mut batch = BytesMut::new();
+        let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+        RecordBatchEncoder::encode(&mut batch, &records, &options)
+            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+        let data = PartitionProduceData::default().with_index(0).with_records(Some(batch.freeze()));
+        let topic = TopicProduceData::default().with_name(topic_name(&self.topic)).with_partition_data(vec![data]);
+        let request = ProduceRequest::default()
+            .with_acks(-1)
+            .with_timeout_ms(self.target.config().request_timeout.as_millis() as i32)
+            .with_topic_data(vec![topic]);
+        let connection = self.target.broker(self.leader).await?;
+        let response = connection.call(&request, connection.version::<ProduceRequest>(8)?).await?;
+        let answer =
+            response.responses.into_iter().flat_map(|topic| topic.partition_responses).next().unwrap_or_default();
+        match BrokerError::of(answer.error_code) {
+            None => Ok(()),
+            Some(error) => Err(self.refused("write", error)),
+        }
+    }
+}
+
+/// Length of the batch in front, if all of it is there.
+fn whole_batch(bytes: &Bytes) -> Option<usize> {
+    let length = bytes.get(8..12).and_then(|field| field.try_into().ok()).map(i32::from_be_bytes)?;
+    let total = usize::try_from(length).ok()? + 12;
+    (total <= bytes.len()).then_some(total)
+}
