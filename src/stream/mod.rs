@@ -121,6 +121,13 @@ const LARGEST_BATCH: usize = i32::MAX as usize;
 const MARKERS: i32 = 10_000;
 /// A request to write markers of a process that died is worked off by then, or its connection is gone.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// Two processes that are started at the same moment must not both have waited long enough at the same moment.
+fn settle_time(identity: Identity) -> Duration {
+    const STEPS: i32 = 8;
+    SETTLE + SETTLE / STEPS as u32 * (identity.fence / 256 % STEPS) as u32
+}
+
 /// A broker that is silent for so long beyond what it was allowed may be gone.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -229,7 +236,7 @@ impl Stream {
             queued_bytes: self.config.source.max_partition_fetch_bytes as usize,
             batch_bytes: LARGEST_BATCH,
             markers: MARKERS,
-            settle: SETTLE,
+            settle: settle_time(self.identity),
             go_on_after_loss: self.config.on_data_loss == OnDataLoss::Continue,
             skip_refused: self.config.on_record_refused == OnRecordRefused::Skip,
             backoff: self.config.target.retry_backoff,

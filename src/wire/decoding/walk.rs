@@ -28,11 +28,11 @@ pub fn fetch(answer: &mut Bytes, version: i16) -> Walked<FetchResponse> {
     }
     // A topic has a name of a byte at least, and says how many partitions it has.
     let least = if walk.flexible { 4 } else { 7 };
-    response.responses = walk.required_array("topics", least, |walk| {
-        let topic = TopicName(walk.name()?);
-        let partitions = walk.required_array("partitions", fetched_length(version), |walk| fetched(walk, version))?;
-        walk.skip_tags()?;
-        Ok(FetchableTopicResponse::default().with_topic(topic).with_partitions(partitions))
+    response.responses = walk.required_array("topics", least, |walk, topic: &mut FetchableTopicResponse| {
+        topic.topic = TopicName(walk.name()?);
+        topic.partitions =
+            walk.required_array("partitions", fetched_length(version), |walk, data| fetched(walk, data, version))?;
+        walk.skip_tags()
     })?;
     walk.skip_tags()?;
     Ok(response)
@@ -48,19 +48,18 @@ fn fetched_length(version: i16) -> usize {
     }
 }
 
-fn fetched(walk: &mut Walk, version: i16) -> Walked<PartitionData> {
-    let mut data = PartitionData::default()
-        .with_partition_index(walk.i32()?)
-        .with_error_code(walk.i16()?)
-        .with_high_watermark(walk.i64()?)
-        .with_last_stable_offset(walk.i64()?);
+fn fetched(walk: &mut Walk, data: &mut PartitionData, version: i16) -> Walked<()> {
+    data.partition_index = walk.i32()?;
+    data.error_code = walk.i16()?;
+    data.high_watermark = walk.i64()?;
+    data.last_stable_offset = walk.i64()?;
     if version >= 5 {
         data.log_start_offset = walk.i64()?;
     }
-    data.aborted_transactions = walk.array("aborted transactions", 16, |walk| {
-        let (producer_id, first_offset) = (walk.i64()?.into(), walk.i64()?);
-        walk.skip_tags()?;
-        Ok(AbortedTransaction::default().with_producer_id(producer_id).with_first_offset(first_offset))
+    data.aborted_transactions = walk.array("aborted transactions", 16, |walk, aborted: &mut AbortedTransaction| {
+        aborted.producer_id = walk.i64()?.into();
+        aborted.first_offset = walk.i64()?;
+        walk.skip_tags()
     })?;
     if version >= 11 {
         data.preferred_read_replica = walk.i32()?.into();
@@ -83,8 +82,7 @@ fn fetched(walk: &mut Walk, version: i16) -> Walked<PartitionData> {
             _ => {}
         }
         Ok(())
-    })?;
-    Ok(data)
+    })
 }
 
 /// Reads an answer to Produce from the front of `answer`.
@@ -93,10 +91,12 @@ pub fn produce(answer: &mut Bytes, version: i16) -> Walked<ProduceResponse> {
         return Err(format!("version {version} of Produce is not known"));
     }
     let mut walk = Walk { bytes: answer, flexible: false };
-    let responses = walk.required_array("topics", 7, |walk| {
-        let name = TopicName(walk.name()?);
-        let partitions = walk.required_array("partitions", produced_length(version), |walk| produced(walk, version))?;
-        Ok(TopicProduceResponse::default().with_name(name).with_partition_responses(partitions))
+    let responses = walk.required_array("topics", 7, |walk, topic: &mut TopicProduceResponse| {
+        topic.name = TopicName(walk.name()?);
+        let least = produced_length(version);
+        topic.partition_responses =
+            walk.required_array("partitions", least, |walk, partition| produced(walk, partition, version))?;
+        Ok(())
     })?;
     Ok(ProduceResponse::default().with_responses(responses).with_throttle_time_ms(walk.i32()?))
 }
@@ -110,24 +110,24 @@ fn produced_length(version: i16) -> usize {
     }
 }
 
-fn produced(walk: &mut Walk, version: i16) -> Walked<PartitionProduceResponse> {
-    let mut produced = PartitionProduceResponse::default()
-        .with_index(walk.i32()?)
-        .with_error_code(walk.i16()?)
-        .with_base_offset(walk.i64()?)
-        .with_log_append_time_ms(walk.i64()?);
+fn produced(walk: &mut Walk, partition: &mut PartitionProduceResponse, version: i16) -> Walked<()> {
+    partition.index = walk.i32()?;
+    partition.error_code = walk.i16()?;
+    partition.base_offset = walk.i64()?;
+    partition.log_append_time_ms = walk.i64()?;
     if version >= 5 {
-        produced.log_start_offset = walk.i64()?;
+        partition.log_start_offset = walk.i64()?;
     }
     if version >= 8 {
-        produced.record_errors = walk.required_array("record errors", 6, |walk| {
-            Ok(BatchIndexAndErrorMessage::default()
-                .with_batch_index(walk.i32()?)
-                .with_batch_index_error_message(walk.string("an error message")?))
-        })?;
-        produced.error_message = walk.string("an error message")?;
+        partition.record_errors =
+            walk.required_array("record errors", 6, |walk, error: &mut BatchIndexAndErrorMessage| {
+                error.batch_index = walk.i32()?;
+                error.batch_index_error_message = walk.string("an error message")?;
+                Ok(())
+            })?;
+        partition.error_message = walk.string("an error message")?;
     }
-    Ok(produced)
+    Ok(())
 }
 
 struct Walk<'a> {
@@ -137,14 +137,17 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    #[inline]
     fn i16(&mut self) -> Walked<i16> {
         self.bytes.try_get_i16().map_err(|_| ends())
     }
 
+    #[inline]
     fn i32(&mut self) -> Walked<i32> {
         self.bytes.try_get_i32().map_err(|_| ends())
     }
 
+    #[inline]
     fn i64(&mut self) -> Walked<i64> {
         self.bytes.try_get_i64().map_err(|_| ends())
     }
@@ -193,12 +196,12 @@ impl Walk<'_> {
         name.ok_or_else(|| "a topic has no name".to_owned())
     }
 
-    /// An array of elements of `least` bytes or more.
-    fn array<T>(
+    /// An array of elements of `least` bytes or more, each filled where it stays.
+    fn array<T: Default>(
         &mut self,
         what: &str,
         least: usize,
-        mut element: impl FnMut(&mut Self) -> Walked<T>,
+        mut fill: impl FnMut(&mut Self, &mut T) -> Walked<()>,
     ) -> Walked<Option<Vec<T>>> {
         let Some(length) = self.length(what, least, Self::i32)? else { return Ok(None) };
         // Elements may be larger in memory than on the wire: room for more than a few times the bytes that are left is
@@ -206,18 +209,19 @@ impl Walk<'_> {
         let room = self.bytes.len() * ROOM / size_of::<T>().max(1);
         let mut elements = Vec::with_capacity(length.min(room));
         for _ in 0..length {
-            elements.push(element(self)?);
+            elements.push(T::default());
+            elements.last_mut().map_or(Ok(()), |element| fill(self, element))?;
         }
         Ok(Some(elements))
     }
 
-    fn required_array<T>(
+    fn required_array<T: Default>(
         &mut self,
         what: &str,
         least: usize,
-        element: impl FnMut(&mut Self) -> Walked<T>,
+        fill: impl FnMut(&mut Self, &mut T) -> Walked<()>,
     ) -> Walked<Vec<T>> {
-        self.array(what, least, element)?.ok_or_else(|| format!("the {what} are missing"))
+        self.array(what, least, fill)?.ok_or_else(|| format!("the {what} are missing"))
     }
 
     /// The tagged fields, each as bytes of its own.
@@ -241,6 +245,7 @@ impl Walk<'_> {
     }
 }
 
+#[cold]
 fn ends() -> String {
     "it ends too early".to_owned()
 }
