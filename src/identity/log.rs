@@ -1,4 +1,5 @@
-//! The internal topic as a log: everything in it is read, and records are appended one by one.
+//! The internal topic as a log: everything in it is read, and a few records are appended at a time.
+//! What the records mean is not known here.
 
 use std::rc::Rc;
 use std::time::Duration;

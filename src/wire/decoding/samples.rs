@@ -1,4 +1,5 @@
 //! Answers at random, with what their version can say.
+//! They are written by `kafka-protocol`, so that the hand-written reader cannot agree with itself.
 
 use bytes::Bytes;
 use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};

@@ -1,4 +1,5 @@
 //! What is decoded equals what the generated decoder makes of it; lengths that lie are found.
+//! What is compared is made by `kafka-protocol`; what is damaged must end in an error, never in memory taken.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

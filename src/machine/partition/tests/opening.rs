@@ -239,9 +239,9 @@ fn records_that_differ_are_believed_only_when_read_twice() {
         &partition,
         ErrorKind::Diverged,
         Some(9),
-        "the target's record at offset 9 is not the source's record at that offset: the source's log was cut back and went on \
-         differently, its topic was deleted and created again, or somebody else has written to the target; compare both \
-         with 'kmirror verify' before you delete the target topic to start anew",
+        "from offset 9 on the target's records are not the source's records at the same offsets: the source's log was cut back \
+         and went on differently, its topic was deleted and created again, or somebody else has written to the target; compare \
+         both with 'kmirror verify' before you delete the target topic to start anew",
     );
 }
 
