@@ -100,10 +100,6 @@ class TargetConflictError(KmirrorError, kind="target_conflict"):
     """The target partition holds something the mirror did not write there."""
 
 
-class DivergedError(KmirrorError, kind="diverged"):
-    """Source and target do not hold the same record at the same offset."""
-
-
 class OffsetGapError(KmirrorError, kind="offset_gap"):
     """The source log has offsets without a record, and they cannot be reproduced on the target."""
 
@@ -134,3 +130,7 @@ class StateError(KmirrorError, RuntimeError, kind="state"):
 
 class BrokerError(KmirrorError, kind="broker"):
     """A broker answers with an error that is expected to pass."""
+
+
+class DivergedError(KmirrorError, kind="diverged"):
+    """Source and target do not hold the same record at the same offset."""
