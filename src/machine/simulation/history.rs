@@ -80,8 +80,12 @@ impl Plan {
             trouble,
             at: rng.u32(0..steps),
             steps,
-            // Two that find different things at the source, before and after retention, cannot agree what is a hole.
-            processes: if rng.u32(0..4) == 0 && trouble != Trouble::SourceRetention { 2 } else { 1 },
+            // Two that find different things at the source, before and after it lost something, cannot agree what is a hole.
+            processes: if rng.u32(0..4) == 0 && !matches!(trouble, Trouble::SourceRetention | Trouble::SourceUnclean) {
+                2
+            } else {
+                1
+            },
             one_at_a_time: rng.bool(),
             limits,
             holes: [0, 10, 40, 70][rng.usize(0..4)],
@@ -536,10 +540,11 @@ impl History {
         self.check_logs(foreign);
         // A mirror that goes on has copied the source that is there, and nothing of what that has lost.
         let lost = |entry: &&Entry| !entry.is_marker() && !self.source.has(entry);
-        let goes_on = self.processes.iter().any(|process| !process.machine.is_parked());
+        let gone_on = self.processes.iter().filter(|process| !process.machine.is_parked());
+        let farthest = gone_on.filter_map(|process| process.machine.get().position()).max();
         if self.plan.trouble == Trouble::SourceUnclean
-            && goes_on
             && let Some(entry) = self.target.leader().log.iter().find(lost).copied()
+            && farthest > Some(entry.base)
         {
             self.violate(format!("the mirror goes on, but the target holds {entry:?}, which the source has lost"));
         }
