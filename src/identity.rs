@@ -114,19 +114,25 @@ pub(crate) async fn establish(
 async fn take_start(log: &InternalLog<'_>, mut records: Vec<Record>) -> Result<i32> {
     loop {
         let before = records.iter().filter_map(start_number).max().unwrap_or(0);
-        let number = before + 1;
+        let number = before.saturating_add(1);
         let start = Start { started_at_ms: now_ms(), nonce: nonce() };
         log.append(&start_key(number), Some(json(&start)?)).await?;
         records = log.read().await?;
-        let first = records.iter().find(|record| start_number(record) == Some(number));
-        let ours = first.and_then(|record| serde_json::from_slice::<Start>(record.value.as_ref()?).ok());
-        if ours.as_ref() == Some(&start) {
+        if has_number(&records, number, &start) {
             if before > 0 {
                 log.append(&start_key(before), None).await?;
             }
             return Ok(number);
         }
     }
+}
+
+/// Whether a number belongs to this start: its record is the first, and there is no later number. Behind one it would be no
+/// fence, and whose it was first may have been removed meanwhile.
+fn has_number(records: &[Record], number: i32, start: &Start) -> bool {
+    let first = records.iter().find(|record| start_number(record) == Some(number));
+    let whose = first.and_then(|record| serde_json::from_slice::<Start>(record.value.as_ref()?).ok());
+    whose.as_ref() == Some(start) && records.iter().filter_map(start_number).all(|other| other <= number)
 }
 
 fn start_key(number: i32) -> String {
@@ -265,3 +271,6 @@ async fn find_or_create(target: &Cluster, topic: &str, replication_factor: Repli
         tokio::time::sleep(PAUSE).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,7 +36,12 @@ impl InternalLog<'_> {
         let (mut next, mut all) = (start, Vec::new());
         while next < end {
             let records = self.fetch(next).await?;
-            let Some(last) = records.last() else { break };
+            // Brokers that throttle a reader answer with nothing. What is not seen would be written anew, under another number.
+            let Some(last) = records.last() else {
+                let message =
+                    format!("'{}' on the target gave nothing from offset {next} on, but ends at {end}", self.topic);
+                return Err(Error::new(ErrorKind::Broker, message));
+            };
             next = last.offset + 1;
             all.extend(records);
         }
@@ -85,15 +90,9 @@ impl InternalLog<'_> {
         if let Some(error) = BrokerError::of(data.error_code) {
             return Err(self.refused("read", error));
         }
-        let mut records = Vec::new();
-        let mut bytes = data.records.unwrap_or_default();
-        // The decoder wants whole batches; brokers may cut off the last one.
-        while let Some(length) = whole_batch(&bytes) {
-            let decoded = RecordBatchDecoder::decode(&mut bytes.split_to(length)).map_err(|error| {
-                Error::new(ErrorKind::TargetConflict, format!("'{}' on the target cannot be read: {error}", self.topic))
-            })?;
-            records.extend(decoded.records);
-        }
+        let mut records = decode(data.records.unwrap_or_default()).map_err(|reason| {
+            Error::new(ErrorKind::TargetConflict, format!("'{}' on the target cannot be read: {reason}", self.topic))
+        })?;
         records.retain(|record| record.offset >= offset);
         Ok(records)
     }
@@ -105,27 +104,8 @@ impl InternalLog<'_> {
 
     /// Writes records, all of them or none.
     pub(super) async fn append_all(&self, entries: Vec<(String, Option<Vec<u8>>)>) -> Result<()> {
-        let record = |(offset, (key, value)): (i64, (String, Option<Vec<u8>>))| Record {
-            transactional: false,
-            control: false,
-            delete_horizon: false,
-            partition_leader_epoch: -1,
-            producer_id: -1,
-            producer_epoch: -1,
-            timestamp_type: TimestampType::Creation,
-            offset,
-            sequence: -1,
-            timestamp: now_ms(),
-            key: Some(Bytes::from(key)),
-            value: value.map(Bytes::from),
-            headers: Default::default(),
-        };
-        let records: Vec<Record> = (0..).zip(entries).map(record).collect();
-        let mut batch = BytesMut::new();
-        let options = RecordEncodeOptions { version: 2, compression: Compression::None };
-        RecordBatchEncoder::encode(&mut batch, &records, &options)
-            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-        let data = PartitionProduceData::default().with_index(0).with_records(Some(batch.freeze()));
+        let batch = encode(entries)?;
+        let data = PartitionProduceData::default().with_index(0).with_records(Some(batch));
         let topic = TopicProduceData::default().with_name(topic_name(&self.topic)).with_partition_data(vec![data]);
         let request = ProduceRequest::default()
             .with_acks(-1)
@@ -133,13 +113,46 @@ impl InternalLog<'_> {
             .with_topic_data(vec![topic]);
         let connection = self.target.broker(self.leader).await?;
         let response = connection.call(&request, connection.version::<ProduceRequest>(8)?).await?;
-        let answer =
-            response.responses.into_iter().flat_map(|topic| topic.partition_responses).next().unwrap_or_default();
-        match BrokerError::of(answer.error_code) {
-            None => Ok(()),
-            Some(error) => Err(self.refused("write", error)),
-        }
+        let answer = response.responses.into_iter().flat_map(|topic| topic.partition_responses).next();
+        let code = answer.map_or(BrokerError::UNKNOWN_PARTITION.code, |answer| answer.error_code);
+        BrokerError::of(code).map_or(Ok(()), |error| Err(self.refused("write", error)))
     }
+}
+
+/// Makes records one batch: brokers refuse a request with more of them for a partition.
+pub(super) fn encode(entries: Vec<(String, Option<Vec<u8>>)>) -> Result<Bytes> {
+    let record = |(offset, (key, value)): (i32, (String, Option<Vec<u8>>))| Record {
+        transactional: false,
+        control: false,
+        delete_horizon: false,
+        partition_leader_epoch: -1,
+        producer_id: -1,
+        producer_epoch: -1,
+        timestamp_type: TimestampType::Creation,
+        offset: i64::from(offset),
+        // The encoder begins a new batch where offset and sequence number do not go up together. The first is -1: none.
+        sequence: offset - 1,
+        timestamp: now_ms(),
+        key: Some(Bytes::from(key)),
+        value: value.map(Bytes::from),
+        headers: Default::default(),
+    };
+    let records: Vec<Record> = (0..).zip(entries).map(record).collect();
+    let mut batch = BytesMut::new();
+    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+    RecordBatchEncoder::encode(&mut batch, &records, &options)
+        .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+    Ok(batch.freeze())
+}
+
+/// The records of whole batches, or why they cannot be read; brokers may cut off the last batch.
+pub(super) fn decode(mut bytes: Bytes) -> Result<Vec<Record>, String> {
+    let mut records = Vec::new();
+    while let Some(length) = whole_batch(&bytes) {
+        let decoded = RecordBatchDecoder::decode(&mut bytes.split_to(length)).map_err(|error| error.to_string())?;
+        records.extend(decoded.records);
+    }
+    Ok(records)
 }
 
 /// Length of the batch in front, if all of it is there.
@@ -147,4 +160,25 @@ fn whole_batch(bytes: &Bytes) -> Option<usize> {
     let length = bytes.get(8..12).and_then(|field| field.try_into().ok()).map(i32::from_be_bytes)?;
     let total = usize::try_from(length).ok()? + 12;
     (total <= bytes.len()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn records_that_are_appended_together_are_one_batch_without_a_producer() {
+        let entries: Vec<_> = (0..700).map(|n| (format!("topic/{n}"), (n % 3 > 0).then(|| vec![b'x'; 300]))).collect();
+        let bytes = encode(entries.clone()).unwrap();
+        assert_eq!(whole_batch(&bytes), Some(bytes.len()));
+        let header = crate::batch::Header::read(&bytes).unwrap();
+        assert_eq!((header.base_offset, header.record_count, header.last_offset_delta), (0, 700, 699));
+        assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (-1, -1, -1));
+        let read = decode(bytes).unwrap().into_iter().map(|record| {
+            (String::from_utf8(record.key.unwrap().to_vec()).unwrap(), record.value.map(|value| value.to_vec()))
+        });
+        assert_eq!(read.collect::<Vec<_>>(), entries);
+    }
 }
