@@ -51,6 +51,8 @@ pub struct Partition<P> {
     /// pause.
     alone: bool,
     filling: Filling,
+    /// An order to fill has had no answer, and the log was not seen to stand still since.
+    fill_given_up: bool,
     /// Batches above this size are to be cut; below the limit when the target has refused one as too large.
     batch_bytes: usize,
     /// Up to this offset every record is to come as a batch of its own, to find the one that the target refuses.
@@ -107,6 +109,7 @@ impl<P> Partition<P> {
             window: Window::new(),
             alone: true,
             filling: Filling::Unsettled,
+            fill_given_up: false,
             batch_bytes: limits.batch_bytes,
             singly_until: 0,
             doubt: None,

@@ -12,6 +12,14 @@ pub(super) fn settle_at(partition: &mut Partition<()>, log_end_offset: i64) {
     assert_eq!((partition.phase(), partition.position()), (Phase::Running, Some(log_end_offset)));
 }
 
+/// Opens a partition that has given up an order: whatever comes next waits until the log has stood still.
+fn open_given_up(partition: &mut Partition<()>, target: TargetLog) {
+    let opened = Duration::from_secs(1000);
+    assert_ne!(read_once(partition, source(0, 1000), target, opened), Phase::Running);
+    assert_eq!(due(partition), opened + SETTLE);
+    assert_eq!(read_once(partition, source(0, 1000), target, opened + SETTLE), Phase::Running);
+}
+
 /// A target whose end nobody has to look at.
 fn target_at(log_end_offset: i64) -> TargetLog {
     let tail = Tail::Marker { meant_for: None };
@@ -156,14 +164,13 @@ fn an_order_that_did_less_or_more_is_read_off_both_logs() {
         let fill = partition.poll_fill(OPENED).unwrap();
         partition.handle_filled(fill.ticket, Filled::LogEnd(log_end_offset), OPENED);
         assert_eq!((due(&partition), partition.position()), (OPENED, Some(10)), "nothing of it counts");
-        open(&mut partition, source(0, 1000), target_at(log_end_offset));
+        open_given_up(&mut partition, target_at(log_end_offset));
         assert_eq!(partition.position(), Some(log_end_offset));
     }
     let mut partition = filling_up_to(13);
     let fill = partition.poll_fill(OPENED).unwrap();
     partition.handle_filled(fill.ticket, Filled::LogEnd(11), OPENED);
-    open(&mut partition, source(0, 1000), target_at(11));
-    settle_at(&mut partition, 11);
+    open_given_up(&mut partition, target_at(11));
     let rest = partition.poll_fill(OPENED).unwrap();
     assert_eq!((rest.from, rest.count), (11, 2));
 }
@@ -171,14 +178,15 @@ fn an_order_that_did_less_or_more_is_read_off_both_logs() {
 #[test]
 fn each_lost_answer_raises_the_fence_by_one_and_never_beyond_those_of_this_start() {
     let mut partition = running_at(10);
+    fetched_nothing(&mut partition, 12);
+    settle_at(&mut partition, 10);
     for attempt in 0..300 {
-        fetched_nothing(&mut partition, 12);
-        settle_at(&mut partition, 10);
         let fill = partition.poll_fill(OPENED).unwrap();
         assert_eq!(fill.fence, OURS.fence + attempt.min(255));
         partition.handle_filled(fill.ticket, Filled::Lost, Duration::ZERO);
         assert_eq!(due(&partition), (BACKOFF * (1 << attempt.min(10))).min(Duration::from_secs(1)));
-        open(&mut partition, source(0, 1000), filled_to(10));
+        open_given_up(&mut partition, filled_to(10));
+        fetched_nothing(&mut partition, 12);
     }
     assert!(partition.is_failing());
 }
@@ -196,13 +204,12 @@ fn an_order_that_is_not_waited_for_raises_the_fence() {
         let mut partition = filling_up_to(12);
         let fill = partition.poll_fill(OPENED).unwrap();
         give_up(&mut partition);
-        open(&mut partition, source(0, 1000), filled_to(10));
+        open_given_up(&mut partition, filled_to(10));
         partition.handle_filled(fill.ticket, Filled::LogEnd(12), OPENED);
         assert_eq!(partition.position(), Some(10), "the answer comes too late");
         if partition.poll_fetch() == Some(10) {
             fetched_nothing(&mut partition, 12);
         }
-        settle_at(&mut partition, 10);
         assert_eq!(partition.poll_fill(OPENED).unwrap().fence, OURS.fence + 1);
     }
 }
