@@ -1,4 +1,5 @@
 //! What the records of the internal topic mean, whatever came before them.
+//! No broker is asked: the records are made by hand.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
