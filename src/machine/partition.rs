@@ -51,7 +51,7 @@ pub struct Partition<P> {
     /// pause.
     alone: bool,
     filling: Filling,
-    /// An order to fill has had no answer, and the log was not seen to stand still since.
+    /// Something was given up that may still be written, and the log was not seen to stand still since.
     fill_given_up: bool,
     /// Batches above this size are to be cut; below the limit when the target has refused one as too large.
     batch_bytes: usize,
@@ -293,6 +293,8 @@ impl<P> Partition<P> {
         if self.phase == Phase::Running && fetch_offset == self.next_fetch {
             self.reopen(now);
             self.forget_window();
+            // A batch of the old log that is under way would be taken for the new one's at the same offset.
+            self.fill_given_up = true;
         }
     }
 

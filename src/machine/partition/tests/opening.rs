@@ -203,7 +203,11 @@ fn what_was_fetched_from_a_log_that_went_another_way_is_forgotten() {
     assert_eq!((due(&partition), partition.queued_bytes()), (Duration::from_secs(1), 0));
     partition.handle_produced(tickets[0], appended(tickets[0]), Duration::ZERO);
     assert_eq!(partition.position(), Some(10));
-    open(&mut partition, SourceLog { last_epoch: 3, ..source(0, 1000) }, filled_to(20));
+    // What was under way may still be written, so the log has to stand still first.
+    let log = SourceLog { last_epoch: 3, ..source(0, 1000) };
+    assert_ne!(read_once(&mut partition, log, filled_to(20), OPENED), Phase::Running);
+    assert_eq!(due(&partition), OPENED + SETTLE);
+    assert_eq!(read_once(&mut partition, log, filled_to(20), OPENED + SETTLE), Phase::Running);
     assert_eq!((partition.poll_fetch(), partition.fetch_epoch()), (Some(20), 3));
     assert!(!partition.can_produce());
 }
