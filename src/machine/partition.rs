@@ -52,7 +52,7 @@ pub struct Partition<P> {
     alone: bool,
     filling: Filling,
     /// Something was given up that may still be written, and the log was not seen to stand still since.
-    fill_given_up: bool,
+    given_up: bool,
     /// Batches above this size are to be cut; below the limit when the target has refused one as too large.
     batch_bytes: usize,
     /// Up to this offset every record is to come as a batch of its own, to find the one that the target refuses.
@@ -109,7 +109,7 @@ impl<P> Partition<P> {
             window: Window::new(),
             alone: true,
             filling: Filling::Unsettled,
-            fill_given_up: false,
+            given_up: false,
             batch_bytes: limits.batch_bytes,
             singly_until: 0,
             doubt: None,
@@ -294,7 +294,7 @@ impl<P> Partition<P> {
             self.reopen(now);
             self.forget_window();
             // A batch of the old log that is under way would be taken for the new one's at the same offset.
-            self.fill_given_up = true;
+            self.given_up = true;
         }
     }
 

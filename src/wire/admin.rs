@@ -222,7 +222,7 @@ async fn controller(cluster: &Cluster, controller_id: i32) -> Result<std::rc::Rc
 /// The transactional id of a producer with an open transaction, if the coordinators tell: each broker knows its own, and shows
 /// only those that may be described.
 pub async fn transactional_id_of(cluster: &Cluster, producer_id: i64) -> Option<String> {
-    for broker in cluster.broker_ids() {
+    for broker in cluster.brokers() {
         let Ok(connection) = cluster.broker(broker).await else { continue };
         let Ok(version) = connection.version::<ListTransactionsRequest>(0) else { continue };
         let request = ListTransactionsRequest::default().with_producer_id_filters(vec![ProducerId(producer_id)]);

@@ -75,11 +75,6 @@ impl Cluster {
         }
     }
 
-    /// The brokers it has named.
-    pub fn broker_ids(&self) -> Vec<i32> {
-        self.addresses.borrow().keys().copied().collect()
-    }
-
     /// How it is reached.
     pub fn config(&self) -> &ClientConfig {
         &self.config

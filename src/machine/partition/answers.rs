@@ -117,7 +117,7 @@ impl<P> Partition<P> {
                 self.identity.fence += 1;
             }
             self.filling = Filling::Unsettled;
-            self.fill_given_up = true;
+            self.given_up = true;
         }
     }
 

@@ -73,14 +73,14 @@ impl<P> Partition<P> {
             return;
         }
         let stood_still = self.filling == Filling::Settling { log_end_offset: target.log_end_offset };
-        if self.fill_given_up && !stood_still {
+        if self.given_up && !stood_still {
             // What was ordered may still be written. Whatever comes here now, even records where the source had a hole before
             // it was cut back, has to wait for that as well.
             self.filling = Filling::Settling { log_end_offset: target.log_end_offset };
             self.phase = Phase::Closed { due: now + self.limits.settle };
             return;
         }
-        self.fill_given_up = false;
+        self.given_up = false;
         self.filling = if stood_still { Filling::StoodStill { read_at: now } } else { Filling::Unsettled };
         self.alone = true;
         self.phase = Phase::Running;
