@@ -27,7 +27,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind};
 pub use mirror::Mirror;
 pub use plan::{MarkerPermission, Plan, PrefixPlan, TopicAction, TopicPlan, plan};
-pub use status::{Lag, PartitionStatus, State, Status, TopicStatus};
+pub use status::{Lag, PartitionStatus, State, Status, Subject, TopicStatus, Trouble};
 pub use verify::{
     Difference, DifferenceKind, FieldDifference, Sample, Unread, VerifiedPartition, VerifyCounts, VerifyOptions,
     VerifyProgress, VerifyReport, verify, verify_or,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind, Events, now_ms};
 use crate::machine::lifecycle;
-use crate::status::{self, Lag, Progress, State, Status};
+use crate::status::{self, Lag, Progress, State, Status, Subject, Trouble};
 
 /// Shared by all threads of a mirror.
 pub(crate) struct Shared {
@@ -22,11 +22,18 @@ struct Own {
     state: State,
     error: Option<Error>,
     refused: BTreeMap<String, Error>,
+    troubles: BTreeMap<(Subject, String), Error>,
 }
 
 impl Shared {
     pub(crate) fn new() -> Self {
-        let own = Own { name: String::new(), state: State::Starting, error: None, refused: BTreeMap::new() };
+        let own = Own {
+            name: String::new(),
+            state: State::Starting,
+            error: None,
+            refused: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+        };
         Shared { events: Events::new(), own: Mutex::new(own), partitions: RwLock::default() }
     }
 
@@ -57,6 +64,21 @@ impl Shared {
     /// Replaces what is refused, and returns what was before.
     pub(crate) fn set_refused(&self, refused: BTreeMap<String, Error>) -> BTreeMap<String, Error> {
         std::mem::replace(&mut self.own().refused, refused)
+    }
+
+    /// Replaces what of a subject cannot be kept in step, by name, and tells of what was not in trouble before.
+    #[allow(dead_code, reason = "subjects other than topics are about to use it")]
+    pub(crate) fn set_troubles(&self, subject: Subject, now: BTreeMap<String, Error>) {
+        let kind = if subject == Subject::Group { EventKind::GroupSkipped } else { EventKind::Error };
+        let mut own = self.own();
+        for (name, error) in &now {
+            if !own.troubles.contains_key(&(subject, name.clone())) {
+                tracing::warn!(subject = subject.name(), name, kind = error.kind().name(), %error, "not kept in step");
+                self.events.send(Event::of_error(kind, error));
+            }
+        }
+        own.troubles.retain(|(of, _), _| *of != subject);
+        own.troubles.extend(now.into_iter().map(|(name, error)| ((subject, name), error)));
     }
 
     pub(crate) fn set_state(&self, state: State, message: &str) {
@@ -119,8 +141,13 @@ impl Shared {
             error: own.error.clone(),
             topics,
             refused: own.refused.iter().map(|(topic, error)| (topic.clone(), error.message().to_owned())).collect(),
+            troubles: own.troubles.iter().map(trouble).collect(),
         }
     }
+}
+
+fn trouble(((subject, name), error): (&(Subject, String), &Error)) -> Trouble {
+    Trouble { subject: *subject, name: name.clone(), message: error.message().to_owned() }
 }
 
 /// Runs the body of an engine thread. A panic in it is told as an internal error, and does not reach the host.

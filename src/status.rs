@@ -87,6 +87,44 @@ pub struct Status {
     pub topics: Vec<TopicStatus>,
     /// Topics that match but are not mirrored, and why.
     pub refused: BTreeMap<String, String>,
+    /// What beside the records cannot be kept in step at the moment; each is tried again with every refresh.
+    pub troubles: Vec<Trouble>,
+}
+
+/// Something beside the records that cannot be kept in step at the moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Trouble {
+    /// What it is.
+    pub subject: Subject,
+    /// Which one.
+    pub name: String,
+    /// Why.
+    pub message: String,
+}
+
+/// What a mirror keeps in step beside the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Subject {
+    /// The configuration of a topic.
+    TopicConfig,
+    /// The offsets of a consumer group.
+    Group,
+    /// Access control lists.
+    Acl,
+}
+
+impl Subject {
+    /// The name in snake_case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Subject::TopicConfig => "topic_config",
+            Subject::Group => "group",
+            Subject::Acl => "acl",
+        }
+    }
 }
 
 /// One topic of a [`Status`].

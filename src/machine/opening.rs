@@ -93,11 +93,15 @@ pub struct SourceLog {
     /// Next offset that the leader will give.
     pub log_end_offset: i64,
     /// Where the leader epoch of [`position_epoch`](super::partition::Partition::position_epoch) ends, by the source's present
-    /// leader; `None` if that epoch or the answer is not known.
+    /// leader; [`EPOCH_NOT_KNOWN`] if that has never heard of it, `None` if nobody was asked.
     pub epoch_end_offset: Option<i64>,
     /// The leader epoch that the source has now just before the target's end; -1 if there is no batch.
     pub last_epoch: i32,
 }
+
+/// What a leader answers for an epoch above its own (KIP-101). Every later leader of a log knows its epochs, so this is an
+/// older leader that does not know that it was replaced, or an older copy of the log.
+pub const EPOCH_NOT_KNOWN: i64 = -1;
 
 /// Whether the last record on the target is the one that the source has at that offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,10 +268,17 @@ pub(super) fn check_source(reading: &Reading, position: i64) -> SourceFit {
 }
 
 /// Whether the leader epoch before a position ended before it: then the source's log is not the one that was copied.
-pub(super) fn check_epochs(source: &SourceLog, position: Option<i64>) -> Result<(), Error> {
+pub(super) fn check_epochs(source: &SourceLog, position: Option<i64>, epoch: i32) -> Result<(), Error> {
     let Some((position, end)) = position.zip(source.epoch_end_offset).filter(|(position, end)| end < position) else {
         return Ok(());
     };
+    if end == EPOCH_NOT_KNOWN {
+        let what = format!(
+            "the source's leader does not know leader epoch {epoch}, in which the record before offset {position} was \
+             replicated: the source was restored from an older copy, or its topic was deleted and created again"
+        );
+        return Err(cut_back(&what, position));
+    }
     let what = format!(
         "by its leader epochs the source's log went on differently from offset {end}, but offsets before {position} were \
          replicated already: it was cut back by an unclean leader election, or restored"

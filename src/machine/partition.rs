@@ -59,6 +59,8 @@ pub struct Partition<P> {
     singly_until: i64,
     /// The reading of both logs before, if it did not fit together.
     doubt: Option<Doubt>,
+    /// How often in a row the source's leader did not know the leader epoch of what was replicated.
+    unknown_epochs: u32,
     /// What is being read is of no use any more.
     discard_reading: bool,
     failures: u32,
@@ -113,6 +115,7 @@ impl<P> Partition<P> {
             batch_bytes: limits.batch_bytes,
             singly_until: 0,
             doubt: None,
+            unknown_epochs: 0,
             discard_reading: false,
             failures: 0,
             replicated: Replicated::default(),

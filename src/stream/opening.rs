@@ -136,7 +136,7 @@ async fn read_source(
         let log = SourceLog {
             log_start_offset: get(&starts, partition)?,
             log_end_offset: get(&ends, partition)?,
-            epoch_end_offset: epoch_end.filter(|offset| *offset >= 0),
+            epoch_end_offset: epoch_end,
             last_epoch: -1,
         };
         Ok((log, get(&visible, partition)?))

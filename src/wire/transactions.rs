@@ -43,23 +43,27 @@ const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 const NOT_COORDINATOR: i16 = 16;
 const CONCURRENT_TRANSACTIONS: i16 = 51;
 
-/// What the transactional ids of a mirror begin with.
+/// What the transactional ids of a mirror begin with. Its end is a character that neither a mirror's name nor a topic's has, so
+/// that no two mirrors share an id, whatever dots are in their names.
 fn prefix_of(mirror: &str) -> String {
-    format!("kmirror.{mirror}.")
+    format!("kmirror.{mirror}:")
 }
 
-/// Fills a hole, one empty transaction for each offset, and returns where the log ends then: also if it did not end where the
-/// hole begins, in which case nothing was written.
+/// Fills a hole, one empty transaction for each offset, and returns where the log ends then. Nothing is written, and that is an
+/// error, if the log does not end where the hole begins: what is in the way may be ours or not, which has to be looked at.
 ///
 /// An error says nothing about how many were written. After one of the kind `Authorization` no transaction is open.
 pub async fn fill(cluster: &Cluster, leader: &Connection, mirror: &str, markers: &Markers) -> Result<i64> {
     let (topic, partition) = &markers.partition;
     let prefix = prefix_of(mirror);
-    let transactional_id = format!("{prefix}{topic}.{partition}");
+    let transactional_id = format!("{prefix}{topic}:{partition}");
     let mut owner = Owner::begin(cluster, &prefix, &transactional_id).await?;
     let end = log_end(leader, &markers.partition).await?;
     if end != markers.from {
-        return Ok(end);
+        let from = markers.from;
+        let message =
+            format!("the log ends at {end}, so no empty transaction of '{transactional_id}' can fill offset {from}");
+        return Err(Error::new(ErrorKind::Broker, message));
     }
     let next = markers.from + i64::from(markers.count);
     for offset in markers.from..next {

@@ -141,7 +141,12 @@ pub(crate) fn print_text(end: &End, status: Option<&Status>, running: Duration) 
         text.push_str(&format!("; {} behind", counted(status.lag.records, "record")));
     }
     let stuck = stuck(status);
-    for (count, noun, how) in [(parked(status), "partition", "parked"), (status.refused.len(), "topic", "refused")] {
+    let counts = [
+        (parked(status), "partition", "parked"),
+        (status.refused.len(), "topic", "refused"),
+        (status.troubles.len(), "item", "not in step"),
+    ];
+    for (count, noun, how) in counts {
         if count > 0 {
             text.push_str(&format!("; {} {how}", counted(count as u64, noun)));
         }
@@ -156,7 +161,7 @@ pub(crate) fn print_text(end: &End, status: Option<&Status>, running: Duration) 
     output::print(&format!("{text}\n"));
 }
 
-/// A line for everything that is not mirrored.
+/// A line for everything that is not mirrored or not in step.
 fn stuck(status: &Status) -> Vec<String> {
     let refused = status.refused.iter().map(|(topic, why)| about(topic, topic, why));
     let parked = status.topics.iter().flat_map(|topic| {
@@ -166,7 +171,8 @@ fn stuck(status: &Status) -> Vec<String> {
             about(&topic.topic, &format!("{}-{}", topic.topic, partition.partition), why)
         })
     });
-    refused.chain(parked).collect()
+    let troubles = status.troubles.iter().map(|trouble| about(&trouble.name, &trouble.name, &trouble.message));
+    refused.chain(parked).chain(troubles).collect()
 }
 
 /// Most sentences name their topic themselves.

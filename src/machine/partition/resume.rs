@@ -8,11 +8,15 @@ use std::time::Duration;
 use super::{Filling, LeftOut, Partition, Phase};
 use crate::error::Error;
 use crate::machine::opening::{
-    Fit, Reading, SourceFit, check_epochs, check_logs, check_source, cut_back, lost, sequence_after,
+    EPOCH_NOT_KNOWN, Fit, Reading, SourceFit, check_epochs, check_logs, check_source, cut_back, lost, sequence_after,
 };
 
 /// Pause before asking again whether all replicas have what the leader has.
 pub(super) const REPLICATION_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often in a row a leader may not know an epoch that was replicated: one that was replaced and does not know it yet is
+/// left alone by the others after their timeouts, which the pauses between so many questions outlast.
+pub(super) const UNKNOWN_EPOCHS: u32 = 8;
 
 impl<P> Partition<P> {
     /// Both logs were read. Goes on from the target's end, or parks if that cannot be right.
@@ -47,9 +51,14 @@ impl<P> Partition<P> {
             self.phase = Phase::Closed { due: now + REPLICATION_PAUSE };
             return;
         }
-        if let Err(error) = check_epochs(&source, self.position) {
-            return self.park(error);
+        if let Err(error) = check_epochs(&source, self.position, self.position_epoch) {
+            if source.epoch_end_offset != Some(EPOCH_NOT_KNOWN) || self.unknown_epochs >= UNKNOWN_EPOCHS {
+                return self.park(error);
+            }
+            self.unknown_epochs += 1;
+            return self.close(Some(error), now);
         }
+        self.unknown_epochs = 0;
         match check_logs(self.identity, &reading, &mut self.doubt) {
             Fit::Fits => self.next_sequence = target.last_record.map(|(_, last)| sequence_after(last, 1)),
             Fit::ReadAgain => {

@@ -76,7 +76,7 @@ fn guarded() -> Outcome<Pair> {
 }
 
 fn allow_transactions(target: &Cluster, mirror: &str) -> Outcome {
-    let ids = format!("kmirror.{mirror}.");
+    let ids = format!("kmirror.{mirror}:");
     let grant = |operation| acl((TRANSACTIONAL_ID, &ids), PREFIXED, "*", operation, ALLOW);
     create(target, vec![grant(WRITE), grant(DESCRIBE)])
 }
@@ -173,11 +173,11 @@ fn holes_wait_for_either_permission_and_nothing_else_waits() -> Outcome {
         write_transactions(&pair.source, &topic)?;
         produce(&pair.source.bootstrap(), &other, 0, Generator::new(7).take(500), &Writing::default())?;
         let mut mirror = Mirroring::of(&pair.source, &pair.target, grant, &format!("{grant}\\..*")).start()?;
-        let id = format!("TransactionalId 'kmirror.{grant}.{topic}.0'");
+        let id = format!("TransactionalId 'kmirror.{grant}:{topic}:0'");
         wait_for("the mirror names the permissions", LIMIT, || {
             let said = mirror.stderr();
             let named = said.contains("allow ALTER on the cluster (CLUSTER_ACTION before Kafka 3.8)");
-            Ok((named && said.contains(&id) && said.contains(&format!("prefixed 'kmirror.{grant}.'"))).then_some(()))
+            Ok((named && said.contains(&id) && said.contains(&format!("prefixed 'kmirror.{grant}:'"))).then_some(()))
         })?;
         wait_caught_up(&pair, &other)?;
         produce(&pair.source.bootstrap(), &other, 0, Generator::new(8).take(500), &Writing::default())?;
@@ -203,7 +203,7 @@ fn holes_wait_for_either_permission_and_nothing_else_waits() -> Outcome {
 
 /// Begins an empty transaction as the mirror does, and no more. The cluster has one broker, which coordinates all.
 fn leave_open(target: &Cluster, mirror: &str, topic: &str, partition: i32) -> Outcome {
-    let id = TransactionalId(text(&format!("kmirror.{mirror}.{topic}.{partition}")));
+    let id = TransactionalId(text(&format!("kmirror.{mirror}:{topic}:{partition}")));
     let mut coordinator = target.client().any()?;
     let request = InitProducerIdRequest::default()
         .with_transactional_id(Some(id.clone()))

@@ -1,14 +1,18 @@
 //! Logs that are not what they were: at the target another writer, a deleted topic, a lost internal topic; at the source a
 //! topic that was deleted and created again, or cut back by an unclean election. Each is told of, and nothing is appended.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
+
+use nix::sys::signal::Signal;
 
 use crate::support::cluster::{Cluster, Options, Pair, shared, unique};
 use crate::support::failure::Context;
 use crate::support::mirroring::Mirroring;
 use crate::support::process::Kmirror;
 use crate::support::records::{Generator, Writing, produce};
-use crate::support::{Outcome, ledger, wait_for};
+use crate::support::{Outcome, fail, ledger, wait_for};
 
 /// A hang limit, not a measure.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -187,6 +191,47 @@ fn an_unclean_election_that_cuts_nothing_the_mirror_has_is_no_trouble() -> Outco
     pair.source.restart(1)?;
     mirroring.catch_up()?;
     ledger::expect_identical(&pair.source.bootstrap(), &pair.target.bootstrap(), topic, 220).map(drop)
+}
+
+/// A source restored from an older copy of its disks, which has grown past where the mirror was before the mirror could look: its
+/// leader epochs are lower than those that were replicated.
+#[test]
+fn a_source_restored_from_an_older_copy_is_told_of_though_it_has_the_offset_the_mirror_is_at() -> Outcome {
+    let pair = Pair::start(Options::default(), Options::default())?;
+    let topic = "restored";
+    pair.source.create_topic(topic, 1, &[])?;
+    write(&pair.source, topic, 0, 1, 100)?;
+    pair.source.terminate(1)?;
+    let disks = pair.source.data_directory(1);
+    let copy = disks.with_extension("copy");
+    copy_directory(&disks, &copy)?;
+    // Each start is a leader epoch.
+    for seed in [2, 3] {
+        pair.source.restart(1)?;
+        write(&pair.source, topic, 0, seed, 50)?;
+    }
+    let mirroring = Mirroring::pair(&pair, topic).set("target.retry.backoff.max.ms=500");
+    let mut mirror = mirroring.start()?;
+    wait_for_end(&pair.target, topic, 0, 200, &mirror)?;
+    mirror.signal(Signal::SIGSTOP)?;
+    pair.source.kill(1)?;
+    std::fs::remove_dir_all(&disks)?;
+    std::fs::rename(&copy, &disks)?;
+    pair.source.restart(1)?;
+    // A batch begins exactly where the mirror is.
+    [(4, 100), (5, 50)].into_iter().try_for_each(|(seed, count)| write(&pair.source, topic, 0, seed, count))?;
+    mirror.signal(Signal::SIGCONT)?;
+    wait_for("the mirror ends", LIMIT, || mirror.exited()).context(mirror.stderr())?;
+    let said = mirror.stderr();
+    assert_eq!(end_of(&pair.target, topic, 0)?, 200, "nothing of another log is appended: {said}");
+    let line = said.lines().find(|line| line.contains("partition parked")).unwrap_or_default();
+    assert!(line.contains(&format!("topic '{topic}' partition 0")) && line.contains("leader epoch"), "{said}");
+    Ok(())
+}
+
+fn copy_directory(from: &Path, to: &Path) -> Outcome {
+    let status = Command::new("cp").arg("-a").args([from, to]).status()?;
+    if status.success() { Ok(()) } else { fail(format!("cannot copy {}: {status}", from.display())) }
 }
 
 /// A partition on brokers 1 (the leader) and 2 of three, which goes on with one of them, and with the wrong one if need be.

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::batch::marker;
+use crate::machine::opening::EPOCH_NOT_KNOWN;
 
 /// A target without a record of the source, up to an offset where everything before was removed or never was.
 fn empty_at(offset: i64, begun: bool) -> TargetLog {
@@ -191,6 +192,38 @@ fn a_source_whose_epochs_went_another_way() {
         "by its leader epochs the source's log went on differently from offset 25, but offsets before 30 were replicated \
          already: it was cut back by an unclean leader election, or restored; compare both before deleting the target topic \
          to start anew",
+    );
+}
+
+#[test]
+fn a_source_that_has_never_heard_of_the_epoch_that_was_replicated() {
+    let mut partition = running_at(20);
+    fetched(&mut partition, &[batch(20, 10)]);
+    append_all(&mut partition);
+    let unknown = SourceLog { epoch_end_offset: Some(EPOCH_NOT_KNOWN), ..source(0, 30) };
+    let read_in_vain = |partition: &mut Partition<()>, times| {
+        for _ in 0..times {
+            let due = due(partition);
+            read_once(partition, unknown, filled_to(30), due);
+            assert_eq!(partition.error().map(Error::kind), Some(ErrorKind::DataLoss));
+        }
+    };
+    // A leader that does not know yet that it was replaced says the same.
+    partition.reopen(Duration::ZERO);
+    read_in_vain(&mut partition, 7);
+    let due = due(&partition);
+    read_once(&mut partition, SourceLog { epoch_end_offset: Some(30), ..unknown }, filled_to(30), due);
+    assert_eq!((partition.phase(), partition.poll_fetch()), (Phase::Running, Some(30)));
+
+    partition.reopen(Duration::ZERO);
+    read_in_vain(&mut partition, 9);
+    assert_parked(
+        &partition,
+        ErrorKind::DataLoss,
+        Some(30),
+        "the source's leader does not know leader epoch 4, in which the record before offset 30 was replicated: the \
+         source was restored from an older copy, or its topic was deleted and created again; compare both before deleting \
+         the target topic to start anew",
     );
 }
 
