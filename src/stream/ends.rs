@@ -18,6 +18,8 @@ use crate::wire::positions::{self, ByPartition, TopicPartition};
 
 /// How far it is looked back for a record behind markers, in steps that grow: the last step reads the whole log.
 const STEPS_BACK: [i64; 4] = [256, 8192, 262_144, i64::MAX];
+/// Markers at the end of a log of which it is asked, for many logs at once, what comes before each: the ends of transactions.
+const MARKERS_AT_END: usize = 3;
 /// Bytes of one read.
 const READ: i32 = 1 << 20;
 
@@ -47,6 +49,7 @@ pub(super) async fn read(
     let last_offsets: Vec<(TopicPartition, i64)> =
         filled.map(|(partition, (_, end))| (partition.clone(), end - 1)).collect();
     let headers = positions::batch_headers(connection, &last_offsets).await?;
+    let before_markers = records_before_markers(connection, bounds, &headers).await?;
     let mut found: ByPartition<TargetEnd> = HashMap::new();
     for (partition, (start, end)) in bounds {
         let states = match states.as_ref().and_then(|states| states.get(partition)) {
@@ -73,7 +76,14 @@ pub(super) async fn read(
                 Some(Ok(header)) => header.filter(|header| header.last_offset() == end - 1),
                 None => None,
             };
-            let looked = look_back(connection, producer_id, partition, (*start, *end), header, &mut target_end).await?;
+            target_end.tail = header.map_or(Tail::Unknown, |header| Tail::of(&header));
+            let last_batch = header.filter(|header| !header.is_control());
+            if let Some(header) = last_batch.or(before_markers.get(partition).copied()) {
+                note_batch(producer_id, header, &mut target_end);
+                found.insert(partition.clone(), Ok(target_end));
+                continue;
+            }
+            let looked = look_back(connection, producer_id, partition, (*start, *end), &mut target_end).await?;
             if let Err(error) = looked {
                 found.insert(partition.clone(), Err(error));
                 continue;
@@ -84,21 +94,38 @@ pub(super) async fn read(
     Ok(found)
 }
 
-/// Finds out what is at the end of a log, from the header of its last batch or, where that is a marker or missing, by reading
-/// what comes before it.
+/// The last batches of records of logs that end in a few markers.
+async fn records_before_markers(
+    connection: &Connection,
+    bounds: &HashMap<TopicPartition, (i64, i64)>,
+    last: &ByPartition<Option<Header>>,
+) -> Result<HashMap<TopicPartition, Header>> {
+    let mut found = HashMap::new();
+    let mut headers = last.clone();
+    for _ in 0..MARKERS_AT_END {
+        let before = |(partition, header): (&TopicPartition, &Result<Option<Header>, BrokerError>)| {
+            let header = header.ok().flatten().filter(Header::is_control)?;
+            (header.base_offset > bounds.get(partition)?.0).then(|| (partition.clone(), header.base_offset - 1))
+        };
+        let asked: Vec<(TopicPartition, i64)> = headers.iter().filter_map(before).collect();
+        if asked.is_empty() {
+            break;
+        }
+        headers = positions::batch_headers(connection, &asked).await?;
+        let records = headers.iter().filter_map(|(partition, header)| Some((partition, header.ok().flatten()?)));
+        found.extend(records.filter(|(_, header)| !header.is_control()).map(|(of, header)| (of.clone(), header)));
+    }
+    Ok(found)
+}
+
+/// Finds the last records of a log that ends in markers, and what is at its end if that is not known, by reading it backwards.
 async fn look_back(
     connection: &Connection,
     producer_id: i64,
     partition: &TopicPartition,
     (start, end): (i64, i64),
-    header: Option<Header>,
     target_end: &mut TargetEnd,
 ) -> Result<Result<(), BrokerError>> {
-    target_end.tail = header.map_or(Tail::Unknown, |header| Tail::of(&header));
-    if let Some(header) = header.filter(|header| !header.is_control()) {
-        note_batch(producer_id, header, target_end);
-        return Ok(Ok(()));
-    }
     let mut known_from = end;
     for step in STEPS_BACK {
         let from = end.saturating_sub(step).max(start);

@@ -17,7 +17,7 @@ use kafka_protocol::messages::{
 use super::cluster::topic_name;
 use super::connection::Connection;
 use super::errors::BrokerError;
-use crate::batch::{HEADER_LEN, Header};
+use crate::batch::Header;
 use crate::error::Result;
 
 /// A partition by name and number.
@@ -47,6 +47,8 @@ const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
 /// Bytes of an answer that looks at many partitions.
 const ENOUGH: i32 = 1 << 20;
+/// How large a batch may be of which the header is wanted, in the first requests; the last ones take any.
+const HEADER_STEPS: [i32; 3] = [2 << 10, 16 << 10, 256 << 10];
 
 /// Asks the leader of partitions for an offset of each.
 pub async fn list_offsets(
@@ -130,32 +132,43 @@ pub async fn producers(
 
 /// Reads the header of the batch that holds an offset, for each partition; `None` where no batch of format v2 came.
 ///
-/// Of a partition brokers send as many bytes as were asked for, also if a batch is cut off by that: enough for its header. Only
-/// the first one with records in an answer comes whole.
+/// A broker sends whole batches only, and of all but the first partition in an answer none that is larger than was asked
+/// for. So most come in few requests, because the last batch of a log is mostly small, and the larger ones a few at a time.
 pub async fn batch_headers(
     connection: &Connection,
     offsets: &[(TopicPartition, i64)],
 ) -> Result<ByPartition<Option<Header>>> {
     let mut found: ByPartition<Option<Header>> = HashMap::new();
-    let mut open: Vec<&(TopicPartition, i64)> = offsets.iter().collect();
-    while !open.is_empty() {
-        let wanted = open.iter().map(|(partition, offset)| (partition.clone(), *offset));
-        let answers = fetch_once(connection, wanted, HEADER_LEN as i32, false).await?;
-        for (partition, answer) in answers {
-            match answer {
-                // An answer that is full leaves the others out: they are asked for again, as long as some come.
-                Ok(fetched) if fetched.records.is_empty() => {}
-                Ok(fetched) => drop(found.insert(partition, Ok(Header::read(&fetched.records)))),
-                Err(error) => drop(found.insert(partition, Err(error))),
-            }
-        }
-        let before = open.len();
-        open.retain(|(partition, _)| !found.contains_key(partition));
-        if open.len() == before {
-            found.extend(open.drain(..).map(|(partition, _)| (partition.clone(), Ok(None))));
+    for bytes in HEADER_STEPS {
+        let open: Vec<_> = offsets.iter().filter(|(partition, _)| !found.contains_key(partition)).collect();
+        for some in open.chunks((ENOUGH / bytes) as usize) {
+            headers_of(connection, some, bytes, &mut found).await?;
         }
     }
+    let open: Vec<_> = offsets.iter().filter(|(partition, _)| !found.contains_key(partition)).collect();
+    for one in open {
+        headers_of(connection, &[one], ENOUGH, &mut found).await?;
+        found.entry(one.0.clone()).or_insert(Ok(None));
+    }
     Ok(found)
+}
+
+/// Adds the headers of those partitions of which a batch came.
+async fn headers_of(
+    connection: &Connection,
+    offsets: &[&(TopicPartition, i64)],
+    max_bytes: i32,
+    found: &mut ByPartition<Option<Header>>,
+) -> Result<()> {
+    let wanted = offsets.iter().map(|(partition, offset)| (partition.clone(), *offset));
+    for (partition, answer) in fetch_once(connection, wanted, max_bytes, false).await? {
+        match answer {
+            Ok(fetched) if fetched.records.is_empty() => {}
+            Ok(fetched) => drop(found.insert(partition, Ok(Header::read(&fetched.records)))),
+            Err(error) => drop(found.insert(partition, Err(error))),
+        }
+    }
+    Ok(())
 }
 
 /// What one look at a partition brought.
