@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Locked: what is built is what was tested.
 CARGO_FLAGS ?= --locked
 
-.PHONY: help demo build test lint nightly bench install clean need-rust need-java need-python
+.PHONY: help demo build test lint nightly mutants bench install clean need-rust need-java need-python
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -26,6 +26,12 @@ lint: need-rust ## formatting, clippy and documentation without warnings
 nightly: need-rust need-java ## the long tests: hundreds of kill rounds, twenty minutes of faults, a million simulated histories
 	KMIRROR_HISTORIES=1000000 $(CARGO) test $(CARGO_FLAGS) --release --lib machine
 	$(CARGO) test $(CARGO_FLAGS) --release --test it -- --ignored --test-threads=1 --nocapture
+
+# Which part of the changes, for example MUTANTS="--shard 0/8 --sharding round-robin"; all of them take hours.
+MUTANTS ?=
+
+mutants: need-rust ## changes the code that decides in every way cargo-mutants knows, and tells what no test notices
+	tests/mutants.sh $(MUTANTS)
 
 # What to measure, for example BENCH="--parts sweep --codecs none,zstd"; a wrong option prints them all.
 BENCH ?=

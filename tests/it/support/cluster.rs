@@ -18,7 +18,7 @@ use super::{Failure, Outcome, fail, nursery, wait_for, warm};
 pub(crate) use super::broker::Version;
 
 /// Generous: three JVMs start on two cores while other tests run.
-const READY_LIMIT: Duration = Duration::from_secs(60);
+const READY_LIMIT: Duration = Duration::from_secs(180);
 
 /// What cluster to start. `Options::default()` is one broker of the newest release.
 #[derive(Clone)]
