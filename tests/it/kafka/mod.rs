@@ -10,6 +10,7 @@ mod faults;
 mod fill_faults;
 mod harness;
 mod mirror;
+mod open_transactions;
 mod permissions;
 mod prefix;
 mod resets;
