@@ -132,3 +132,28 @@ fn dense_batches_are_told_from_compacted_ones() {
     assert!(Header { attributes: attributes::CONTROL, ..header() }.is_control());
     assert_eq!(Header { base_offset: i64::MAX, ..header() }.last_offset(), i64::MAX);
 }
+
+#[test]
+fn headers_alone_tell_whether_two_batches_have_the_same_payload() {
+    let source = parse(&bytes(header(), b"the payload of both")).header;
+    let copy = |header: Header, payload: &[u8]| parse(&bytes(header, payload)).header;
+    let stamped = Header {
+        base_offset: 12,
+        partition_leader_epoch: 9,
+        producer_id: 77,
+        producer_epoch: 3,
+        base_sequence: 1234,
+        attributes: header().attributes ^ attributes::LOG_APPEND_TIME,
+        base_timestamp: header().base_timestamp + 5,
+        max_timestamp: header().max_timestamp + 7,
+        ..header()
+    };
+    assert!(copy(stamped, b"the payload of both").has_payload_of(&source), "whatever the headers say");
+    assert!(source.has_payload_of(&copy(stamped, b"the payload of both")));
+    assert!(source.has_payload_of(&source));
+    assert!(!copy(stamped, b"the payload of eoth").has_payload_of(&source), "one bit less");
+    assert!(!copy(stamped, b"another payload, it").has_payload_of(&source));
+    assert!(!copy(stamped, b"the payload of both!").has_payload_of(&source), "one byte more");
+    assert!(!copy(stamped, b"").has_payload_of(&source));
+    assert!(copy(stamped, b"").has_payload_of(&copy(header(), b"")), "nothing is nothing");
+}
