@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{Lane, PATIENCE, Side, Stream, backoff};
+use super::{Lane, PATIENCE, Side, Stream, Tries};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::Phase;
 use crate::wire::connection::Connection;
@@ -33,7 +33,7 @@ pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
         connection: None,
         size: NEAR_FETCH,
     };
-    let mut failures = 0;
+    let mut tries = Tries::of(Side::Source);
     loop {
         fetcher.look_at(lane.take());
         if fetcher.session.is_empty() {
@@ -41,16 +41,13 @@ pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
             continue;
         }
         match fetcher.fetch().await {
-            Ok(()) => failures = 0,
+            Ok(()) => tries.succeeded(),
             Err(error) => {
                 fetcher.connection = None;
                 fetcher.stream.leaders_are_stale(Side::Source);
-                if failures == 0 {
-                    fetcher.stream.tell_trouble(Side::Source, &error);
-                }
                 fetcher.show_stalled(&error);
-                tokio::time::sleep(backoff(&fetcher.stream.config.source, failures)).await;
-                failures += 1;
+                tries.failed(&fetcher.stream, Some(&error));
+                tries.pause(&fetcher.stream).await;
             }
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::{Lane, Side, Stream, backoff};
+use super::{Lane, Side, Stream, Tries};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::{Filled, Ticket};
 use crate::wire::connection::Connection;
@@ -39,22 +39,19 @@ const TRANSACTIONS_IN_A_ROW: i32 = 100;
 pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
     let places = Rc::new(Semaphore::new(TRANSACTIONS_AT_ONCE));
     let mut filler = Filler { stream, broker, lane, connection: None, places, told: Rc::default() };
-    let mut failures = 0;
+    let mut tries = Tries::of(Side::Target);
     loop {
         if filler.lane.slots.borrow().is_empty() {
             filler.lane.changed.notified().await;
             continue;
         }
         match filler.fill().await {
-            Ok(()) => failures = 0,
+            Ok(()) => tries.succeeded(),
             Err(error) => {
                 filler.connection = None;
                 filler.stream.leaders_are_stale(Side::Target);
-                if failures == 0 {
-                    filler.stream.tell_trouble(Side::Target, &error);
-                }
-                tokio::time::sleep(backoff(&filler.stream.config.target, failures)).await;
-                failures += 1;
+                tries.failed(&filler.stream, Some(&error));
+                tries.pause(&filler.stream).await;
             }
         }
     }

@@ -7,35 +7,30 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::{NO_LEADER, Side, Stream, backoff, fetching, filling, producing};
+use super::{NO_LEADER, Side, Stream, Tries, fetching, filling, producing};
 use crate::wire::cluster::Metadata;
 
 /// Runs for ever.
 pub(super) async fn run(stream: Rc<Stream>) {
-    let mut failures = 0;
+    let mut tries = [Side::Source, Side::Target].map(Tries::of);
     loop {
         stream.stale_changed.notified().await;
-        for side in [Side::Source, Side::Target] {
+        for tries in &mut tries {
+            let side = tries.side;
             if !stream.stale[side as usize].replace(false) {
                 continue;
             }
-            match refresh(&stream, side).await {
-                Ok(true) => failures = 0,
-                Ok(false) => {
-                    stream.leaders_are_stale(side);
-                    failures += 1;
-                }
-                Err(error) => {
-                    if failures == 0 {
-                        stream.tell_trouble(side, &error);
-                    }
-                    stream.leaders_are_stale(side);
-                    failures += 1;
-                }
+            let outcome = refresh(&stream, side).await;
+            if matches!(outcome, Ok(true)) {
+                tries.succeeded();
+                continue;
             }
+            tries.failed(&stream, outcome.err().as_ref());
+            stream.leaders_are_stale(side);
         }
         // A broker that answers "not leader" at once must not make this a busy loop.
-        tokio::time::sleep(backoff(&stream.config.source, failures)).await;
+        let slower = if tries[1].failures > tries[0].failures { &tries[1] } else { &tries[0] };
+        slower.pause(&stream).await;
     }
 }
 

@@ -403,12 +403,6 @@ impl Stream {
             Side::Target => &self.target,
         }
     }
-
-    /// Tells of trouble with a broker that is being retried.
-    fn tell_trouble(&self, side: Side, error: &Error) {
-        tracing::warn!(cluster = self.cluster(side).side, %error, "will be tried again");
-        self.events.send(Event::of_error(EventKind::Error, error));
-    }
 }
 
 impl Lane {
@@ -423,7 +417,34 @@ impl Lane {
     }
 }
 
-/// The pause before the next try: doubled with each failure in a row, up to the longest.
-fn backoff(config: &crate::config::ClientConfig, failures: u32) -> Duration {
-    config.retry_backoff.saturating_mul(1 << failures.min(16)).min(config.retry_backoff_max)
+/// Tries of one task to get on with a cluster: a first failure is told, and each in a row makes the pause before the next try
+/// twice as long, up to the longest.
+struct Tries {
+    side: Side,
+    failures: u32,
+}
+
+impl Tries {
+    fn of(side: Side) -> Self {
+        Tries { side, failures: 0 }
+    }
+
+    fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
+    /// The next pause is longer. The error is told if it is the first in a row.
+    fn failed(&mut self, stream: &Stream, error: Option<&Error>) {
+        if let Some(error) = error.filter(|_| self.failures == 0) {
+            tracing::warn!(cluster = stream.cluster(self.side).side, %error, "will be tried again");
+            stream.events.send(Event::of_error(EventKind::Error, error));
+        }
+        self.failures += 1;
+    }
+
+    async fn pause(&self, stream: &Stream) {
+        let config = stream.cluster(self.side).config();
+        let doubled = 1 << self.failures.saturating_sub(1).min(16);
+        tokio::time::sleep(config.retry_backoff.saturating_mul(doubled).min(config.retry_backoff_max)).await;
+    }
 }

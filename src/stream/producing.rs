@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Lane, PATIENCE, Side, Stream, backoff};
+use super::{Lane, PATIENCE, Side, Stream, Tries};
 use crate::error::{Error, Result};
 use crate::machine::partition::{Produced, Ticket};
 use crate::wire::connection::Connection;
@@ -21,7 +21,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
     let mut sender = Sender { stream, broker, lane, connection: None };
     let in_flight = std::sync::Arc::new(Semaphore::new(sender.stream.config.target.max_in_flight));
-    let mut failures = 0;
+    let mut tries = Tries::of(Side::Target);
     loop {
         if sender.lane.slots.borrow().is_empty() {
             sender.lane.changed.notified().await;
@@ -30,14 +30,11 @@ pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
         // The semaphore is never closed.
         let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
         match sender.send(permit).await {
-            Ok(()) => failures = 0,
+            Ok(()) => tries.succeeded(),
             Err(error) => {
-                if failures == 0 {
-                    sender.stream.tell_trouble(Side::Target, &error);
-                }
                 sender.give_up(&error);
-                tokio::time::sleep(backoff(&sender.stream.config.target, failures)).await;
-                failures += 1;
+                tries.failed(&sender.stream, Some(&error));
+                tries.pause(&sender.stream).await;
             }
         }
     }
