@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::property::{Kind, Property, Unit};
 use super::select::Patterns;
 use super::{
-    IsolationLevel, OnDataLoss, OnRecordRefused, OnTargetConflict, OnTopicReset, ReplicationFactor, Start, time,
+    AclDowngrade, IsolationLevel, OnDataLoss, OnRecordRefused, OnTargetConflict, OnTopicReset, ReplicationFactor,
+    Start, time,
 };
 
 /// What a value reads as that is not set; also how it is written in files.
@@ -297,6 +298,7 @@ macro_rules! words {
     };
 }
 
+words!(AclDowngrade, "none" = None, "read-only" = ReadOnly);
 words!(OnDataLoss, "fail" = Fail, "continue" = Continue);
 words!(OnTopicReset, "fail" = Fail, "recreate-target" = RecreateTarget);
 words!(OnTargetConflict, "fail" = Fail);

@@ -3,6 +3,8 @@
 //! Decides by the same functions as the running mirror, `machine::topics` and `machine::prefix`, so that what is shown is what
 //! would be done.
 
+mod acls;
+
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
@@ -23,6 +25,8 @@ use crate::wire::cluster::{Cluster, Metadata, topic_name};
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::positions::TopicPartition;
 
+pub use acls::{AclAction, AclPlan};
+
 /// What a mirror would do.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -35,6 +39,8 @@ pub struct Plan {
     pub markers: MarkerPermission,
     /// What would be done for each topic, by name.
     pub topics: Vec<TopicPlan>,
+    /// What would be done about ACLs with `sync.topic.acls`, in this order.
+    pub acls: Vec<AclPlan>,
 }
 
 /// Whether the target lets the mirror write markers.
@@ -148,7 +154,8 @@ impl Planner {
             .collect();
         self.plan_starts(&mut topics, &source, &target, identity).await;
         let markers = self.may_write_markers(&identity::topic_of(&name)).await?;
-        Ok(Plan { name, has_run: identity.is_some(), markers, topics })
+        let acls = self.plan_acls(&name, &source).await;
+        Ok(Plan { name, has_run: identity.is_some(), markers, topics, acls })
     }
 
     /// Adds the partitions that start late.

@@ -1,6 +1,8 @@
 //! `kmirror plan`: what `run` would do on the target, and what it could not.
 //! Asks both clusters and writes nothing.
 
+mod acls;
+
 use std::process::ExitCode;
 
 use kmirror::{MarkerPermission, Plan, TopicAction, TopicPlan};
@@ -38,6 +40,7 @@ fn text(plan: &Plan) -> String {
     for topic in &plan.topics {
         push_topic(&mut text, topic);
     }
+    acls::push(&mut text, &plan.acls);
     text
 }
 
