@@ -1,7 +1,7 @@
 //! The table of decisions about ACLs: what is copied, what is taken away, what is left alone, and in which order.
 //! ACLs are written as `allow User:a READ topic orders`; a name with `^` in front is a prefix.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use super::*;
 use crate::config::Properties;
