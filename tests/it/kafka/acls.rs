@@ -164,6 +164,13 @@ fn expect_removals(pair: &Pair, mirroring: &Mirroring) -> Outcome {
     expect_records_go_on(pair, TOPIC)?;
     acls::create(&pair.source, &[READ])?;
     wait_for_acls(&pair.target, &mirror, &and(&and_own(&[READ]), &LEFT))?;
+    // More than fit into a request.
+    let many: Vec<String> = (0..1200).map(|n| format!("allow User:many READ group app-{n} *")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    acls::create(&pair.source, &many)?;
+    wait_for_acls(&pair.target, &mirror, &and(&and_own(&[&[READ], &many[..]].concat()), &LEFT))?;
+    acls::delete(&pair.source, &many)?;
+    wait_for_acls(&pair.target, &mirror, &and(&and_own(&[READ]), &LEFT))?;
     // Somebody has deleted a copy.
     acls::delete(&pair.target, &[WRITE])?;
     wait_for_acls(&pair.target, &mirror, &and(&and_own(&[READ]), &LEFT))?;
