@@ -4,6 +4,7 @@
 //! would be done.
 
 mod acls;
+mod permissions;
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -74,6 +75,8 @@ pub struct TopicPlan {
     pub prefixes: Vec<PrefixPlan>,
     /// Partitions that would be parked, and why.
     pub refused_partitions: BTreeMap<i32, String>,
+    /// Permissions that it lacks; its records wait until they are granted.
+    pub missing_permissions: Vec<String>,
 }
 
 /// What would be done for a topic.
@@ -153,6 +156,7 @@ impl Planner {
             })
             .collect();
         self.plan_starts(&mut topics, &source, &target, identity).await;
+        self.plan_permissions(&mut topics).await?;
         let markers = self.may_write_markers(&identity::topic_of(&name)).await?;
         let acls = self.plan_acls(&name, &source).await;
         Ok(Plan { name, has_run: identity.is_some(), markers, topics, acls })
@@ -231,8 +235,17 @@ fn topic_plan(topic: String, partitions: usize, action: Action) -> TopicPlan {
             (TopicAction::Refuse, None, Some(error.message().to_owned()))
         }
     };
-    let (prefixes, refused_partitions) = (Vec::new(), BTreeMap::new());
-    TopicPlan { topic, action, partitions, replication_factor, reason, prefixes, refused_partitions }
+    let (prefixes, refused_partitions, missing_permissions) = (Vec::new(), BTreeMap::new(), Vec::new());
+    TopicPlan {
+        topic,
+        action,
+        partitions,
+        replication_factor,
+        reason,
+        prefixes,
+        refused_partitions,
+        missing_permissions,
+    }
 }
 
 impl TopicPlan {

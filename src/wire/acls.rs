@@ -1,15 +1,19 @@
-//! The requests about ACLs: all of a cluster are described at once, some hundred are created or deleted in a request.
+//! The requests about ACLs and about what they let the mirror do: all of a cluster are described at once, some hundred are created or deleted in a request.
 //! Which of them is decided in `machine::acls`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
-use kafka_protocol::messages::{CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest, DescribeClusterRequest};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use kafka_protocol::messages::{
+    CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest, DescribeClusterRequest, MetadataRequest,
+};
 use kafka_protocol::protocol::StrBytes;
 
 use super::admin::refused;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, topic_name};
 use super::errors::{BrokerError, Class};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::acls::{Acl, AclOperation, AclPattern, AclPermission, AclResource};
@@ -108,6 +112,30 @@ pub async fn check_may_alter(cluster: &Cluster) -> Result<()> {
         return Err(Error::new(ErrorKind::Authorization, message));
     }
     Ok(())
+}
+
+/// Operations that were asked about: READ and WRITE, as bits.
+pub const MAY_READ: i32 = 1 << 3;
+pub const MAY_WRITE: i32 = 1 << 4;
+
+/// What the mirror may do with topics, as far as the cluster tells: bits of operations, by topic. Those that it does not describe
+/// are left out.
+pub async fn operations_on_topics(cluster: &Cluster, topics: &[String]) -> Result<BTreeMap<String, i32>> {
+    const FIRST_VERSION: i16 = 8;
+    let connection = cluster.any().await?;
+    let version = connection.version::<MetadataRequest>(12)?;
+    if topics.is_empty() || version < FIRST_VERSION {
+        return Ok(BTreeMap::new());
+    }
+    let topic = |name: &String| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+    let request = MetadataRequest::default()
+        .with_topics(Some(topics.iter().map(topic).collect()))
+        .with_allow_auto_topic_creation(false)
+        .with_include_topic_authorized_operations(true);
+    let response = connection.call(&request, version).await?;
+    let told = |topic: &MetadataResponseTopic| topic.error_code == 0 && topic.topic_authorized_operations != i32::MIN;
+    let told = response.topics.into_iter().filter(told);
+    Ok(told.filter_map(|topic| Some((topic.name?.0.to_string(), topic.topic_authorized_operations))).collect())
 }
 
 fn denied(cluster: &Cluster, what: &str, operation: &str, error: BrokerError, detail: Option<&str>) -> Error {
@@ -227,4 +255,27 @@ const SECURITY_DISABLED: i16 = 54;
 
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_that_brokers_may_not_know_travels_alone() {
+        let acl = |operation| Acl {
+            resource: AclResource::Topic,
+            pattern: AclPattern::Literal,
+            name: "t".to_owned(),
+            principal: "User:a".to_owned(),
+            host: "*".to_owned(),
+            operation: AclOperation(operation),
+            permission: AclPermission::Allow,
+        };
+        let operations = [vec![3; 3], vec![15, 15], vec![4; 1203], vec![99]].concat();
+        let acls: Vec<Acl> = operations.into_iter().map(acl).collect();
+        let lengths: Vec<usize> = chunks(&acls).map(<[Acl]>::len).collect();
+        assert_eq!(lengths, [3, 1, 1, 500, 500, 203, 1]);
+        assert_eq!(chunks(&acls).flatten().cloned().collect::<Vec<_>>(), acls);
+    }
 }

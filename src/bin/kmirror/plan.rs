@@ -61,6 +61,9 @@ fn push_topic(text: &mut String, topic: &TopicPlan) {
             milliseconds((prefix.estimate_seconds * 1000.0) as u64)
         ));
     }
+    for missing in &topic.missing_permissions {
+        text.push_str(&format!("    waits: {missing}\n"));
+    }
     for (partition, reason) in &topic.refused_partitions {
         text.push_str(&format!("    partition {partition} is parked: {reason}\n"));
     }

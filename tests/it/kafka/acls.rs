@@ -136,7 +136,8 @@ fn acls_are_kept_in_step_and_the_targets_own_ones_stay() -> Outcome {
     expect_removals(&pair, &mirroring)?;
     expect_recovery_from_a_missing_permission(&pair, &mirroring)?;
     expect_killed_mirror_forgets_nothing(&pair, &mirroring)?;
-    expect_downgrade(&pair, &mirroring)
+    expect_downgrade(&pair, &mirroring)?;
+    expect_one_denied_topic_to_recover(&pair)
 }
 
 fn expect_copies(pair: &Pair, mirroring: &Mirroring) -> Outcome {
@@ -249,6 +250,50 @@ fn expect_downgrade(pair: &Pair, mirroring: &Mirroring) -> Outcome {
     let downgraded = [READ, mirrors, "allow User:w READ topic ^gua *", "deny User:w WRITE topic guarded *"];
     assert_eq!(acls::all(&pair.target)?, and(&and_own(&downgraded), &left));
     Ok(())
+}
+
+/// Permissions for one topic only: it is named, the other one goes on, and it goes on too once it may.
+fn expect_one_denied_topic_to_recover(pair: &Pair) -> Outcome {
+    const FREE: &str = "free";
+    let mirroring = Mirroring::of(&pair.source, &pair.target, "denied", "free, denied.*");
+    let denied = [(&pair.source, "denied-read", "READ", "source"), (&pair.target, "denied-write", "WRITE", "target")];
+    for topic in [FREE, "denied-read", "denied-write"] {
+        acls::create(&pair.source, &[&format!("allow User:ANONYMOUS ALL topic {topic} *")])?;
+        acls::create(&pair.target, &[&format!("allow User:ANONYMOUS ALL topic {topic} *")])?;
+        pair.source.create_topic(topic, 1, &[])?;
+    }
+    mirroring.catch_up()?;
+    let rule = |topic, operation| format!("deny User:ANONYMOUS {operation} topic {topic} 127.0.0.2");
+    for (cluster, topic, operation, _) in denied {
+        acls::create(cluster, &[&rule(topic, operation)])?;
+        produce(&pair.source.direct(), topic, 0, Generator::new(1).take(100), &Writing::default())?;
+    }
+    let plan = mirroring.plan()?;
+    for topic in plan["topics"].as_array().into_iter().flatten() {
+        let expected = denied.iter().find(|(_, name, _, _)| topic["topic"] == *name);
+        let missing = topic["missing_permissions"].to_string();
+        match expected {
+            None => assert_eq!(missing, "[]"),
+            Some((_, name, operation, side)) => assert!(
+                missing.contains(side) && missing.contains(&format!("'{name}': allow {operation} on it")),
+                "{missing}"
+            ),
+        }
+    }
+    let mut mirror = mirroring.start()?;
+    for (_, topic, _, _) in denied {
+        wait_for(&format!("{topic} is named"), LIMIT, || {
+            let named = |line: &str| line.contains(topic) && line.contains("TOPIC_AUTHORIZATION_FAILED");
+            Ok(mirror.stderr().lines().any(named).then_some(()))
+        })
+        .map_err(|error| Failure(format!("{error}\n{}", mirror.stderr())))?;
+    }
+    expect_records_go_on(pair, FREE)?;
+    for (cluster, topic, operation, _) in denied {
+        acls::delete(cluster, &[&rule(topic, operation)])?;
+        ledger::wait_caught_up(&pair.source.direct(), &pair.target.direct(), topic, LIMIT)?;
+    }
+    mirror.kill9()
 }
 
 #[test]
