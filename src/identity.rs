@@ -4,8 +4,9 @@
 //! use the same one for ever. Whoever starts first writes a claim; when two start at once both write one, and the
 //! claim with the lowest offset counts for both. Claims have keys of their own, so compaction keeps them all. Every start
 //! takes the next number, which fences the control markers of earlier ones. Topic ids show at the next start that a topic
-//! is not the one it was.
+//! is not the one it was. Which ACLs the mirror has created is in [`acls`].
 
+pub(crate) mod acls;
 mod log;
 
 use std::collections::BTreeMap;
@@ -57,7 +58,7 @@ struct Ids {
 }
 
 const TOPIC_PREFIX: &str = "topic/";
-/// Topics in one batch: all of it stays far below the smallest limit for a batch.
+/// Topics, or ACLs, in one batch: all of it stays far below the smallest limit for a batch.
 const REMEMBERED_AT_ONCE: usize = 500;
 
 /// What a mirror finds of itself on the target when it starts.

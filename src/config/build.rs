@@ -10,8 +10,8 @@ use super::property::{Availability, Kind, Property};
 use super::resolve::{self, Meaning};
 use super::value::{self, quote};
 use super::{
-    ClientConfig, Config, GroupSelection, IsolationLevel, OnDataLoss, OnRecordRefused, OnTargetConflict, OnTopicReset,
-    ReplicationFactor, Side, Start, TopicSelection, properties,
+    AclDowngrade, ClientConfig, Config, GroupSelection, IsolationLevel, OnDataLoss, OnRecordRefused, OnTargetConflict,
+    OnTopicReset, ReplicationFactor, Side, Start, TopicSelection, properties,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -353,6 +353,8 @@ fn blank() -> Config {
         replication_factor: ReplicationFactor::Source,
         sync_topic_configs: false,
         sync_group_offsets: false,
+        sync_topic_acls: false,
+        topic_acls_downgrade: AclDowngrade::None,
         topic_configs_override: BTreeMap::new(),
         on_data_loss: OnDataLoss::Fail,
         on_topic_reset: OnTopicReset::Fail,

@@ -105,6 +105,10 @@ pub struct Config {
     pub sync_topic_configs: bool,
     /// `sync.group.offsets`.
     pub sync_group_offsets: bool,
+    /// `sync.topic.acls`.
+    pub sync_topic_acls: bool,
+    /// `topic.acls.downgrade`: what a permission to write becomes.
+    pub topic_acls_downgrade: AclDowngrade,
     /// `topic.configs.override`.
     pub topic_configs_override: BTreeMap<String, String>,
     /// `on.data.loss`: when records are gone before they were copied.
@@ -239,6 +243,15 @@ pub enum OnRecordRefused {
     Fail,
     /// It is told, and the offset stays without a record.
     Skip,
+}
+
+/// `topic.acls.downgrade`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AclDowngrade {
+    /// ACLs are copied as they are.
+    None,
+    /// A permission to write to a topic is left out, a permission for everything becomes one to read.
+    ReadOnly,
 }
 
 /// `isolation.level`.

@@ -125,9 +125,14 @@ static MIRROR: &[Property] = &[
     mirror("sync.group.offsets", Kind::Boolean, field!(sync_group_offsets),
         "Whether offsets of consumer groups are copied.")
         .default("true").availability(GROUPS_NOT_YET),
-    mirror("sync.topic.acls", Kind::Boolean, Field::Fixed,
-        "Whether ACLs of topics are copied.")
-        .default("false").availability(Availability::Only("false")),
+    mirror("sync.topic.acls", Kind::Boolean, field!(sync_topic_acls),
+        "Whether ACLs are copied, and kept equal: those of mirrored topics, of the groups that groups selects, and of transactional \
+         ids. On the target only what the mirror has created itself is ever taken away.")
+        .default("false"),
+    mirror("topic.acls.downgrade", Kind::Choice(&["none", "read-only"]), field!(topic_acls_downgrade),
+        "What a permission to write becomes. none: the same on the target. read-only: ALLOW WRITE on topics is left out and \
+         ALLOW ALL becomes ALLOW READ, as in MirrorMaker 2.")
+        .default("none"),
     mirror("refresh.interval.ms", integer(100, INT_MAX), field!(refresh_interval),
         "How often topics, partitions and settings are looked at for changes.")
         .default("5000").unit(Unit::Milliseconds)

@@ -86,6 +86,17 @@ impl GroupSelection {
     pub fn matches(&self, group: &str) -> bool {
         self.include.matches(group) && (self.include.names(group) || !self.exclude.matches(group))
     }
+
+    /// Whether any group is copied at all.
+    pub(crate) fn selects_any(&self) -> bool {
+        !self.include.is_empty()
+    }
+
+    /// Whether names that begin like this are copied: the beginning itself is selected as a name would be, or an entry of
+    /// `groups` that is a name begins like it.
+    pub(crate) fn matches_prefix(&self, prefix: &str) -> bool {
+        self.matches(prefix) || self.include.parts.iter().any(|entry| entry.starts_with(prefix) && self.matches(entry))
+    }
 }
 
 /// A comma-separated list of names and regular expressions.

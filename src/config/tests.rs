@@ -290,7 +290,6 @@ fn policies_and_the_start_are_words() {
 fn what_comes_later_is_said_clearly() {
     for (line, only) in [
         ("offsets=translate", "preserve"),
-        ("sync.topic.acls=true", "false"),
         ("replication.policy=default", "identity"),
         ("http.listen=localhost:8080", "none"),
         ("throttle.bytes.per.second=1000", "none"),
@@ -456,6 +455,7 @@ fn every_promised_property_is_there() {
         ("sync.topic.configs", Some("true")),
         ("sync.group.offsets", Some("true")),
         ("sync.topic.acls", Some("false")),
+        ("topic.acls.downgrade", Some("none")),
         ("refresh.interval.ms", Some("5000")),
         ("topic.configs.override", Some("")),
         ("throttle.bytes.per.second", Some("none")),

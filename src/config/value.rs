@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::property::{Kind, Property, Unit};
 use super::select::Patterns;
 use super::{
-    IsolationLevel, OnDataLoss, OnRecordRefused, OnTargetConflict, OnTopicReset, ReplicationFactor, Start, time,
+    AclDowngrade, IsolationLevel, OnDataLoss, OnRecordRefused, OnTargetConflict, OnTopicReset, ReplicationFactor,
+    Start, time,
 };
 
 /// What a value reads as that is not set; also how it is written in files.
@@ -301,6 +302,21 @@ words!(OnDataLoss, "fail" = Fail, "continue" = Continue);
 words!(OnTopicReset, "fail" = Fail, "recreate-target" = RecreateTarget);
 words!(OnTargetConflict, "fail" = Fail);
 words!(OnRecordRefused, "fail" = Fail, "skip" = Skip);
+
+/// `none` is what is not set, as everywhere.
+impl Value for AclDowngrade {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            NONE => Ok(Self::None),
+            "read-only" => Ok(Self::ReadOnly),
+            _ => Err(format!("is {}: it takes none or read-only", quote(text))),
+        }
+    }
+
+    fn to_text(&self) -> Option<String> {
+        (*self == Self::ReadOnly).then(|| "read-only".to_owned())
+    }
+}
 
 impl Value for Start {
     fn from_text(text: &str) -> Result<Self, String> {

@@ -45,7 +45,8 @@ impl Control {
                     _ => {}
                 }
             }
-            if behind == 0 {
+            let acls_are_open = self.config.sync_topic_acls && !self.acls_were_seen_to.get();
+            if behind == 0 && !acls_are_open {
                 failed.extend(self.shared.refused().into_values());
                 return self.all_reached(failed, ends.len());
             }

@@ -3,6 +3,7 @@
 //! It owns the streams and talks to them by commands only. What the host wants comes in as [`Request`]s. What is
 //! mirrored is seen to in [`topics`], where partitions begin in [`prefix`], what a host waits for in [`catch_up`].
 
+pub(crate) mod acls;
 mod catch_up;
 mod open_transactions;
 pub(crate) mod prefix;
@@ -67,6 +68,8 @@ struct Control {
     /// How often the topics were looked at, and how often when everything was found to have failed.
     looks: Cell<u64>,
     failed_at_look: Cell<Option<u64>>,
+    /// Whether the ACLs were looked at once.
+    acls_were_seen_to: Cell<bool>,
     paused: Cell<bool>,
     trouble: Cell<bool>,
 }
@@ -101,6 +104,7 @@ pub(crate) fn run(
         prefixes: prefix::Prefixes::default(),
         looks: Cell::new(0),
         failed_at_look: Cell::new(None),
+        acls_were_seen_to: Cell::new(false),
         paused: Cell::new(false),
         trouble: Cell::new(false),
     });
@@ -128,6 +132,7 @@ impl Control {
         let watching = tokio::task::spawn_local(self.clone().watch());
         let transactions = tokio::task::spawn_local(self.clone().watch_transactions());
         let starting = tokio::task::spawn_local(self.clone().see_to_starts());
+        let acls = self.config.sync_topic_acls.then(|| tokio::task::spawn_local(self.clone().keep_acls()));
         let deadline = loop {
             match requests.recv().await {
                 Some(Request::CatchUp(reply)) => drop(tokio::task::spawn_local(self.clone().catch_up(reply))),
@@ -140,6 +145,9 @@ impl Control {
         watching.abort();
         transactions.abort();
         starting.abort();
+        if let Some(acls) = acls {
+            acls.abort();
+        }
         self.stop(deadline).await;
     }
 

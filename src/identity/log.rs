@@ -31,9 +31,14 @@ pub(super) struct InternalLog<'a> {
 impl InternalLog<'_> {
     /// Everything that is in it, in the order in which it was written.
     pub(super) async fn read(&self) -> Result<Vec<Record>> {
+        Ok(self.read_from(0).await?.0)
+    }
+
+    /// What is in it from an offset on, and where it ends.
+    pub(super) async fn read_from(&self, first: i64) -> Result<(Vec<Record>, i64)> {
         let start = self.offset(Which::LogStart).await?;
         let end = self.offset(Which::HighWatermark).await?;
-        let (mut next, mut all) = (start, Vec::new());
+        let (mut next, mut all) = (start.max(first), Vec::new());
         while next < end {
             let records = self.fetch(next).await?;
             // Brokers that throttle a reader answer with nothing. What is not seen would be written anew, under another number.
@@ -45,7 +50,7 @@ impl InternalLog<'_> {
             next = last.offset + 1;
             all.extend(records);
         }
-        Ok(all)
+        Ok((all, end))
     }
 
     async fn offset(&self, which: Which) -> Result<i64> {

@@ -3,6 +3,7 @@
 //! `handle_*` takes what happened, `poll_*` says what to do next; time comes in as an argument. Everything here is
 //! tried by simulation before it meets a broker.
 
+pub mod acls;
 pub mod lifecycle;
 mod opening;
 pub mod partition;

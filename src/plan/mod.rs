@@ -3,6 +3,9 @@
 //! Decides by the same functions as the running mirror, `machine::topics` and `machine::prefix`, so that what is shown is what
 //! would be done.
 
+mod acls;
+mod permissions;
+
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
@@ -23,6 +26,8 @@ use crate::wire::cluster::{Cluster, Metadata, topic_name};
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::positions::TopicPartition;
 
+pub use acls::{AclAction, AclPlan};
+
 /// What a mirror would do.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -35,6 +40,8 @@ pub struct Plan {
     pub markers: MarkerPermission,
     /// What would be done for each topic, by name.
     pub topics: Vec<TopicPlan>,
+    /// What would be done about ACLs with `sync.topic.acls`, in this order.
+    pub acls: Vec<AclPlan>,
 }
 
 /// Whether the target lets the mirror write markers.
@@ -68,6 +75,8 @@ pub struct TopicPlan {
     pub prefixes: Vec<PrefixPlan>,
     /// Partitions that would be parked, and why.
     pub refused_partitions: BTreeMap<i32, String>,
+    /// Permissions that it lacks; its records wait until they are granted.
+    pub missing_permissions: Vec<String>,
 }
 
 /// What would be done for a topic.
@@ -147,8 +156,10 @@ impl Planner {
             })
             .collect();
         self.plan_starts(&mut topics, &source, &target, identity).await;
+        self.plan_permissions(&mut topics).await?;
         let markers = self.may_write_markers(&identity::topic_of(&name)).await?;
-        Ok(Plan { name, has_run: identity.is_some(), markers, topics })
+        let acls = self.plan_acls(&name, &source).await;
+        Ok(Plan { name, has_run: identity.is_some(), markers, topics, acls })
     }
 
     /// Adds the partitions that start late.
@@ -224,8 +235,17 @@ fn topic_plan(topic: String, partitions: usize, action: Action) -> TopicPlan {
             (TopicAction::Refuse, None, Some(error.message().to_owned()))
         }
     };
-    let (prefixes, refused_partitions) = (Vec::new(), BTreeMap::new());
-    TopicPlan { topic, action, partitions, replication_factor, reason, prefixes, refused_partitions }
+    let (prefixes, refused_partitions, missing_permissions) = (Vec::new(), BTreeMap::new(), Vec::new());
+    TopicPlan {
+        topic,
+        action,
+        partitions,
+        replication_factor,
+        reason,
+        prefixes,
+        refused_partitions,
+        missing_permissions,
+    }
 }
 
 impl TopicPlan {

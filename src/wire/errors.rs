@@ -90,6 +90,7 @@ pub const TABLE: &[BrokerError] = &[
     row(51, "CONCURRENT_TRANSACTIONS", Wait, "the transaction before is still being ended"),
     row(52, "TRANSACTION_COORDINATOR_FENCED", Fenced, "a later start of this mirror has written markers; nothing was appended"),
     row(53, "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", Unauthorized, "an ACL on the transactional id is missing; asked again slowly so that a grant takes effect"),
+    row(54, "SECURITY_DISABLED", Unsupported, "its brokers have no authorizer, so there are no ACLs"),
     row(56, "KAFKA_STORAGE_ERROR", Leader, "a disk failed or is full; the leader may move"),
     row(58, "SASL_AUTHENTICATION_FAILED", Unauthenticated, "the credentials are wrong"),
     row(59, "UNKNOWN_PRODUCER_ID", Position, "the broker forgot the producer; the log end tells how far it was"),

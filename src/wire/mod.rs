@@ -1,6 +1,7 @@
 //! What talks: connections to brokers, and the requests a mirror makes on them.
 //! Decides nothing: an answer becomes plain values or a classified error, and goes to whoever asked.
 
+pub mod acls;
 pub mod admin;
 pub mod cluster;
 pub mod connection;

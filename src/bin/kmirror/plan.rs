@@ -1,6 +1,8 @@
 //! `kmirror plan`: what `run` would do on the target, and what it could not.
 //! Asks both clusters and writes nothing.
 
+mod acls;
+
 use std::process::ExitCode;
 
 use kmirror::{MarkerPermission, Plan, TopicAction, TopicPlan};
@@ -38,6 +40,7 @@ fn text(plan: &Plan) -> String {
     for topic in &plan.topics {
         push_topic(&mut text, topic);
     }
+    acls::push(&mut text, &plan.acls);
     text
 }
 
@@ -57,6 +60,9 @@ fn push_topic(text: &mut String, topic: &TopicPlan) {
             grouped(prefix.from as u64),
             milliseconds((prefix.estimate_seconds * 1000.0) as u64)
         ));
+    }
+    for missing in &topic.missing_permissions {
+        text.push_str(&format!("    waits: {missing}\n"));
     }
     for (partition, reason) in &topic.refused_partitions {
         text.push_str(&format!("    partition {partition} is parked: {reason}\n"));

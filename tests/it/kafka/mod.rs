@@ -1,6 +1,7 @@
 //! Tests on real Kafka brokers, which they start themselves; see `support` for what that needs.
 //! They are what shows that brokers do what the engine takes for granted.
 
+mod acls;
 mod bad_input;
 mod bench;
 mod chaos;

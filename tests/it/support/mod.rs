@@ -12,6 +12,7 @@
 //! A missing tool is a failed test with a sentence that says what to install, never a skipped one.
 #![allow(dead_code, reason = "a harness offers more than the tests of one day use")]
 
+pub(crate) mod acls;
 pub(crate) mod broker;
 pub(crate) mod cluster;
 pub(crate) mod console;

@@ -27,8 +27,9 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, ApiKey, BrokerId, CreateAclsRequest, DeleteAclsRequest, InitProducerIdRequest,
-    MetadataResponse, ProduceRequest, RequestHeader, ResponseHeader, TopicName, WriteTxnMarkersRequest,
+    AddPartitionsToTxnRequest, ApiKey, BrokerId, CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest,
+    InitProducerIdRequest, MetadataResponse, ProduceRequest, RequestHeader, ResponseHeader, TopicName,
+    WriteTxnMarkersRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
@@ -117,6 +118,7 @@ questions! {
     DeleteAclsRequest => DeleteAclsResponse, DeleteAcls;
     DeleteRecordsRequest => DeleteRecordsResponse, DeleteRecords;
     DeleteTopicsRequest => DeleteTopicsResponse, DeleteTopics;
+    DescribeAclsRequest => DescribeAclsResponse, DescribeAcls;
     DescribeProducersRequest => DescribeProducersResponse, DescribeProducers;
     ElectLeadersRequest => ElectLeadersResponse, ElectLeaders;
     IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse, IncrementalAlterConfigs;
