@@ -26,7 +26,9 @@ pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind};
 pub use mirror::Mirror;
-pub use plan::{MarkerPermission, Plan, PrefixPlan, TopicAction, TopicPlan, plan};
+pub use plan::{
+    ConfigChange, ConfigPlan, MarkerPermission, MissingPermission, Plan, PrefixPlan, TopicAction, TopicPlan, plan,
+};
 pub use status::{Lag, PartitionStatus, State, Status, Subject, TopicStatus, Trouble};
 pub use verify::{
     Difference, DifferenceKind, FieldDifference, Sample, Unread, VerifiedPartition, VerifyCounts, VerifyOptions,

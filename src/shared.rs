@@ -67,7 +67,6 @@ impl Shared {
     }
 
     /// Replaces what of a subject cannot be kept in step, by name, and tells of what was not in trouble before.
-    #[allow(dead_code, reason = "subjects other than topics are about to use it")]
     pub(crate) fn set_troubles(&self, subject: Subject, now: BTreeMap<String, Error>) {
         let kind = if subject == Subject::Group { EventKind::GroupSkipped } else { EventKind::Error };
         let mut own = self.own();

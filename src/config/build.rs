@@ -10,7 +10,7 @@ use super::property::{Availability, Kind, Property};
 use super::resolve::{self, Meaning};
 use super::value::{self, quote};
 use super::{
-    ClientConfig, Config, GroupSelection, IsolationLevel, OnDataLoss, OnRecordRefused, OnTargetConflict, OnTopicReset,
+    ClientConfig, Config, ConfigExclusion, GroupSelection, IsolationLevel, OnDataLoss, OnRecordRefused, OnTargetConflict, OnTopicReset,
     ReplicationFactor, Side, Start, TopicSelection, properties,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -354,6 +354,7 @@ fn blank() -> Config {
         sync_topic_configs: false,
         sync_group_offsets: false,
         topic_configs_override: BTreeMap::new(),
+        topic_configs_exclude: ConfigExclusion::default(),
         on_data_loss: OnDataLoss::Fail,
         on_topic_reset: OnTopicReset::Fail,
         on_target_conflict: OnTargetConflict::Fail,

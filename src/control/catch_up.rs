@@ -46,6 +46,7 @@ impl Control {
                 }
             }
             if behind == 0 {
+                self.follow_configs_once().await;
                 failed.extend(self.shared.refused().into_values());
                 return self.all_reached(failed, ends.len());
             }

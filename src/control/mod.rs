@@ -1,9 +1,11 @@
 //! The control thread of a mirror: connects, plans, assigns partitions to streams, watches lag, stops.
 //!
 //! It owns the streams and talks to them by commands only. What the host wants comes in as [`Request`]s. What is
-//! mirrored is seen to in [`topics`], where partitions begin in [`prefix`], what a host waits for in [`catch_up`].
+//! mirrored is seen to in [`topics`], where partitions begin in [`prefix`], what a host waits for in [`catch_up`],
+//! configurations of topics in [`configs`].
 
 mod catch_up;
+pub(crate) mod configs;
 mod open_transactions;
 pub(crate) mod prefix;
 mod topics;
@@ -64,6 +66,7 @@ struct Control {
     /// The mirror's producer id, once it is known.
     identity: Cell<Option<Identity>>,
     prefixes: prefix::Prefixes,
+    configs: configs::Following,
     /// How often the topics were looked at, and how often when everything was found to have failed.
     looks: Cell<u64>,
     failed_at_look: Cell<Option<u64>>,
@@ -99,6 +102,7 @@ pub(crate) fn run(
         source_metadata: RefCell::default(),
         identity: Cell::new(None),
         prefixes: prefix::Prefixes::default(),
+        configs: configs::Following::default(),
         looks: Cell::new(0),
         failed_at_look: Cell::new(None),
         paused: Cell::new(false),
@@ -128,6 +132,7 @@ impl Control {
         let watching = tokio::task::spawn_local(self.clone().watch());
         let transactions = tokio::task::spawn_local(self.clone().watch_transactions());
         let starting = tokio::task::spawn_local(self.clone().see_to_starts());
+        let configuring = tokio::task::spawn_local(self.clone().keep_configs());
         let deadline = loop {
             match requests.recv().await {
                 Some(Request::CatchUp(reply)) => drop(tokio::task::spawn_local(self.clone().catch_up(reply))),
@@ -140,6 +145,7 @@ impl Control {
         watching.abort();
         transactions.abort();
         starting.abort();
+        configuring.abort();
         self.stop(deadline).await;
     }
 

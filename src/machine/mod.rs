@@ -3,8 +3,9 @@
 //! `handle_*` takes what happened, `poll_*` says what to do next; time comes in as an argument. Everything here is
 //! tried by simulation before it meets a broker.
 
+pub mod configs;
 pub mod lifecycle;
-mod opening;
+pub(crate) mod opening;
 pub mod partition;
 pub mod prefix;
 pub mod topics;

@@ -185,32 +185,3 @@ fn plan_topic(
         }
     }
 }
-
-/// Configurations of a source topic that the target's topic does not get, and why.
-pub const NOT_COPIED: &[(&str, &str)] = &[
-    ("follower.replication.throttled.replicas", "names brokers of the source"),
-    ("leader.replication.throttled.replicas", "names brokers of the source"),
-    (
-        "message.timestamp.type",
-        "records keep the time they have at the source, so the target's broker must not set its own",
-    ),
-    ("unclean.leader.election.enable", "how much the target may lose is decided there"),
-];
-
-/// The configurations with which a topic is created on the target.
-pub fn configs_for_target(
-    source: &BTreeMap<String, String>,
-    overrides: &BTreeMap<String, String>,
-    replication_factor: i16,
-) -> BTreeMap<String, String> {
-    let copied = source.iter().filter(|(name, _)| NOT_COPIED.iter().all(|(excluded, _)| excluded != name));
-    let mut configs: BTreeMap<String, String> = copied.map(|(name, value)| (name.clone(), value.clone())).collect();
-    configs.extend(overrides.iter().map(|(name, value)| (name.clone(), value.clone())));
-    // More than all replicas can never be in sync: the topic would be dead.
-    if let Some(minimum) = configs.get_mut("min.insync.replicas")
-        && minimum.parse::<i16>().is_ok_and(|minimum| minimum > replication_factor)
-    {
-        *minimum = replication_factor.to_string();
-    }
-    configs
-}

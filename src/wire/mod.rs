@@ -3,12 +3,14 @@
 
 pub mod admin;
 pub mod cluster;
+pub mod configs;
 pub mod connection;
 pub mod decoding;
 pub mod errors;
 pub mod fetch;
 pub mod markers;
 pub mod memory;
+pub mod permissions;
 pub mod positions;
 pub mod produce;
 pub mod removal;

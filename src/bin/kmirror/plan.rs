@@ -1,6 +1,9 @@
 //! `kmirror plan`: what `run` would do on the target, and what it could not.
 //! Asks both clusters and writes nothing.
 
+mod configs;
+mod permissions;
+
 use std::process::ExitCode;
 
 use kmirror::{MarkerPermission, Plan, TopicAction, TopicPlan};
@@ -38,12 +41,19 @@ fn text(plan: &Plan) -> String {
     for topic in &plan.topics {
         push_topic(&mut text, topic);
     }
+    configs::push(&mut text, &plan.configs);
+    permissions::push(&mut text, &plan.missing_permissions);
     text
 }
 
 fn push_topic(text: &mut String, topic: &TopicPlan) {
     let what = match (topic.action, topic.replication_factor) {
-        (TopicAction::Create, Some(replicas)) => format!("create, {}", counted(replicas as u64, "replica")),
+        (TopicAction::Create, Some(replicas)) => {
+            let wanted = topic.replication_factor_wanted.map(|wanted| {
+                format!(" instead of {wanted}, because the target has too few brokers")
+            });
+            format!("create, {}{}", counted(replicas as u64, "replica"), wanted.unwrap_or_default())
+        }
         (TopicAction::Grow, _) => "add partitions".to_owned(),
         (TopicAction::Mirror, _) => "mirror into the topic that is there".to_owned(),
         _ => format!("refuse: {}", topic.reason.as_deref().unwrap_or("no reason is known")),

@@ -57,6 +57,7 @@ guarded! {
     CreateTopicsResponse,
     DeleteRecordsResponse,
     DeleteTopicsResponse,
+    DescribeClusterResponse,
     DescribeConfigsResponse,
     DescribeProducersResponse,
     EndTxnResponse,

@@ -79,7 +79,7 @@ fn topics_and_partitions_that_appear_later_are_found() -> Outcome {
 }
 
 /// Waits until the target has as many partitions, each with the source's end.
-fn wait_copied(pair: &Pair, topic: &str) -> Outcome {
+pub(super) fn wait_copied(pair: &Pair, topic: &str) -> Outcome {
     let ends = |cluster: &Cluster| -> Outcome<BTreeMap<i32, i64>> {
         Ok(cluster.client().bounds(topic)?.into_iter().map(|(partition, bounds)| (partition, bounds.end)).collect())
     };

@@ -4,6 +4,7 @@
 mod bad_input;
 mod bench;
 mod chaos;
+mod configs;
 mod damage;
 mod exact;
 mod faults;
@@ -14,4 +15,5 @@ mod open_transactions;
 mod permissions;
 mod prefix;
 mod resets;
+mod topics;
 mod verify;
