@@ -10,8 +10,8 @@ use super::property::{Availability, Kind, Property};
 use super::resolve::{self, Meaning};
 use super::value::{self, quote};
 use super::{
-    ClientConfig, Config, ConfigExclusion, GroupSelection, IsolationLevel, OnDataLoss, OnRecordRefused, OnTargetConflict, OnTopicReset,
-    ReplicationFactor, Side, Start, TopicSelection, properties,
+    ClientConfig, Config, ConfigExclusion, GroupSelection, IsolationLevel, OnDataLoss, OnRecordRefused,
+    OnTargetConflict, OnTopicReset, ReplicationFactor, Side, Start, TopicSelection, properties,
 };
 use crate::error::{Error, ErrorKind, Result};
 

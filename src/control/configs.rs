@@ -82,7 +82,9 @@ impl Control {
                     troubles.insert(ALL_TOPICS.to_owned(), error.context(what));
                 }
                 // What was in trouble before may still be.
-                Err(error) => return tracing::warn!(%error, "configurations of topics cannot be compared; will be tried again"),
+                Err(error) => {
+                    return tracing::warn!(%error, "configurations of topics cannot be compared; will be tried again");
+                }
             }
         }
         self.shared.set_troubles(Subject::TopicConfig, troubles);
@@ -129,7 +131,10 @@ impl Control {
         let wanted: Vec<_> = changes.iter().map(|(topic, changes)| (topic.clone(), as_asked(changes))).collect();
         let results = match wire::configs::alter(&self.target, &wanted, false).await {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
-                return Ok(changes.iter().map(|(topic, changes)| (topic.clone(), by_hand(topic, changes, &error))).collect());
+                return Ok(changes
+                    .iter()
+                    .map(|(topic, changes)| (topic.clone(), by_hand(topic, changes, &error)))
+                    .collect());
             }
             results => results?,
         };

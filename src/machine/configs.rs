@@ -191,7 +191,8 @@ fn wanted(source: &Configs, replication_factor: i16, policy: Policy<'_>) -> Want
 }
 
 fn at_most_replicas(replication_factor: i16) -> (String, String) {
-    let reason = format!("with more than its {replication_factor} replicas on the target the topic would take no records");
+    let reason =
+        format!("with more than its {replication_factor} replicas on the target the topic would take no records");
     (replication_factor.to_string(), reason)
 }
 
@@ -265,7 +266,8 @@ mod tests {
         let source = [("retention.ms", "2"), ("segment.ms", "7"), ("flush.ms", "9")];
         assert_eq!(follow(&source, &target, policy), configs(&source));
         assert_eq!(follow(&[], &target, policy), Configs::new());
-        let reasons: Vec<_> = plan(&configs(&source), &target, policy).into_iter().map(|c| c.reason().to_owned()).collect();
+        let reasons: Vec<_> =
+            plan(&configs(&source), &target, policy).into_iter().map(|c| c.reason().to_owned()).collect();
         assert_eq!(reasons, ["it is not set on the source", "it is set on the source", "it is set on the source"]);
     }
 
@@ -274,7 +276,8 @@ mod tests {
         let overrides = configs(&[("retention.ms", "5"), ("unclean.leader.election.enable", "true")]);
         let excluded = exclusion(r"delete\.retention\.ms, segment\..*");
         let policy = Policy { overrides: &overrides, excluded: &excluded };
-        let target = topic(&[("delete.retention.ms", "2000"), ("segment.ms", "3"), ("message.timestamp.type", "CreateTime")]);
+        let target =
+            topic(&[("delete.retention.ms", "2000"), ("segment.ms", "3"), ("message.timestamp.type", "CreateTime")]);
         let source = [
             ("retention.ms", "9"),
             ("delete.retention.ms", "1000"),

@@ -17,6 +17,13 @@ pub struct TopicIds {
     pub target: u128,
 }
 
+impl TopicIds {
+    /// Whether these are certainly the ids of two topics.
+    fn is_of(&self, source: &TopicMetadata, target: &TopicMetadata) -> bool {
+        self.source != 0 && self.target != 0 && self.source == source.id && self.target == target.id
+    }
+}
+
 /// A topic that is mirrored already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mirrored {
@@ -74,7 +81,8 @@ pub fn plan(
     for (name, topic) in source.topics.iter().filter(|(name, topic)| selects(&config.topics, name, topic)) {
         let known = mirrored.get(name);
         let reset = reset_of(name, topic, target.topics.get(name), known, remembered.get(name), config);
-        if let Some(action) = reset.or_else(|| plan_topic(name, topic, target, known, config)) {
+        let remembered = remembered.get(name);
+        if let Some(action) = reset.or_else(|| plan_topic(name, topic, target, known, remembered, config)) {
             actions.insert(name.clone(), action);
         }
     }
@@ -143,6 +151,7 @@ fn plan_topic(
     topic: &TopicMetadata,
     target: &Metadata,
     known: Option<&Mirrored>,
+    remembered: Option<&TopicIds>,
     config: &Config,
 ) -> Option<Action> {
     let refuse = |message: String| Some(Action::Refuse(Error::new(ErrorKind::Topic, message).with_topic(name)));
@@ -170,7 +179,11 @@ fn plan_topic(
         }
         (Some(error), _) if error.class == Class::Leader => None,
         (Some(error), _) => refuse(format!("the target does not describe topic '{name}': {error}")),
-        (None, Some(there)) if there.leaders.len() < partitions && known.is_some() => {
+        // It may also have grown while no mirror ran.
+        (None, Some(there))
+            if there.leaders.len() < partitions
+                && (known.is_some() || remembered.is_some_and(|ids| ids.is_of(topic, there))) =>
+        {
             Some(Action::Grow { partitions: partitions as i32 })
         }
         (None, Some(there)) if there.leaders.len() < partitions => refuse(format!(

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Planner, TopicAction, TopicPlan};
-use crate::control::configs::{ask_for_minimum, as_asked, by_hand, target_topic, told};
+use crate::control::configs::{as_asked, ask_for_minimum, by_hand, target_topic, told};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::configs::{self, Change, Policy, TargetTopic};
 use crate::wire;
@@ -114,7 +114,8 @@ impl Planner {
     ) -> Result<Configured> {
         let mut configured = Configured::default();
         for topic in topics.iter().filter(|topic| topic.action == TopicAction::Create) {
-            let own = told(source, &topic.topic).ok().flatten().map(|described| described.own.clone()).unwrap_or_default();
+            let own =
+                told(source, &topic.topic).ok().flatten().map(|described| described.own.clone()).unwrap_or_default();
             let replication_factor = topic.replication_factor.unwrap_or(-1);
             let nothing = TargetTopic { replication_factor, ..TargetTopic::default() };
             configured.add(&topic.topic, &configs::plan(&own, &nothing, self.policy()), None);

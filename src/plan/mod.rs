@@ -154,8 +154,9 @@ impl Planner {
         let id = |metadata: &Metadata| metadata.cluster_id.clone().unwrap_or_else(|| "unknown".to_owned());
         let (source_id, target_id) = (id(&source), id(&target));
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
-        let identity = identity::find(&self.target, &name, &source_id).await?;
-        let actions = topics::plan(&source, &target, &BTreeMap::new(), &BTreeMap::new(), &self.config);
+        let found = identity::find(&self.target, &name, &source_id).await?;
+        let (identity, remembered) = found.map(|found| (found.identity, found.topics)).unzip();
+        let actions = topics::plan(&source, &target, &BTreeMap::new(), &remembered.unwrap_or_default(), &self.config);
         let mut topics: Vec<TopicPlan> = actions
             .into_iter()
             .map(|(name, action)| {
@@ -210,6 +211,7 @@ impl Planner {
             for partition in names(topic) {
                 let state = match topic.action {
                     TopicAction::Create => Ok(empty),
+                    TopicAction::Grow if survey::leader_of(target, &partition).is_none() => Ok(empty),
                     _ => match targets.get(&partition).cloned() {
                         // What cannot be told at the moment matters only for a late start.
                         Some(Err(error)) if late(&partition) => Err(error),

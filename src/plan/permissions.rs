@@ -79,7 +79,7 @@ impl Planner {
         let mut need = Needs { side: "target", permitted, missing };
         for topic in work.topics {
             need.for_topic(topic, work.configured, self.config.sync_topic_configs);
-            let creates = !work.target.topics.get(&topic.topic).is_some_and(|there| there.error_code == 0);
+            let creates = work.target.topics.get(&topic.topic).is_none_or(|there| there.error_code != 0);
             if creates && work.refused.get(&topic.topic).is_some_and(|error| error.kind() == ErrorKind::Authorization) {
                 need.tell("topic", &topic.topic, Operation::Create, "to create it");
             }

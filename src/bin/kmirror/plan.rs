@@ -49,9 +49,9 @@ fn text(plan: &Plan) -> String {
 fn push_topic(text: &mut String, topic: &TopicPlan) {
     let what = match (topic.action, topic.replication_factor) {
         (TopicAction::Create, Some(replicas)) => {
-            let wanted = topic.replication_factor_wanted.map(|wanted| {
-                format!(" instead of {wanted}, because the target has too few brokers")
-            });
+            let wanted = topic
+                .replication_factor_wanted
+                .map(|wanted| format!(" instead of {wanted}, because the target has too few brokers"));
             format!("create, {}{}", counted(replicas as u64, "replica"), wanted.unwrap_or_default())
         }
         (TopicAction::Grow, _) => "add partitions".to_owned(),

@@ -7,11 +7,7 @@ pub(super) fn push(text: &mut String, missing: &[MissingPermission]) {
     for permission in missing {
         text.push_str(&format!(
             "missing permission: {} on {} '{}' of the {}, {}\n",
-            permission.operation,
-            permission.resource_type,
-            permission.resource,
-            permission.side,
-            permission.needed_for
+            permission.operation, permission.resource_type, permission.resource, permission.side, permission.needed_for
         ));
     }
 }
