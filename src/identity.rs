@@ -208,15 +208,16 @@ fn first_claim(log: &InternalLog<'_>, records: &[Record]) -> Result<Option<Claim
     })
 }
 
-/// Reads the mirror's identity on the target; `None` if the mirror has never run. Writes nothing.
-pub(crate) async fn find(target: &Cluster, name: &str, source_cluster_id: &str) -> Result<Option<Identity>> {
+/// Reads the mirror's identity and its topics on the target; `None` if the mirror has never run. Writes nothing.
+pub(crate) async fn find(target: &Cluster, name: &str, source_cluster_id: &str) -> Result<Option<Established>> {
     let topic = topic_of(name);
     let metadata = target.metadata(Some(std::slice::from_ref(&topic)), false).await?;
     let leader = metadata.topics.get(&topic).and_then(|found| found.leaders.first()).copied();
     let Some(leader) = leader.filter(|leader| *leader >= 0) else { return Ok(None) };
     let log = InternalLog { target, topic: Rc::from(topic), leader };
     let records = log.read().await?;
-    first_claim(&log, &records)?.map(|claim| accept(claim, name, source_cluster_id)).transpose()
+    let identity = first_claim(&log, &records)?.map(|claim| accept(claim, name, source_cluster_id)).transpose()?;
+    Ok(identity.map(|identity| Established { identity, topics: remembered(&records) }))
 }
 
 fn accept(claim: Claim, name: &str, source_cluster_id: &str) -> Result<Identity> {

@@ -27,7 +27,10 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind};
 pub use machine::acls::{Acl, AclOperation, AclPattern, AclPermission, AclResource};
 pub use mirror::Mirror;
-pub use plan::{AclAction, AclPlan, MarkerPermission, Plan, PrefixPlan, TopicAction, TopicPlan, plan};
+pub use plan::{
+    AclAction, AclPlan, ConfigChange, ConfigPlan, MarkerPermission, MissingPermission, Plan, PrefixPlan, TopicAction,
+    TopicPlan, plan,
+};
 pub use status::{Lag, PartitionStatus, State, Status, Subject, TopicStatus, Trouble};
 pub use verify::{
     Difference, DifferenceKind, FieldDifference, Sample, Unread, VerifiedPartition, VerifyCounts, VerifyOptions,

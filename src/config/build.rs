@@ -10,8 +10,8 @@ use super::property::{Availability, Kind, Property};
 use super::resolve::{self, Meaning};
 use super::value::{self, quote};
 use super::{
-    AclDowngrade, ClientConfig, Config, GroupSelection, IsolationLevel, OnDataLoss, OnRecordRefused, OnTargetConflict,
-    OnTopicReset, ReplicationFactor, Side, Start, TopicSelection, properties,
+    AclDowngrade, ClientConfig, Config, ConfigExclusion, GroupSelection, IsolationLevel, OnDataLoss, OnRecordRefused,
+    OnTargetConflict, OnTopicReset, ReplicationFactor, Side, Start, TopicSelection, properties,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -356,6 +356,7 @@ fn blank() -> Config {
         sync_topic_acls: false,
         topic_acls_downgrade: AclDowngrade::None,
         topic_configs_override: BTreeMap::new(),
+        topic_configs_exclude: ConfigExclusion::default(),
         on_data_loss: OnDataLoss::Fail,
         on_topic_reset: OnTopicReset::Fail,
         on_target_conflict: OnTargetConflict::Fail,

@@ -38,7 +38,7 @@ mod value;
 
 pub use collect::Properties;
 pub use problems::Warning;
-pub use select::{GroupSelection, TopicSelection};
+pub use select::{ConfigExclusion, GroupSelection, TopicSelection};
 
 /// One of the two clusters of a mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -111,6 +111,8 @@ pub struct Config {
     pub topic_acls_downgrade: AclDowngrade,
     /// `topic.configs.override`.
     pub topic_configs_override: BTreeMap<String, String>,
+    /// `topic.configs.exclude`.
+    pub topic_configs_exclude: ConfigExclusion,
     /// `on.data.loss`: when records are gone before they were copied.
     pub on_data_loss: OnDataLoss,
     /// `on.topic.reset`: when a source topic was deleted and created again.

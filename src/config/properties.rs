@@ -140,6 +140,10 @@ static MIRROR: &[Property] = &[
     mirror("topic.configs.override", Kind::Pairs, field!(topic_configs_override),
         "Settings of topics on the target that differ from the source, for example retention.ms=86400000.")
         .default(""),
+    mirror("topic.configs.exclude", Kind::Patterns, field!(topic_configs_exclude.keys),
+        "Settings of topics that are not copied: the target's topics keep what they have. Those that are bound to brokers, \
+         clocks or tiered storage never are.")
+        .default("").aliases(&["config.properties.exclude", "config.properties.blacklist"]),
     mirror("throttle.bytes.per.second", Kind::OptionalInteger { min: 1, max: i64::MAX }, Field::Fixed,
         "The most the whole mirror copies in a second.")
         .default(NONE).unit(Unit::Bytes).availability(Availability::Only(NONE)),

@@ -63,6 +63,12 @@ impl TopicSelection {
         }
     }
 
+    /// The entries of `topics` that can be names.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &str> {
+        let is_name = |part: &&str| part.chars().all(super::value::is_name_char);
+        self.include.parts.iter().map(String::as_str).filter(is_name)
+    }
+
     /// The entries of `topics` that name a topic which is never mirrored.
     pub(super) fn impossible(&self) -> impl Iterator<Item = &str> {
         let never = |name: &&str| Self::is_of_mirror(name) || OF_BROKERS.contains(name);
@@ -96,6 +102,25 @@ impl GroupSelection {
     /// `groups` that is a name begins like it.
     pub(crate) fn matches_prefix(&self, prefix: &str) -> bool {
         self.matches(prefix) || self.include.parts.iter().any(|entry| entry.starts_with(prefix) && self.matches(entry))
+    }
+}
+
+/// Which configurations of topics are not copied, beside those that never are: `topic.configs.exclude`.
+#[derive(Debug, Clone, Default)]
+pub struct ConfigExclusion {
+    pub(super) keys: Patterns,
+}
+
+impl ConfigExclusion {
+    /// The exclusion of a list as the property has it.
+    pub fn new(list: &str) -> crate::Result<Self> {
+        let wrong = |what| crate::Error::new(crate::ErrorKind::Config, format!("topic.configs.exclude: {what}"));
+        Patterns::parse(list).map(|keys| ConfigExclusion { keys }).map_err(wrong)
+    }
+
+    /// Whether the target's topics keep their own value of a configuration.
+    pub fn matches(&self, key: &str) -> bool {
+        self.keys.matches(key)
     }
 }
 

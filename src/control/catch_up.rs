@@ -47,6 +47,7 @@ impl Control {
             }
             let acls_are_open = self.config.sync_topic_acls && !self.acls_were_seen_to.get();
             if behind == 0 && !acls_are_open {
+                self.follow_configs_once().await;
                 failed.extend(self.shared.refused().into_values());
                 return self.all_reached(failed, ends.len());
             }

@@ -57,6 +57,8 @@ pub(super) struct Prefixes {
     fillers: Fillers,
     /// Topics whose settings allow the deletion of records, as far as this process saw to it.
     opened: RefCell<BTreeSet<String>>,
+    /// Held by whoever changes settings of topics on the target, so that nobody changes what another has just looked at.
+    pub(super) settings: tokio::sync::Mutex<()>,
     /// How long the next round fills.
     length: Cell<Duration>,
     /// Topics and their number of partitions when the mirror looked for the first time.
@@ -120,6 +122,11 @@ impl Prefixes {
     /// Whether a partition waits for its start.
     pub(super) fn has(&self, progress: &Progress) -> bool {
         self.waiting.borrow().contains_key(&(progress.topic.clone(), progress.partition))
+    }
+
+    /// Whether a partition of a topic waits for its start.
+    pub(super) fn has_topic(&self, topic: &str) -> bool {
+        self.waiting.borrow().keys().any(|(name, _)| &**name == topic)
     }
 
     /// Nothing of this topic waits any more, and what comes under its name is new.
@@ -356,6 +363,7 @@ impl Control {
     /// Gives topics back what they had before they were opened; returns those of which that failed.
     async fn close_topics(&self, topics: Vec<String>) -> BTreeMap<String, Error> {
         let all_failed = |error: Error| topics.iter().map(|topic| (topic.clone(), error.clone())).collect();
+        let _only_one = self.prefixes.settings.lock().await;
         let settings = match removal::describe(&self.target, &topics).await {
             Ok(settings) => settings,
             // A target that does not describe topics has none that was opened.
@@ -395,6 +403,7 @@ impl Control {
         if new.is_empty() {
             return Ok(());
         }
+        let _only_one = self.prefixes.settings.lock().await;
         let settings = match removal::describe(&self.target, &new).await {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 new.iter().map(|topic| (topic.clone(), Ok(Settings::new()))).collect()

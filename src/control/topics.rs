@@ -11,11 +11,13 @@ use super::Control;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind};
 use crate::identity;
+use crate::machine;
 use crate::machine::topics::{self, Action, Mirrored, TopicIds};
 use crate::status::Progress;
 use crate::stream;
 use crate::wire::admin::{self, NewTopic};
 use crate::wire::cluster::Metadata;
+use crate::wire::configs::{self, TopicConfigs};
 
 /// Pause between looks at topics that were just created and have no leaders yet.
 const CREATION_PAUSE: Duration = Duration::from_millis(100);
@@ -49,6 +51,7 @@ impl Control {
         target.topics.retain(|name, topic| topic.id == 0 || self.deleted.borrow().get(name) != Some(&topic.id));
         let actions = topics::plan(&source, &target, &self.mirrored.borrow(), &self.remembered.borrow(), &self.config);
         self.prefixes.remember(&source);
+        self.remember_replicas(&source, &target);
         *self.source_metadata.borrow_mut() = source;
         Ok((actions, target))
     }
@@ -82,7 +85,7 @@ impl Control {
         self.see_to_gone(gone).await;
         let asked = creations.len() + growths.len();
         let mut unchanged = self.create(creations, target.controller_id).await?;
-        let grown = admin::grow_topics(&self.target, target.controller_id, &growths).await?;
+        let grown = admin::grow_topics(&self.target, target.controller_id, &growths, false).await?;
         unchanged.extend(grown.into_iter().filter_map(|(name, result)| Some((name, result.err()?))));
         let changed = asked > unchanged.len();
         refused.append(&mut unchanged);
@@ -101,20 +104,23 @@ impl Control {
         let mut refused = BTreeMap::new();
         let mut new = Vec::new();
         let configs = if self.config.sync_topic_configs {
-            admin::topic_configs(&self.source, &names).await?
+            let described = configs::describe(&self.source, &names).await;
+            // What a source does not tell, nobody has set on its topics.
+            configs::unsupported_is(described, &names, &TopicConfigs::default())?
         } else {
             BTreeMap::new()
         };
+        let policy = self.config_policy();
         for (name, (partitions, replication_factor)) in topics {
             let configs = match configs.get(&name) {
                 Some(Err(error)) => {
                     refused.insert(name, error.clone());
                     continue;
                 }
-                Some(Ok(configs)) => configs.clone(),
+                Some(Ok(configs)) => configs.own.clone(),
                 None => BTreeMap::new(),
             };
-            let configs = topics::configs_for_target(&configs, &self.config.topic_configs_override, replication_factor);
+            let configs = machine::configs::for_new_topic(&configs, replication_factor, policy);
             new.push(NewTopic { name, partitions, replication_factor, configs });
         }
         for some in new.chunks(CREATED_AT_ONCE) {

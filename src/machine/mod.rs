@@ -4,8 +4,9 @@
 //! tried by simulation before it meets a broker.
 
 pub mod acls;
+pub mod configs;
 pub mod lifecycle;
-mod opening;
+pub(crate) mod opening;
 pub mod partition;
 pub mod prefix;
 pub mod topics;

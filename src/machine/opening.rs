@@ -300,7 +300,8 @@ pub(super) fn lost(position: i64, next: i64) -> Error {
     Error::new(ErrorKind::DataLoss, message).with_offset(position)
 }
 
-pub(super) fn other_writer(what: String) -> Error {
+/// The target holds what the mirror did not write.
+pub(crate) fn other_writer(what: String) -> Error {
     let advice = "mirror into a topic that nobody else writes to, or delete it on the target to start anew";
     Error::new(ErrorKind::TargetConflict, format!("the target partition has another writer: {what}; {advice}"))
 }

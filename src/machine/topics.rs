@@ -17,6 +17,13 @@ pub struct TopicIds {
     pub target: u128,
 }
 
+impl TopicIds {
+    /// Whether these are certainly the ids of two topics.
+    fn is_of(&self, source: &TopicMetadata, target: &TopicMetadata) -> bool {
+        self.source != 0 && self.target != 0 && self.source == source.id && self.target == target.id
+    }
+}
+
 /// A topic that is mirrored already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mirrored {
@@ -74,7 +81,8 @@ pub fn plan(
     for (name, topic) in source.topics.iter().filter(|(name, topic)| selects(&config.topics, name, topic)) {
         let known = mirrored.get(name);
         let reset = reset_of(name, topic, target.topics.get(name), known, remembered.get(name), config);
-        if let Some(action) = reset.or_else(|| plan_topic(name, topic, target, known, config)) {
+        let remembered = remembered.get(name);
+        if let Some(action) = reset.or_else(|| plan_topic(name, topic, target, known, remembered, config)) {
             actions.insert(name.clone(), action);
         }
     }
@@ -143,6 +151,7 @@ fn plan_topic(
     topic: &TopicMetadata,
     target: &Metadata,
     known: Option<&Mirrored>,
+    remembered: Option<&TopicIds>,
     config: &Config,
 ) -> Option<Action> {
     let refuse = |message: String| Some(Action::Refuse(Error::new(ErrorKind::Topic, message).with_topic(name)));
@@ -170,7 +179,11 @@ fn plan_topic(
         }
         (Some(error), _) if error.class == Class::Leader => None,
         (Some(error), _) => refuse(format!("the target does not describe topic '{name}': {error}")),
-        (None, Some(there)) if there.leaders.len() < partitions && known.is_some() => {
+        // It may also have grown while no mirror ran.
+        (None, Some(there))
+            if there.leaders.len() < partitions
+                && (known.is_some() || remembered.is_some_and(|ids| ids.is_of(topic, there))) =>
+        {
             Some(Action::Grow { partitions: partitions as i32 })
         }
         (None, Some(there)) if there.leaders.len() < partitions => refuse(format!(
@@ -184,33 +197,4 @@ fn plan_topic(
             (from < partitions).then_some(Action::Mirror { from, to: partitions, ids })
         }
     }
-}
-
-/// Configurations of a source topic that the target's topic does not get, and why.
-pub const NOT_COPIED: &[(&str, &str)] = &[
-    ("follower.replication.throttled.replicas", "names brokers of the source"),
-    ("leader.replication.throttled.replicas", "names brokers of the source"),
-    (
-        "message.timestamp.type",
-        "records keep the time they have at the source, so the target's broker must not set its own",
-    ),
-    ("unclean.leader.election.enable", "how much the target may lose is decided there"),
-];
-
-/// The configurations with which a topic is created on the target.
-pub fn configs_for_target(
-    source: &BTreeMap<String, String>,
-    overrides: &BTreeMap<String, String>,
-    replication_factor: i16,
-) -> BTreeMap<String, String> {
-    let copied = source.iter().filter(|(name, _)| NOT_COPIED.iter().all(|(excluded, _)| excluded != name));
-    let mut configs: BTreeMap<String, String> = copied.map(|(name, value)| (name.clone(), value.clone())).collect();
-    configs.extend(overrides.iter().map(|(name, value)| (name.clone(), value.clone())));
-    // More than all replicas can never be in sync: the topic would be dead.
-    if let Some(minimum) = configs.get_mut("min.insync.replicas")
-        && minimum.parse::<i16>().is_ok_and(|minimum| minimum > replication_factor)
-    {
-        *minimum = replication_factor.to_string();
-    }
-    configs
 }

@@ -4,6 +4,7 @@
 //! would be done.
 
 mod acls;
+mod configs;
 mod permissions;
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,18 +14,23 @@ use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, Wri
 use kafka_protocol::messages::{ProducerId, WriteTxnMarkersRequest};
 use serde::Serialize;
 
+pub use configs::{ConfigChange, ConfigPlan};
+pub use permissions::MissingPermission;
+
 use crate::batch::marker;
 use crate::config::{Config, Start};
 use crate::control::default_name;
 use crate::control::prefix::survey::{self, TargetState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity;
+use crate::machine::opening::other_writer;
 use crate::machine::partition::Identity;
 use crate::machine::prefix::{self, LastWriter, Reading, Step};
 use crate::machine::topics::{self, Action};
 use crate::wire::cluster::{Cluster, Metadata, topic_name};
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::positions::TopicPartition;
+use permissions::Work;
 
 pub use acls::{AclAction, AclPlan};
 
@@ -40,8 +46,12 @@ pub struct Plan {
     pub markers: MarkerPermission,
     /// What would be done for each topic, by name.
     pub topics: Vec<TopicPlan>,
+    /// What would be changed of the configurations of topics, by name.
+    pub configs: Vec<ConfigPlan>,
     /// What would be done about ACLs with `sync.topic.acls`, in this order.
     pub acls: Vec<AclPlan>,
+    /// Permissions that the mirror lacks for all this.
+    pub missing_permissions: Vec<MissingPermission>,
 }
 
 /// Whether the target lets the mirror write markers.
@@ -69,14 +79,17 @@ pub struct TopicPlan {
     pub partitions: usize,
     /// Replicas on the target, of a topic that would be created.
     pub replication_factor: Option<i16>,
+    /// Replicas that are wanted, if the target has too few brokers for them.
+    pub replication_factor_wanted: Option<i16>,
+    /// Whether partitions have to be added.
+    #[serde(skip)]
+    grows: bool,
     /// Why it is refused.
     pub reason: Option<String>,
     /// Partitions whose first offsets would be filled and deleted, because they start late.
     pub prefixes: Vec<PrefixPlan>,
     /// Partitions that would be parked, and why.
     pub refused_partitions: BTreeMap<i32, String>,
-    /// Permissions that it lacks; its records wait until they are granted.
-    pub missing_permissions: Vec<String>,
 }
 
 /// What would be done for a topic.
@@ -146,8 +159,9 @@ impl Planner {
         let id = |metadata: &Metadata| metadata.cluster_id.clone().unwrap_or_else(|| "unknown".to_owned());
         let (source_id, target_id) = (id(&source), id(&target));
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
-        let identity = identity::find(&self.target, &name, &source_id).await?;
-        let actions = topics::plan(&source, &target, &BTreeMap::new(), &BTreeMap::new(), &self.config);
+        let found = identity::find(&self.target, &name, &source_id).await?;
+        let (identity, remembered) = found.map(|found| (found.identity, found.topics)).unzip();
+        let actions = topics::plan(&source, &target, &BTreeMap::new(), &remembered.unwrap_or_default(), &self.config);
         let mut topics: Vec<TopicPlan> = actions
             .into_iter()
             .map(|(name, action)| {
@@ -155,11 +169,26 @@ impl Planner {
                 topic_plan(name, partitions, action)
             })
             .collect();
+        let source_configs = self.source_configs(&topics).await?;
+        let refused = self.ask_target(&mut topics, &target, &source_configs).await?;
         self.plan_starts(&mut topics, &source, &target, identity).await;
-        self.plan_permissions(&mut topics).await?;
-        let markers = self.may_write_markers(&identity::topic_of(&name)).await?;
+        let configured = self.plan_configs(&topics, &target, &source_configs).await?;
+        let internal_topic = identity::topic_of(&name);
+        let has_run = identity.is_some();
+        let missing_permissions = self
+            .missing_permissions(&Work {
+                topics: &topics,
+                source: &source,
+                target: &target,
+                configured: &configured,
+                refused: &refused,
+                internal_topic: &internal_topic,
+                has_run,
+            })
+            .await?;
+        let markers = self.may_write_markers(&internal_topic).await?;
         let acls = self.plan_acls(&name, &source).await;
-        Ok(Plan { name, has_run: identity.is_some(), markers, topics, acls })
+        Ok(Plan { name, has_run, markers, topics, configs: configured.plans, acls, missing_permissions })
     }
 
     /// Adds the partitions that start late.
@@ -180,15 +209,21 @@ impl Planner {
         let sources = survey::sources(&self.source, source, &wanted, self.config.isolation_level).await;
         let late = |partition: &TopicPartition| matches!(sources.get(partition), Some(Ok(start)) if start.wanted > 0);
         let there = mirrored().filter(|topic| topic.action != TopicAction::Create);
-        let there: Vec<TopicPartition> = there.flat_map(names).filter(late).collect();
+        // Also of those that begin at 0: what is there may be somebody else's.
+        let there: Vec<TopicPartition> = there.flat_map(names).collect();
         let targets = survey::targets(&self.target, target, &there, identity).await;
         let empty = TargetState { log_start: 0, log_end: 0, writer: LastWriter::Nobody };
         for topic in topics.iter_mut().filter(|topic| topic.action != TopicAction::Refuse) {
             for partition in names(topic) {
                 let state = match topic.action {
                     TopicAction::Create => Ok(empty),
-                    _ if late(&partition) => targets.get(&partition).cloned().unwrap_or(Ok(empty)),
-                    _ => Ok(empty),
+                    TopicAction::Grow if survey::leader_of(target, &partition).is_none() => Ok(empty),
+                    _ => match targets.get(&partition).cloned() {
+                        // What cannot be told at the moment matters only for a late start.
+                        Some(Err(error)) if late(&partition) => Err(error),
+                        Some(Ok(state)) => Ok(state),
+                        _ => Ok(empty),
+                    },
                 };
                 match (sources.get(&partition), state) {
                     (Some(Ok(source)), Ok(target)) => topic.add_start(partition.1, source, target),
@@ -227,28 +262,33 @@ impl Planner {
 }
 
 fn topic_plan(topic: String, partitions: usize, action: Action) -> TopicPlan {
-    let (action, replication_factor, reason) = match action {
-        Action::Create { replication_factor, .. } => (TopicAction::Create, Some(replication_factor), None),
-        Action::Grow { .. } => (TopicAction::Grow, None, None),
-        Action::Mirror { .. } => (TopicAction::Mirror, None, None),
-        Action::Refuse(error) | Action::Park(error) | Action::Recreate(error) | Action::Gone(error) => {
-            (TopicAction::Refuse, None, Some(error.message().to_owned()))
-        }
-    };
-    let (prefixes, refused_partitions, missing_permissions) = (Vec::new(), BTreeMap::new(), Vec::new());
-    TopicPlan {
+    let mut plan = TopicPlan {
         topic,
-        action,
+        action: TopicAction::Refuse,
         partitions,
-        replication_factor,
-        reason,
-        prefixes,
-        refused_partitions,
-        missing_permissions,
+        replication_factor: None,
+        replication_factor_wanted: None,
+        grows: false,
+        reason: None,
+        prefixes: Vec::new(),
+        refused_partitions: BTreeMap::new(),
+    };
+    match action {
+        Action::Create { replication_factor, clamped_from, .. } => {
+            plan.action = TopicAction::Create;
+            (plan.replication_factor, plan.replication_factor_wanted) = (Some(replication_factor), clamped_from);
+        }
+        Action::Grow { .. } => (plan.action, plan.grows) = (TopicAction::Grow, true),
+        Action::Mirror { .. } => plan.action = TopicAction::Mirror,
+        Action::Refuse(error) | Action::Park(error) | Action::Recreate(error) | Action::Gone(error) => {
+            plan.reason = Some(error.message().to_owned());
+        }
     }
+    plan
 }
 
 impl TopicPlan {
+    /// What the target holds is not this mirror's, or can be filled.
     fn add_start(&mut self, partition: i32, source: &survey::SourceStart, target: TargetState) {
         let reading = Reading {
             source_start: source.log_start,
@@ -263,6 +303,10 @@ impl TopicPlan {
                 self.prefixes.push(PrefixPlan { partition, from, to, estimate_seconds });
             }
             Step::Refuse(error) => self.refuse(partition, &error),
+            Step::Begun if target.writer == LastWriter::Other => {
+                let what = format!("its log ends at offset {} with a record that is not this mirror's", target.log_end);
+                self.refuse(partition, &other_writer(what));
+            }
             Step::Done | Step::Begun | Step::Delete { .. } => {}
         }
     }

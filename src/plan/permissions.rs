@@ -1,45 +1,163 @@
-//! The part of a plan that names the permissions which single topics lack: reading at the source, writing on the target.
-//! Asks what the brokers would decide, and tries nothing. A cluster without an authorizer allows everything.
+//! Which permissions the planned work would lack, as both clusters tell of the mirror's principal.
+//!
+//! Only what this plan needs is listed. What a broker tells of nobody, such as Write on a topic that is not there yet, is not
+//! known before. A cluster without an authorizer lacks nothing.
 
-use super::{Planner, TopicAction, TopicPlan};
-use crate::error::Result;
-use crate::wire::acls::{MAY_READ, MAY_WRITE, operations_on_topics};
-use crate::wire::cluster::Cluster;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::configs::Configured;
+use super::{Planner, TopicPlan};
+use crate::error::{Error, ErrorKind, Result};
+use crate::wire::admin::{self, NewTopic};
+use crate::wire::cluster::Metadata;
+use crate::wire::permissions::{self, Operation, Permitted};
+
+/// A permission that the mirror lacks for what it would do.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[non_exhaustive]
+pub struct MissingPermission {
+    /// `source` or `target`.
+    pub side: &'static str,
+    /// `topic` or `cluster`, as Kafka's tools name them.
+    pub resource_type: &'static str,
+    /// The topic's name, or `kafka-cluster`.
+    pub resource: String,
+    /// The operation that has to be allowed, as Kafka's tools name it.
+    pub operation: &'static str,
+    /// What it is needed for.
+    pub needed_for: String,
+}
+
+/// What there is to judge by.
+pub(super) struct Work<'a> {
+    pub(super) topics: &'a [TopicPlan],
+    pub(super) source: &'a Metadata,
+    pub(super) target: &'a Metadata,
+    pub(super) configured: &'a Configured,
+    /// Why topics cannot be created or enlarged.
+    pub(super) refused: &'a BTreeMap<String, Error>,
+    pub(super) internal_topic: &'a str,
+    pub(super) has_run: bool,
+}
 
 impl Planner {
-    /// Adds to each topic what the mirror may not do with it. A topic that has yet to be created has no permissions to look at.
-    pub(super) async fn plan_permissions(&self, topics: &mut [TopicPlan]) -> Result<()> {
-        let all = |topic: &&TopicPlan| topic.action != TopicAction::Refuse;
-        let there = |topic: &&TopicPlan| all(topic) && topic.action != TopicAction::Create;
-        let readable: Vec<String> = topics.iter().filter(all).map(|topic| topic.topic.clone()).collect();
-        let writable: Vec<String> = topics.iter().filter(there).map(|topic| topic.topic.clone()).collect();
-        for (cluster, names, bit, operation) in
-            [(&self.source, readable, MAY_READ, "READ"), (&self.target, writable, MAY_WRITE, "WRITE")]
-        {
-            self.add_missing(topics, cluster, &names, bit, operation).await?;
+    /// The permissions that are missing.
+    pub(super) async fn missing_permissions(&self, work: &Work<'_>) -> Result<Vec<MissingPermission>> {
+        let mut missing = BTreeSet::new();
+        self.look_at_source(work, &mut missing).await?;
+        self.look_at_target(work, &mut missing).await?;
+        Ok(missing.into_iter().collect())
+    }
+
+    async fn look_at_source(&self, work: &Work<'_>, missing: &mut BTreeSet<MissingPermission>) -> Result<()> {
+        let is_unseen = |name: &&str| !work.source.topics.contains_key(*name) && self.config.topics.matches(name);
+        let unseen: Vec<String> = self.config.topics.named().filter(is_unseen).map(str::to_owned).collect();
+        let seen = work.topics.iter().map(|topic| topic.topic.clone());
+        let names: Vec<String> = seen.chain(unseen.iter().cloned()).collect();
+        let permitted = permissions::of_topics(&self.source, &names).await?;
+        let mut need = Needs { side: "source", permitted, missing };
+        for topic in unseen {
+            need.topic(&topic, Operation::Describe, "to see the topic, if it is there");
+        }
+        for topic in work.topics {
+            need.topic(&topic.topic, Operation::Read, "to copy its records");
+            if self.config.sync_topic_configs {
+                need.topic(&topic.topic, Operation::DescribeConfigs, "to copy its configuration");
+            }
         }
         Ok(())
     }
 
-    async fn add_missing(
-        &self,
-        topics: &mut [TopicPlan],
-        cluster: &Cluster,
-        names: &[String],
-        bit: i32,
-        operation: &str,
-    ) -> Result<()> {
-        let operations = operations_on_topics(cluster, names).await?;
-        for topic in topics {
-            if operations.get(&topic.topic).is_some_and(|allowed| allowed & bit == 0) {
-                topic.missing_permissions.push(format!(
-                    "the {} cluster does not let the mirror {} topic '{}': allow {operation} on it to the mirror's principal",
-                    cluster.side,
-                    if bit == MAY_READ { "read" } else { "write to" },
-                    topic.topic
-                ));
+    async fn look_at_target(&self, work: &Work<'_>, missing: &mut BTreeSet<MissingPermission>) -> Result<()> {
+        let mut names: Vec<String> = work.topics.iter().map(|topic| topic.topic.clone()).collect();
+        names.push(work.internal_topic.to_owned());
+        let permitted = permissions::of_topics(&self.target, &names).await?;
+        let may_write_somewhere = permitted.values().any(|permitted| permitted.allows(Operation::Write));
+        let creates_internal = !permitted.contains_key(work.internal_topic);
+        let mut need = Needs { side: "target", permitted, missing };
+        for topic in work.topics {
+            need.for_topic(topic, work.configured, self.config.sync_topic_configs);
+            let creates = work.target.topics.get(&topic.topic).is_none_or(|there| there.error_code != 0);
+            if creates && work.refused.get(&topic.topic).is_some_and(|error| error.kind() == ErrorKind::Authorization) {
+                need.tell("topic", &topic.topic, Operation::Create, "to create it");
             }
         }
+        if creates_internal {
+            let new = NewTopic {
+                name: work.internal_topic.to_owned(),
+                partitions: 1,
+                replication_factor: 1,
+                configs: BTreeMap::new(),
+            };
+            let answers = admin::may_create_topics(&self.target, work.target.controller_id, &[new]).await?;
+            if answers.values().any(is_denied) {
+                need.tell("topic", work.internal_topic, Operation::Create, "to create the mirror's own topic");
+            }
+        } else {
+            for operation in [Operation::Describe, Operation::Read, Operation::Write] {
+                need.topic(work.internal_topic, operation, "to remember who the mirror is");
+            }
+        }
+        let cluster = permissions::of_cluster(&self.target).await?;
+        // Since Kafka 2.8 permission to write to any topic is enough.
+        if !work.has_run && !may_write_somewhere && !cluster.allows(Operation::IdempotentWrite) {
+            let why = "to get a producer id; with Kafka 2.8 or newer, Write on any topic is as good";
+            need.tell("cluster", "kafka-cluster", Operation::IdempotentWrite, why);
+        }
         Ok(())
+    }
+}
+
+fn is_denied(answer: &Result<()>) -> bool {
+    answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Authorization)
+}
+
+/// Compares what is needed on one side with what is permitted there.
+struct Needs<'a> {
+    side: &'static str,
+    permitted: BTreeMap<String, Permitted>,
+    missing: &'a mut BTreeSet<MissingPermission>,
+}
+
+impl Needs<'_> {
+    fn for_topic(&mut self, topic: &TopicPlan, configured: &Configured, follows_configs: bool) {
+        let name = topic.topic.as_str();
+        self.topic(name, Operation::Describe, "to see the topic");
+        self.topic(name, Operation::Write, "to write records");
+        if follows_configs {
+            self.topic(name, Operation::DescribeConfigs, "to compare its configuration");
+        }
+        let changes = configured.plans.iter().any(|plan| plan.topic == name && !plan.changes.is_empty());
+        if changes {
+            self.topic(name, Operation::AlterConfigs, "to change its configuration");
+        }
+        if topic.grows {
+            self.topic(name, Operation::Alter, "to add partitions");
+        }
+        if !topic.prefixes.is_empty() {
+            self.topic(name, Operation::Delete, "to delete what is filled in before the first offset");
+            let policy = configured.target.get(name).and_then(|own| own.get("cleanup.policy"));
+            if policy.is_some_and(|policy| policy == "compact") {
+                self.topic(name, Operation::AlterConfigs, "to allow that deletion in a compacted topic");
+            }
+        }
+    }
+
+    fn topic(&mut self, topic: &str, operation: Operation, needed_for: &str) {
+        if self.permitted.get(topic).is_some_and(|permitted| !permitted.allows(operation)) {
+            self.tell("topic", topic, operation, needed_for);
+        }
+    }
+
+    fn tell(&mut self, resource_type: &'static str, resource: &str, operation: Operation, needed_for: &str) {
+        self.missing.insert(MissingPermission {
+            side: self.side,
+            resource_type,
+            resource: resource.to_owned(),
+            operation: operation.name(),
+            needed_for: needed_for.to_owned(),
+        });
     }
 }

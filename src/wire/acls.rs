@@ -1,20 +1,17 @@
 //! The requests about ACLs and about what they let the mirror do: all of a cluster are described at once, some hundred are created or deleted in a request.
 //! Which of them is decided in `machine::acls`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
-use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
-use kafka_protocol::messages::{
-    CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest, DescribeClusterRequest, MetadataRequest,
-};
+use kafka_protocol::messages::{CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest};
 use kafka_protocol::protocol::StrBytes;
 
 use super::admin::refused;
-use super::cluster::{Cluster, topic_name};
+use super::cluster::Cluster;
 use super::errors::{BrokerError, Class};
+use super::permissions::{self, Operation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::acls::{Acl, AclOperation, AclPattern, AclPermission, AclResource};
 
@@ -23,7 +20,6 @@ const AT_ONCE: usize = 500;
 /// The last operation that brokers of all releases know. One that does not know an operation drops the connection at the whole
 /// request.
 const LAST_COMMON_OPERATION: i8 = 12;
-const CLUSTER_ALTER: i32 = 1 << 7;
 const ANY: i8 = 1;
 
 impl AclResource {
@@ -95,47 +91,16 @@ pub async fn describe(cluster: &Cluster) -> Result<BTreeSet<Acl>> {
     Ok(acls)
 }
 
-/// Fails if the cluster says that the mirror may not change ACLs. Asked before anything is attempted, and by who only plans; a
-/// cluster older than 2.8 does not tell.
+/// Fails if the cluster says that the mirror may not change ACLs. Asked before anything is attempted, and by who only plans.
 pub async fn check_may_alter(cluster: &Cluster) -> Result<()> {
-    let connection = cluster.any().await?;
-    if !connection.supports::<DescribeClusterRequest>() {
+    if permissions::of_cluster(cluster).await?.allows(Operation::Alter) {
         return Ok(());
     }
-    let request = DescribeClusterRequest::default().with_include_cluster_authorized_operations(true);
-    let response = connection.call(&request, connection.version::<DescribeClusterRequest>(0)?).await?;
-    if response.error_code == 0 && response.cluster_authorized_operations & CLUSTER_ALTER == 0 {
-        let message = format!(
-            "the {} cluster does not let the mirror change ACLs: allow ALTER on the cluster to the mirror's principal",
-            cluster.side
-        );
-        return Err(Error::new(ErrorKind::Authorization, message));
-    }
-    Ok(())
-}
-
-/// Operations that were asked about: READ and WRITE, as bits.
-pub const MAY_READ: i32 = 1 << 3;
-pub const MAY_WRITE: i32 = 1 << 4;
-
-/// What the mirror may do with topics, as far as the cluster tells: bits of operations, by topic. Those that it does not describe
-/// are left out.
-pub async fn operations_on_topics(cluster: &Cluster, topics: &[String]) -> Result<BTreeMap<String, i32>> {
-    const FIRST_VERSION: i16 = 8;
-    let connection = cluster.any().await?;
-    let version = connection.version::<MetadataRequest>(12)?;
-    if topics.is_empty() || version < FIRST_VERSION {
-        return Ok(BTreeMap::new());
-    }
-    let topic = |name: &String| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
-    let request = MetadataRequest::default()
-        .with_topics(Some(topics.iter().map(topic).collect()))
-        .with_allow_auto_topic_creation(false)
-        .with_include_topic_authorized_operations(true);
-    let response = connection.call(&request, version).await?;
-    let told = |topic: &MetadataResponseTopic| topic.error_code == 0 && topic.topic_authorized_operations != i32::MIN;
-    let told = response.topics.into_iter().filter(told);
-    Ok(told.filter_map(|topic| Some((topic.name?.0.to_string(), topic.topic_authorized_operations))).collect())
+    let message = format!(
+        "the {} cluster does not let the mirror change ACLs: allow ALTER on the cluster to the mirror's principal",
+        cluster.side
+    );
+    Err(Error::new(ErrorKind::Authorization, message))
 }
 
 fn denied(cluster: &Cluster, what: &str, operation: &str, error: BrokerError, detail: Option<&str>) -> Error {

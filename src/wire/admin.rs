@@ -1,4 +1,4 @@
-//! What a mirror asks of a cluster as a whole: topics, their configurations, a producer id.
+//! What a mirror asks of a cluster as a whole: topics, a producer id.
 //! These are rare and may take their time; what a stream sends all day is in `fetch.rs` and `produce.rs`.
 
 use std::collections::BTreeMap;
@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
-use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::{
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, InitProducerIdRequest,
-    ListTransactionsRequest, ProducerId,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, InitProducerIdRequest, ListTransactionsRequest,
+    ProducerId,
 };
 use kafka_protocol::protocol::StrBytes;
 
 use super::cluster::{Cluster, topic_name};
+use super::configs;
+use super::connection::Connection;
 use super::errors::{BrokerError, Class};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -31,10 +33,6 @@ pub struct NewTopic {
     pub configs: BTreeMap<String, String>,
 }
 
-/// A topic's number in DescribeConfigs.
-pub(super) const TOPIC_RESOURCE: i8 = 2;
-/// A configuration that was set on the topic itself.
-pub(super) const DYNAMIC_TOPIC_CONFIG: i8 = 1;
 /// Pause before a coordinator that is loading is asked again.
 const COORDINATOR_PAUSE: Duration = Duration::from_millis(100);
 
@@ -52,42 +50,6 @@ pub fn refused(cluster: &Cluster, what: &str, broker: BrokerError, detail: Optio
         .with_kafka_code(broker.code)
 }
 
-/// The configurations that were set on topics themselves, for each topic.
-pub async fn topic_configs(
-    cluster: &Cluster,
-    topics: &[String],
-) -> Result<BTreeMap<String, Result<BTreeMap<String, String>>>> {
-    let connection = cluster.any().await?;
-    if topics.is_empty() || !connection.supports::<DescribeConfigsRequest>() {
-        return Ok(topics.iter().map(|topic| (topic.clone(), Ok(BTreeMap::new()))).collect());
-    }
-    let resource = |topic: &String| {
-        DescribeConfigsResource::default()
-            .with_resource_type(TOPIC_RESOURCE)
-            .with_resource_name(StrBytes::from_string(topic.clone()))
-            .with_configuration_keys(None)
-    };
-    let request = DescribeConfigsRequest::default().with_resources(topics.iter().map(resource).collect());
-    let response = connection.call(&request, connection.version::<DescribeConfigsRequest>(4)?).await?;
-    let described = response.results.into_iter().map(|result| {
-        let name = result.resource_name.to_string();
-        let configs = match BrokerError::of(result.error_code) {
-            Some(error) => {
-                let what = format!("describe the configuration of topic '{name}'");
-                Err(refused(cluster, &what, error, result.error_message.as_deref()).with_topic(&name))
-            }
-            None => Ok(result
-                .configs
-                .into_iter()
-                .filter(|config| config.config_source == DYNAMIC_TOPIC_CONFIG && !config.is_sensitive)
-                .filter_map(|config| Some((config.name.to_string(), config.value?.to_string())))
-                .collect()),
-        };
-        (name, configs)
-    });
-    Ok(described.collect())
-}
-
 /// Creates topics; the result of each. A topic that exists already counts as created.
 pub async fn create_topics(
     cluster: &Cluster,
@@ -101,6 +63,36 @@ pub async fn create_topics(
     if !connection.supports::<CreateTopicsRequest>() {
         return create_by_asking(cluster, topics).await;
     }
+    let answers = request_creation(cluster, &connection, topics, false).await?;
+    let dead: Vec<_> = answers.iter().filter_map(minimum_that_lets_it_live).collect();
+    for (name, result) in configs::alter(cluster, &dead, false).await.unwrap_or_default() {
+        match result {
+            Ok(()) => tracing::info!(topic = name, "min.insync.replicas is as many as it has replicas"),
+            Err(error) => tracing::warn!(topic = name, %error, "it takes no records: min.insync.replicas is too high"),
+        }
+    }
+    Ok(created(cluster, answers))
+}
+
+/// Asks whether topics could be created; the result of each. Nothing where that cannot be asked.
+pub async fn may_create_topics(
+    cluster: &Cluster,
+    controller_id: i32,
+    topics: &[NewTopic],
+) -> Result<BTreeMap<String, Result<()>>> {
+    let connection = controller(cluster, controller_id).await?;
+    if topics.is_empty() || !connection.supports::<CreateTopicsRequest>() {
+        return Ok(BTreeMap::new());
+    }
+    Ok(created(cluster, request_creation(cluster, &connection, topics, true).await?))
+}
+
+async fn request_creation(
+    cluster: &Cluster,
+    connection: &Connection,
+    topics: &[NewTopic],
+    validate_only: bool,
+) -> Result<Vec<CreatableTopicResult>> {
     let new = |topic: &NewTopic| {
         let config = |(name, value): (&String, &String)| {
             let (name, value) = (StrBytes::from_string(name.clone()), StrBytes::from_string(value.clone()));
@@ -114,15 +106,29 @@ pub async fn create_topics(
     };
     let request = CreateTopicsRequest::default()
         .with_topics(topics.iter().map(new).collect())
+        .with_validate_only(validate_only)
         .with_timeout_ms(cluster.config().request_timeout.as_millis() as i32);
-    let response = connection.call(&request, connection.version::<CreateTopicsRequest>(5)?).await?;
-    let created = response.topics.into_iter().map(|topic| {
+    Ok(connection.call(&request, connection.version::<CreateTopicsRequest>(5)?).await?.topics)
+}
+
+fn created(cluster: &Cluster, answers: Vec<CreatableTopicResult>) -> BTreeMap<String, Result<()>> {
+    let created = answers.into_iter().map(|topic| {
         let name = topic.name.0.to_string();
         let what = format!("create topic '{name}'");
         let result = outcome(cluster, &what, topic.error_code, topic.error_message.as_deref());
         (name.clone(), result.map_err(|error| error.with_topic(name)))
     });
-    Ok(created.collect())
+    created.collect()
+}
+
+/// The change that a new topic needs of which more replicas would have to be in sync than there are: brokers may have such a default.
+fn minimum_that_lets_it_live(topic: &CreatableTopicResult) -> Option<(String, configs::Changes<&'static str>)> {
+    const MIN_IN_SYNC: &str = "min.insync.replicas";
+    let mut configs = topic.configs.iter().flatten().filter(|config| config.name.as_str() == MIN_IN_SYNC);
+    let minimum: i16 = configs.next()?.value.as_ref()?.parse().ok()?;
+    let replicas = topic.replication_factor;
+    let is_dead = topic.error_code == 0 && replicas > 0 && minimum > replicas;
+    is_dead.then(|| (topic.name.0.to_string(), vec![(MIN_IN_SYNC, Some(replicas.to_string()))]))
 }
 
 const TOPIC_ALREADY_EXISTS: i16 = 36;
@@ -141,11 +147,13 @@ async fn create_by_asking(cluster: &Cluster, topics: &[NewTopic]) -> Result<BTre
     Ok(names.into_iter().map(|name| (name, Ok(()))).collect())
 }
 
-/// Adds partitions to topics, up to the number given; the result of each.
+/// Adds partitions to topics, up to the number given, or with `validate_only` asks whether that would be possible; the
+/// result of each.
 pub async fn grow_topics(
     cluster: &Cluster,
     controller_id: i32,
     topics: &BTreeMap<String, i32>,
+    validate_only: bool,
 ) -> Result<BTreeMap<String, Result<()>>> {
     if topics.is_empty() {
         return Ok(BTreeMap::new());
@@ -156,6 +164,7 @@ pub async fn grow_topics(
     };
     let request = CreatePartitionsRequest::default()
         .with_topics(topics.iter().map(grown).collect())
+        .with_validate_only(validate_only)
         .with_timeout_ms(cluster.config().request_timeout.as_millis() as i32);
     let response = connection.call(&request, connection.version::<CreatePartitionsRequest>(3)?).await?;
     let results = response.results.into_iter().map(|topic| {
@@ -212,7 +221,7 @@ pub async fn new_producer_id(cluster: &Cluster) -> Result<(i64, i16)> {
 }
 
 /// Old clusters create topics on the controller only; newer ones pass it on from any broker.
-async fn controller(cluster: &Cluster, controller_id: i32) -> Result<std::rc::Rc<super::connection::Connection>> {
+async fn controller(cluster: &Cluster, controller_id: i32) -> Result<std::rc::Rc<Connection>> {
     match cluster.broker(controller_id).await {
         Ok(connection) => Ok(connection),
         Err(_) => cluster.any().await,

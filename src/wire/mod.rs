@@ -4,12 +4,14 @@
 pub mod acls;
 pub mod admin;
 pub mod cluster;
+pub mod configs;
 pub mod connection;
 pub mod decoding;
 pub mod errors;
 pub mod fetch;
 pub mod markers;
 pub mod memory;
+pub mod permissions;
 pub mod positions;
 pub mod produce;
 pub mod removal;

@@ -7,14 +7,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kafka_protocol::messages::DeleteRecordsRequest;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
-use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
-use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use kafka_protocol::messages::{DeleteRecordsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest};
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
 
-use super::admin::{DYNAMIC_TOPIC_CONFIG, TOPIC_RESOURCE, refused};
+use super::admin::refused;
 use super::cluster::{Cluster, topic_name};
+use super::configs::{self, ByTopic};
 use super::connection::Connection;
 use super::errors::{BrokerError, Class};
 use super::positions::{Answers, ByPartition, TopicPartition, by_topic};
@@ -32,7 +31,7 @@ const NEVER: i64 = 1 << 52;
 /// Settings of a topic that matter here: what counts, and whether it was set on the topic itself.
 pub type Settings = BTreeMap<String, (String, bool)>;
 /// What is to be set, or with `None` to be left to the default.
-pub type Changes = Vec<(&'static str, Option<String>)>;
+pub type Changes = configs::Changes<&'static str>;
 
 /// What has to be changed before records of a topic with these settings can be deleted.
 pub fn open_for_fill(settings: &Settings) -> Changes {
@@ -73,69 +72,21 @@ pub fn close_after_fill(settings: &Settings) -> Changes {
 }
 
 /// The settings of topics that matter for a fill.
-pub async fn describe(cluster: &Cluster, topics: &[String]) -> Result<BTreeMap<String, Result<Settings>>> {
-    let connection = cluster.any().await?;
-    let keys: Vec<StrBytes> = RETENTION.iter().chain([&POLICY]).map(|key| StrBytes::from_static_str(key)).collect();
-    let resource = |topic: &String| {
-        DescribeConfigsResource::default()
-            .with_resource_type(TOPIC_RESOURCE)
-            .with_resource_name(StrBytes::from_string(topic.clone()))
-            .with_configuration_keys(Some(keys.clone()))
-    };
-    let request = DescribeConfigsRequest::default().with_resources(topics.iter().map(resource).collect());
-    let response = connection.call(&request, connection.version::<DescribeConfigsRequest>(4)?).await?;
-    let described = response.results.into_iter().map(|result| {
-        let name = result.resource_name.to_string();
-        let settings = match BrokerError::of(result.error_code) {
-            Some(error) => {
-                let what = format!("describe the configuration of topic '{name}'");
-                Err(missing(cluster, &what, "DescribeConfigs", &name, error, result.error_message.as_deref()))
-            }
-            None => Ok(result
-                .configs
-                .into_iter()
-                .filter_map(|config| {
-                    let set = config.config_source == DYNAMIC_TOPIC_CONFIG;
-                    Some((config.name.to_string(), (config.value?.to_string(), set)))
-                })
-                .collect()),
+pub async fn describe(cluster: &Cluster, topics: &[String]) -> Result<ByTopic<Settings>> {
+    let keys = [POLICY, RETENTION[0], RETENTION[1]];
+    configs::describe_keys(cluster, topics, Some(&keys), false, |settings| {
+        let setting = |config: DescribeConfigsResourceResult| {
+            let set = configs::is_own(&config);
+            Some((config.name.to_string(), (config.value?.to_string(), set)))
         };
-        (name, settings)
-    });
-    Ok(described.collect())
+        settings.into_iter().filter_map(setting).collect()
+    })
+    .await
 }
 
 /// Changes settings of topics; the result of each.
-pub async fn alter(cluster: &Cluster, topics: &[(String, Changes)]) -> Result<BTreeMap<String, Result<()>>> {
-    const SET: i8 = 0;
-    const DELETE: i8 = 1;
-    if topics.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let connection = cluster.any().await?;
-    let change = |(key, value): &(&'static str, Option<String>)| {
-        AlterableConfig::default()
-            .with_name(StrBytes::from_static_str(key))
-            .with_config_operation(if value.is_some() { SET } else { DELETE })
-            .with_value(value.clone().map(StrBytes::from_string))
-    };
-    let resource = |(topic, changes): &(String, Changes)| {
-        AlterConfigsResource::default()
-            .with_resource_type(TOPIC_RESOURCE)
-            .with_resource_name(StrBytes::from_string(topic.clone()))
-            .with_configs(changes.iter().map(change).collect())
-    };
-    let request = IncrementalAlterConfigsRequest::default().with_resources(topics.iter().map(resource).collect());
-    let response = connection.call(&request, connection.version::<IncrementalAlterConfigsRequest>(1)?).await?;
-    let results = response.responses.into_iter().map(|result| {
-        let name = result.resource_name.to_string();
-        let what = format!("change {POLICY} and retention of topic '{name}'");
-        let outcome = BrokerError::of(result.error_code).map_or(Ok(()), |error| {
-            Err(missing(cluster, &what, "AlterConfigs", &name, error, result.error_message.as_deref()))
-        });
-        (name, outcome)
-    });
-    Ok(results.collect())
+pub async fn alter(cluster: &Cluster, topics: &[(String, Changes)]) -> Result<ByTopic<()>> {
+    configs::alter(cluster, topics, false).await
 }
 
 /// Deletes the records before an offset of each partition, which the broker must lead. It answers when all replicas that are

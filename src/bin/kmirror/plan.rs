@@ -2,6 +2,8 @@
 //! Asks both clusters and writes nothing.
 
 mod acls;
+mod configs;
+mod permissions;
 
 use std::process::ExitCode;
 
@@ -40,13 +42,20 @@ fn text(plan: &Plan) -> String {
     for topic in &plan.topics {
         push_topic(&mut text, topic);
     }
+    configs::push(&mut text, &plan.configs);
     acls::push(&mut text, &plan.acls);
+    permissions::push(&mut text, &plan.missing_permissions);
     text
 }
 
 fn push_topic(text: &mut String, topic: &TopicPlan) {
     let what = match (topic.action, topic.replication_factor) {
-        (TopicAction::Create, Some(replicas)) => format!("create, {}", counted(replicas as u64, "replica")),
+        (TopicAction::Create, Some(replicas)) => {
+            let wanted = topic
+                .replication_factor_wanted
+                .map(|wanted| format!(" instead of {wanted}, because the target has too few brokers"));
+            format!("create, {}{}", counted(replicas as u64, "replica"), wanted.unwrap_or_default())
+        }
         (TopicAction::Grow, _) => "add partitions".to_owned(),
         (TopicAction::Mirror, _) => "mirror into the topic that is there".to_owned(),
         _ => format!("refuse: {}", topic.reason.as_deref().unwrap_or("no reason is known")),
@@ -60,9 +69,6 @@ fn push_topic(text: &mut String, topic: &TopicPlan) {
             grouped(prefix.from as u64),
             milliseconds((prefix.estimate_seconds * 1000.0) as u64)
         ));
-    }
-    for missing in &topic.missing_permissions {
-        text.push_str(&format!("    waits: {missing}\n"));
     }
     for (partition, reason) in &topic.refused_partitions {
         text.push_str(&format!("    partition {partition} is parked: {reason}\n"));

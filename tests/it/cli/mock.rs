@@ -38,6 +38,8 @@ impl Mocks {
             format!("target.bootstrap.servers={}", self.target.bootstrap_servers()),
             format!("name={NAME}"),
             format!("topics={topics}"),
+            // Mocks tell no configurations.
+            "sync.topic.configs=false".to_owned(),
         ];
         let set = set.into_iter().flat_map(|property| ["--set".to_owned(), property]);
         ["run".to_owned()].into_iter().chain(set).chain(more.iter().map(|more| (*more).to_owned())).collect()

@@ -63,12 +63,7 @@ fn topics_and_partitions_that_appear_later_are_found() -> Outcome {
     write(&pair.source, &second, 1, 100, &Writing::default())?;
     wait_copied(pair, &second)?;
 
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", pair.source.bootstrap()).create()?;
-    block_on(admin.create_partitions(&[NewPartitions::new(&first, 3)], &AdminOptions::new()))?;
-    wait_for("the new partitions have leaders", LIMIT, || {
-        Ok(pair.source.client().partitions(&first).is_ok_and(|partitions| partitions.len() == 3).then_some(()))
-    })?;
+    grow(&pair.source, &first, 3)?;
     write(&pair.source, &first, 2, 100, &Writing::default())?;
     wait_copied(pair, &first)?;
 
@@ -78,8 +73,19 @@ fn topics_and_partitions_that_appear_later_are_found() -> Outcome {
     expect_identical(pair, &second, 100)
 }
 
+/// Adds partitions to a topic, up to this number.
+pub(super) fn grow(cluster: &Cluster, topic: &str, partitions: usize) -> Outcome {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", cluster.bootstrap()).create()?;
+    block_on(admin.create_partitions(&[NewPartitions::new(topic, partitions)], &AdminOptions::new()))?;
+    wait_for("the new partitions have leaders", LIMIT, || {
+        let there = cluster.client().partitions(topic);
+        Ok(there.is_ok_and(|there| there.len() == partitions && there.iter().all(|one| one.leader >= 0)).then_some(()))
+    })
+}
+
 /// Waits until the target has as many partitions, each with the source's end.
-fn wait_copied(pair: &Pair, topic: &str) -> Outcome {
+pub(super) fn wait_copied(pair: &Pair, topic: &str) -> Outcome {
     let ends = |cluster: &Cluster| -> Outcome<BTreeMap<i32, i64>> {
         Ok(cluster.client().bounds(topic)?.into_iter().map(|(partition, bounds)| (partition, bounds.end)).collect())
     };

@@ -38,7 +38,7 @@ const ALTER: i8 = 7;
 const DESCRIBE: i8 = 8;
 const CLUSTER_ACTION: i8 = 9;
 
-fn acl((kind, name): (i8, &str), pattern: i8, host: &str, operation: i8, permission: i8) -> AclCreation {
+pub(super) fn acl((kind, name): (i8, &str), pattern: i8, host: &str, operation: i8, permission: i8) -> AclCreation {
     AclCreation::default()
         .with_resource_type(kind)
         .with_resource_name(text(name))
@@ -49,7 +49,7 @@ fn acl((kind, name): (i8, &str), pattern: i8, host: &str, operation: i8, permiss
         .with_permission_type(permission)
 }
 
-fn create(cluster: &Cluster, acls: Vec<AclCreation>) -> Outcome {
+pub(super) fn create(cluster: &Cluster, acls: Vec<AclCreation>) -> Outcome {
     for answer in cluster.client().any()?.send(3, &CreateAclsRequest::default().with_creations(acls))?.results {
         check(answer.error_code, "cannot create an ACL")?;
     }

@@ -42,7 +42,8 @@ pub(crate) fn advance(cluster: &Cluster, topic: &str, partition: i32, offset: i6
     Ok(())
 }
 
-fn batch(count: i64) -> Outcome<Bytes> {
+/// A batch of so many empty records.
+pub(crate) fn batch(count: i64) -> Outcome<Bytes> {
     let record = |offset| Record {
         transactional: false,
         control: false,

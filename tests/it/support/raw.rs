@@ -236,11 +236,19 @@ impl Client {
 
     /// Sets configs of a topic, and leaves its other ones as they are.
     pub(crate) fn alter_topic(&self, name: &str, configs: &[(&str, &str)]) -> Outcome {
+        let configs: Vec<_> = configs.iter().map(|(key, value)| (*key, Some(*value))).collect();
+        self.change_topic(name, &configs)
+    }
+
+    /// Sets configs of a topic, or with `None` leaves them to the default.
+    pub(crate) fn change_topic(&self, name: &str, configs: &[(&str, Option<&str>)]) -> Outcome {
         const TOPIC: i8 = 2;
         const SET: i8 = 0;
+        const DELETE: i8 = 1;
         let configs = configs.iter().map(|(name, value)| {
-            let config = AlterableConfig::default().with_name(text(name)).with_config_operation(SET);
-            config.with_value(Some(text(value)))
+            let operation = if value.is_some() { SET } else { DELETE };
+            let config = AlterableConfig::default().with_name(text(name)).with_config_operation(operation);
+            config.with_value(value.map(text))
         });
         let resource = AlterConfigsResource::default()
             .with_resource_type(TOPIC)

@@ -1,0 +1,258 @@
+//! Has the configurations of the target's topics follow the source's: reads both, decides by `machine::configs`, changes.
+//!
+//! Topics of which it is not certain yet that they are the mirror's, and those whose first offsets are being filled, are left
+//! alone. One topic's trouble is that topic's: it is shown, and tried again with the next look.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Control;
+use crate::config::ReplicationFactor;
+use crate::error::{Error, ErrorKind, Result};
+use crate::machine::configs::{self, Change, Policy, TargetTopic};
+use crate::status::{Progress, State, Subject};
+use crate::wire;
+use crate::wire::cluster::Metadata;
+use crate::wire::configs::{ByTopic, TopicConfigs};
+use crate::wire::errors::BrokerError;
+
+/// How often is looked whether all topics have begun, before they are looked at for the first time.
+const TICK: Duration = Duration::from_millis(50);
+/// What is shown in place of a topic when it is about all of them.
+const ALL_TOPICS: &str = "all topics";
+
+/// What is known of topics on the target beside their configurations.
+#[derive(Default)]
+pub(super) struct Following {
+    replicas: RefCell<BTreeMap<String, Replicas>>,
+    /// Held during a look, so that two of them do not do the same.
+    looking: tokio::sync::Mutex<()>,
+}
+
+/// The replicas of a topic.
+#[derive(Clone, Copy)]
+struct Replicas {
+    wanted: i16,
+    target: i16,
+    brokers: usize,
+}
+
+impl Control {
+    /// How the target's topics differ from the source's on purpose.
+    pub(super) fn config_policy(&self) -> Policy<'_> {
+        Policy { overrides: &self.config.topic_configs_override, excluded: &self.config.topic_configs_exclude }
+    }
+
+    /// Takes over how many replicas topics have.
+    pub(super) fn remember_replicas(&self, source: &Metadata, target: &Metadata) {
+        let replicas = target.topics.iter().filter(|(_, topic)| topic.error_code == 0).filter_map(|(name, topic)| {
+            let wanted = match self.config.replication_factor {
+                ReplicationFactor::Source => source.topics.get(name)?.replication_factor,
+                ReplicationFactor::Count(count) => count,
+            };
+            let (target, brokers) = (topic.replication_factor, target.broker_count);
+            Some((name.clone(), Replicas { wanted, target, brokers }))
+        });
+        *self.configs.replicas.borrow_mut() = replicas.collect();
+    }
+
+    /// Keeps configurations in step, for ever.
+    pub(super) async fn keep_configs(self: Rc<Self>) {
+        let soon = tokio::time::Instant::now() + self.config.refresh_interval;
+        while tokio::time::Instant::now() < soon && self.followed().len() < self.mirrored.borrow().len() {
+            tokio::time::sleep(TICK).await;
+        }
+        loop {
+            self.follow_configs_once().await;
+            tokio::time::sleep(self.config.refresh_interval).await;
+        }
+    }
+
+    /// Brings the configurations of all topics in step that can be.
+    pub(super) async fn follow_configs_once(&self) {
+        let _only_one = self.configs.looking.lock().await;
+        let mut troubles = self.too_few_replicas();
+        if self.config.sync_topic_configs {
+            match self.follow_configs().await {
+                Ok(more) => troubles.extend(more),
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    let what = "configurations of topics cannot be kept in step";
+                    troubles.insert(ALL_TOPICS.to_owned(), error.context(what));
+                }
+                // What was in trouble before may still be.
+                Err(error) => {
+                    return tracing::warn!(%error, "configurations of topics cannot be compared; will be tried again");
+                }
+            }
+        }
+        self.shared.set_troubles(Subject::TopicConfig, troubles);
+    }
+
+    async fn follow_configs(&self) -> Result<BTreeMap<String, Error>> {
+        let topics = self.followed();
+        if topics.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let (source, target) = tokio::join!(
+            wire::configs::describe(&self.source, &topics),
+            wire::configs::describe(&self.target, &topics)
+        );
+        let (source, target) = (source?, target?);
+        let mut troubles = BTreeMap::new();
+        let mut pairs = Vec::new();
+        for topic in topics {
+            match (told(&source, &topic), told(&target, &topic)) {
+                (Ok(Some(source)), Ok(Some(target))) => {
+                    let replicas = self.configs.replicas.borrow().get(&topic).copied();
+                    // Without them the next look at the topics has to come first.
+                    let Some(replicas) = replicas else { continue };
+                    pairs.push((topic, source.own.clone(), target_topic(target, replicas.target)));
+                }
+                (Err(error), _) | (_, Err(error)) => drop(troubles.insert(topic, error)),
+                _ => {}
+            }
+        }
+        ask_for_minimum(&self.target, &mut pairs, self.config_policy()).await?;
+        let changes = pairs.into_iter().map(|(topic, source, target)| {
+            let changes = configs::plan(&source, &target, self.config_policy());
+            (topic, changes)
+        });
+        let changes = changes.filter(|(_, changes)| !changes.is_empty()).collect();
+        troubles.extend(self.change(changes).await?);
+        Ok(troubles)
+    }
+
+    /// Makes changes; returns why some could not be made.
+    async fn change(&self, mut changes: Vec<(String, Vec<Change>)>) -> Result<BTreeMap<String, Error>> {
+        let _only_one = self.prefixes.settings.lock().await;
+        changes.retain(|(topic, _)| !self.prefixes.has_topic(topic));
+        let wanted: Vec<_> = changes.iter().map(|(topic, changes)| (topic.clone(), as_asked(changes))).collect();
+        let results = match wire::configs::alter(&self.target, &wanted, false).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                return Ok(changes
+                    .iter()
+                    .map(|(topic, changes)| (topic.clone(), by_hand(topic, changes, &error)))
+                    .collect());
+            }
+            results => results?,
+        };
+        let mut troubles = BTreeMap::new();
+        for (topic, changes) in changes {
+            match told(&results, &topic) {
+                Ok(Some(())) => {
+                    for change in changes {
+                        let (key, reason) = (change.key(), change.reason());
+                        let (from, to) = (change.from().unwrap_or("default"), change.to().unwrap_or("default"));
+                        tracing::info!(topic, key, from, to, reason, "configuration follows");
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => drop(troubles.insert(topic, error)),
+            }
+        }
+        Ok(troubles)
+    }
+
+    /// The topics that are certainly the mirror's, and begun.
+    fn followed(&self) -> Vec<String> {
+        let mut begun: BTreeMap<std::sync::Arc<str>, bool> = BTreeMap::new();
+        for progress in self.shared.partitions() {
+            let is_begun = !self.prefixes.has(&progress) && is_of_mirror(&progress);
+            *begun.entry(progress.topic.clone()).or_insert(true) &= is_begun;
+        }
+        let parked = self.parked.borrow();
+        let begun = begun.into_iter().filter(|(topic, begun)| *begun && !parked.contains(&**topic));
+        begun.map(|(topic, _)| topic.to_string()).collect()
+    }
+
+    /// The topics that have fewer replicas than they should, because the target has too few brokers.
+    fn too_few_replicas(&self) -> BTreeMap<String, Error> {
+        let replicas = self.configs.replicas.borrow();
+        let mirrored = self.mirrored.borrow();
+        let few = replicas.iter().filter(|(topic, _)| mirrored.contains_key(*topic)).filter(|(_, replicas)| {
+            replicas.target < replicas.wanted && replicas.brokers < replicas.wanted.unsigned_abs().into()
+        });
+        few.map(|(topic, replicas)| {
+            let message = format!(
+                "topic '{topic}' has {} of {} replicas on the target, which has {} brokers: start more there and reassign its \
+                 partitions, or set 'replication.factor'",
+                replicas.target, replicas.wanted, replicas.brokers
+            );
+            (topic.clone(), Error::new(ErrorKind::Topic, message).with_topic(topic))
+        })
+        .collect()
+    }
+}
+
+/// Whether the partition was begun and is not known to be anybody else's.
+fn is_of_mirror(progress: &Progress) -> bool {
+    use ErrorKind::{Diverged, Fenced, TargetConflict, TopicReset};
+    match progress.state() {
+        State::Starting => false,
+        State::Failed => progress
+            .error()
+            .is_none_or(|error| !matches!(error.kind(), Diverged | Fenced | TargetConflict | TopicReset)),
+        _ => true,
+    }
+}
+
+/// A topic on the target as `machine::configs` sees it.
+pub(crate) fn target_topic(described: &TopicConfigs, replication_factor: i16) -> TargetTopic {
+    let has_own = described.own.contains_key("min.insync.replicas");
+    TargetTopic {
+        own: described.own.clone(),
+        inherited_minimum: described.minimum.filter(|_| !has_own),
+        replication_factor,
+    }
+}
+
+/// A topic, what was set on it at the source, and what it has on the target.
+pub(crate) type Sides = (String, configs::Configs, TargetTopic);
+
+/// Asks for what decides whether a `min.insync.replicas` may be removed. That is rare.
+pub(crate) async fn ask_for_minimum(
+    target: &wire::cluster::Cluster,
+    pairs: &mut [Sides],
+    policy: Policy<'_>,
+) -> Result<()> {
+    let needs = |(_, source, target): &&mut Sides| configs::needs_inherited_minimum(source, target, policy);
+    let mut open: Vec<&mut Sides> = pairs.iter_mut().filter(needs).collect();
+    let names: Vec<String> = open.iter().map(|(topic, ..)| topic.clone()).collect();
+    let minimums = wire::configs::inherited_minimum(target, &names).await?;
+    for (topic, _, target) in &mut open {
+        target.inherited_minimum = minimums.get(topic).and_then(|answer| answer.as_ref().ok().copied().flatten());
+    }
+    Ok(())
+}
+
+/// Changes as they are asked for.
+pub(crate) fn as_asked(changes: &[Change]) -> wire::configs::Changes<String> {
+    changes.iter().map(|change| (change.key().to_owned(), change.to().map(str::to_owned))).collect()
+}
+
+/// What was told of a topic; nothing of one that is not there.
+pub(crate) fn told<'a, T>(answers: &'a ByTopic<T>, topic: &str) -> Result<Option<&'a T>> {
+    match answers.get(topic) {
+        Some(Ok(answer)) => Ok(Some(answer)),
+        Some(Err(error)) if error.kafka_code() != Some(BrokerError::UNKNOWN_PARTITION.code) => Err(error.clone()),
+        _ => Ok(None),
+    }
+}
+
+/// Brokers before 2.3 take only all configurations of a topic at once, which would undo what somebody else changes meanwhile.
+pub(crate) fn by_hand(topic: &str, changes: &[Change], error: &Error) -> Error {
+    let change = |change: &Change| match change.to() {
+        Some(value) => format!("set {}={value}", change.key()),
+        None => format!("remove {}", change.key()),
+    };
+    let changes: Vec<String> = changes.iter().map(change).collect();
+    let message = format!(
+        "the configuration of topic '{topic}' has to be changed by hand on the target, whose brokers are older than Kafka 2.3: \
+         {} ({})",
+        changes.join(", "),
+        error.message()
+    );
+    Error::new(ErrorKind::Unsupported, message).with_topic(topic)
+}

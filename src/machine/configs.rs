@@ -1,0 +1,348 @@
+//! Decides how the configuration of a topic on the target has to be changed to follow the source's: `plan(source, target, policy)`.
+//!
+//! What counts is what was set on the topics themselves: what is default on the source is left to the default on the target.
+//! [`NOT_COPIED`] is the one list of what stays as it is there, with the reasons.
+
+use std::collections::BTreeMap;
+
+use crate::config::ConfigExclusion;
+use crate::wire::removal::{self, Settings};
+
+/// What was set on a topic itself.
+pub type Configs = BTreeMap<String, String>;
+
+/// Configurations of a source topic that the target's topic does not get, and why. The list of MirrorMaker 2, but for these:
+/// `min.insync.replicas` is copied, at most as many as there are replicas, because without it the copy would be less safe than
+/// the original; `message.timestamp.before.max.ms`, which MirrorMaker 2 means to exclude, is; and what one of two
+/// releases does not know or only clusters with tiered storage take is not copied.
+pub const NOT_COPIED: &[(&str, &str)] = &[
+    ("follower.replication.throttled.replicas", "names brokers of the source"),
+    ("leader.replication.throttled.replicas", "names brokers of the source"),
+    (
+        "message.timestamp.type",
+        "records keep the time they have at the source, so the target's broker must not set its own",
+    ),
+    (
+        "message.timestamp.before.max.ms",
+        "records are older when they are copied than when they were written: the source's limit could refuse them",
+    ),
+    (
+        "message.timestamp.difference.max.ms",
+        "records are older when they are copied than when they were written: the source's limit could refuse them",
+    ),
+    ("message.format.version", "record batches keep the format they have, and Kafka 4 does not know it"),
+    ("message.downconversion.enable", "says how old consumers are served, and Kafka 4 does not know it"),
+    ("unclean.leader.election.enable", "how much the target may lose is decided there"),
+    ("remote.storage.enable", TIERED),
+    ("remote.log.copy.disable", TIERED),
+    ("remote.log.delete.on.disable", TIERED),
+    ("local.retention.ms", TIERED),
+    ("local.retention.bytes", TIERED),
+];
+const TIERED: &str = "where old segments are kept is decided on the target, which may have no tiered storage";
+
+const MIN_IN_SYNC: &str = "min.insync.replicas";
+const AFTER_MAX: &str = "message.timestamp.after.max.ms";
+/// The default of [`AFTER_MAX`].
+const HOUR_MS: i64 = 3_600_000;
+
+/// How the target's topics differ from the source's on purpose.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy<'a> {
+    /// `topic.configs.override`.
+    pub overrides: &'a Configs,
+    /// `topic.configs.exclude`.
+    pub excluded: &'a ConfigExclusion,
+}
+
+/// A topic on the target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TargetTopic {
+    /// What was set on it.
+    pub own: Configs,
+    /// The `min.insync.replicas` it has when none is set on it, as far as that is known.
+    pub inherited_minimum: Option<i16>,
+    /// Its replicas.
+    pub replication_factor: i16,
+}
+
+/// Something to be changed on a topic of the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A value is set.
+    Set {
+        /// What is set.
+        key: String,
+        /// To what.
+        value: String,
+        /// What was set before.
+        from: Option<String>,
+        /// Why.
+        reason: String,
+    },
+    /// It is left to the default.
+    Delete {
+        /// What is removed.
+        key: String,
+        /// What was set before.
+        from: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Change {
+    /// What is changed.
+    pub fn key(&self) -> &str {
+        let (Change::Set { key, .. } | Change::Delete { key, .. }) = self;
+        key
+    }
+
+    /// What it is to be, or `None` for the default.
+    pub fn to(&self) -> Option<&str> {
+        match self {
+            Change::Set { value, .. } => Some(value),
+            Change::Delete { .. } => None,
+        }
+    }
+
+    /// What was set on the topic before.
+    pub fn from(&self) -> Option<&str> {
+        match self {
+            Change::Set { from, .. } => from.as_deref(),
+            Change::Delete { from, .. } => Some(from),
+        }
+    }
+
+    /// Why.
+    pub fn reason(&self) -> &str {
+        let (Change::Set { reason, .. } | Change::Delete { reason, .. }) = self;
+        reason
+    }
+}
+
+/// The configurations with which a topic is created on the target.
+pub fn for_new_topic(source: &Configs, replication_factor: i16, policy: Policy<'_>) -> Configs {
+    let wanted = wanted(source, replication_factor, policy);
+    wanted.into_iter().map(|(key, (value, _))| (key, value)).collect()
+}
+
+/// What has to be changed on the target's topic so that it follows the source's.
+pub fn plan(source: &Configs, target: &TargetTopic, policy: Policy<'_>) -> Vec<Change> {
+    if is_being_filled(&target.own) {
+        return Vec::new();
+    }
+    let mut wanted = wanted(source, target.replication_factor, policy);
+    if leaves_minimum(target, &wanted, policy)
+        && target.inherited_minimum.is_some_and(|minimum| minimum > target.replication_factor)
+    {
+        wanted.insert(MIN_IN_SYNC.to_owned(), at_most_replicas(target.replication_factor));
+    }
+    let superfluous = target.own.iter().filter(|(key, _)| !wanted.contains_key(*key) && !is_left_alone(key, policy));
+    let delete = |(key, from): (&String, &String)| Change::Delete {
+        key: key.clone(),
+        from: from.clone(),
+        reason: "it is not set on the source".to_owned(),
+    };
+    let mut changes: Vec<Change> = superfluous.map(delete).collect();
+    for (key, (value, reason)) in wanted {
+        let from = target.own.get(&key).cloned();
+        if from.as_ref() != Some(&value) {
+            changes.push(Change::Set { key, value, from, reason });
+        }
+    }
+    changes.sort_by(|one, other| one.key().cmp(other.key()));
+    changes
+}
+
+/// Whether it matters what `min.insync.replicas` the topic has without its own, and that is not known.
+pub fn needs_inherited_minimum(source: &Configs, target: &TargetTopic, policy: Policy<'_>) -> bool {
+    let wanted = wanted(source, target.replication_factor, policy);
+    target.inherited_minimum.is_none()
+        && target.own.contains_key(MIN_IN_SYNC)
+        && leaves_minimum(target, &wanted, policy)
+}
+
+/// Whether the topic is to have no `min.insync.replicas` of its own. One that an exclusion protects stays.
+fn leaves_minimum(target: &TargetTopic, wanted: &Wanted, policy: Policy<'_>) -> bool {
+    let is_protected = is_left_alone(MIN_IN_SYNC, policy) && target.own.contains_key(MIN_IN_SYNC);
+    !wanted.contains_key(MIN_IN_SYNC) && !is_protected
+}
+
+/// What is to be set on a topic, and why.
+type Wanted = BTreeMap<String, (String, String)>;
+
+fn wanted(source: &Configs, replication_factor: i16, policy: Policy<'_>) -> Wanted {
+    let mut wanted = Wanted::new();
+    for (key, value) in before_fill(source) {
+        if !is_left_alone(&key, policy) && !is_too_strict(&key, &value) {
+            wanted.insert(key, (value, "it is set on the source".to_owned()));
+        }
+    }
+    for (key, value) in policy.overrides {
+        wanted.insert(key.clone(), (value.clone(), "topic.configs.override has it".to_owned()));
+    }
+    // More than all replicas can never be in sync: the topic would be dead.
+    let minimum = wanted.get(MIN_IN_SYNC).and_then(|(value, _)| value.parse::<i16>().ok());
+    if minimum.is_some_and(|minimum| minimum > replication_factor) {
+        wanted.insert(MIN_IN_SYNC.to_owned(), at_most_replicas(replication_factor));
+    }
+    wanted
+}
+
+fn at_most_replicas(replication_factor: i16) -> (String, String) {
+    let reason =
+        format!("with more than its {replication_factor} replicas on the target the topic would take no records");
+    (replication_factor.to_string(), reason)
+}
+
+fn is_left_alone(key: &str, policy: Policy<'_>) -> bool {
+    let is_listed = NOT_COPIED.iter().any(|(excluded, _)| *excluded == key) || policy.excluded.matches(key);
+    is_listed && !policy.overrides.contains_key(key)
+}
+
+/// A record that is from the future at the source is less so when it is copied, so the source's limit fits the target, too. But not
+/// where it is so strict that the difference of two clocks matters.
+fn is_too_strict(key: &str, value: &str) -> bool {
+    key == AFTER_MAX && value.parse::<i64>().is_ok_and(|limit| limit < HOUR_MS)
+}
+
+fn is_being_filled(own: &Configs) -> bool {
+    removal::is_open_for_fill(&as_settings(own))
+}
+
+/// What a topic has, but for what a mirror has set on it while it fills its first offsets: the source may be a target, too.
+fn before_fill(own: &Configs) -> Configs {
+    let mut configs = own.clone();
+    for (key, value) in removal::close_after_fill(&as_settings(own)) {
+        match value {
+            Some(value) => configs.insert(key.to_owned(), value),
+            None => configs.remove(key),
+        };
+    }
+    configs
+}
+
+fn as_settings(own: &Configs) -> Settings {
+    own.iter().map(|(key, value)| (key.clone(), (value.clone(), true))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configs(rows: &[(&str, &str)]) -> Configs {
+        rows.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    /// What is left of a topic's own configurations after all changes, each of which changes something.
+    fn follow(source: &[(&str, &str)], target: &TargetTopic, policy: Policy<'_>) -> Configs {
+        let mut after = target.clone();
+        for change in plan(&configs(source), target, policy) {
+            assert_eq!(change.from(), target.own.get(change.key()).map(String::as_str));
+            assert_ne!(change.from(), change.to(), "{change:?} changes nothing");
+            match change.to() {
+                Some(value) => after.own.insert(change.key().to_owned(), value.to_owned()),
+                None => after.own.remove(change.key()),
+            };
+        }
+        assert_eq!(plan(&configs(source), &after, policy), [], "once is enough");
+        after.own
+    }
+
+    fn topic(own: &[(&str, &str)]) -> TargetTopic {
+        TargetTopic { own: configs(own), inherited_minimum: Some(1), replication_factor: 2 }
+    }
+
+    fn exclusion(list: &str) -> ConfigExclusion {
+        ConfigExclusion::new(list).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_set_altered_or_removed_follows() {
+        let (overrides, excluded) = (Configs::new(), exclusion(""));
+        let policy = Policy { overrides: &overrides, excluded: &excluded };
+        let target = topic(&[("retention.ms", "1"), ("cleanup.policy", "compact"), ("segment.ms", "7")]);
+        let source = [("retention.ms", "2"), ("segment.ms", "7"), ("flush.ms", "9")];
+        assert_eq!(follow(&source, &target, policy), configs(&source));
+        assert_eq!(follow(&[], &target, policy), Configs::new());
+        let reasons: Vec<_> =
+            plan(&configs(&source), &target, policy).into_iter().map(|c| c.reason().to_owned()).collect();
+        assert_eq!(reasons, ["it is not set on the source", "it is set on the source", "it is set on the source"]);
+    }
+
+    #[test]
+    fn what_is_excluded_stays_as_it_is_and_an_override_wins() {
+        let overrides = configs(&[("retention.ms", "5"), ("unclean.leader.election.enable", "true")]);
+        let excluded = exclusion(r"delete\.retention\.ms, segment\..*");
+        let policy = Policy { overrides: &overrides, excluded: &excluded };
+        let target =
+            topic(&[("delete.retention.ms", "2000"), ("segment.ms", "3"), ("message.timestamp.type", "CreateTime")]);
+        let source = [
+            ("retention.ms", "9"),
+            ("delete.retention.ms", "1000"),
+            ("segment.bytes", "1000000"),
+            ("message.timestamp.type", "LogAppendTime"),
+            ("unclean.leader.election.enable", "false"),
+            ("remote.storage.enable", "true"),
+        ];
+        let expected = [
+            ("delete.retention.ms", "2000"),
+            ("message.timestamp.type", "CreateTime"),
+            ("retention.ms", "5"),
+            ("segment.ms", "3"),
+            ("unclean.leader.election.enable", "true"),
+        ];
+        assert_eq!(follow(&source, &target, policy), configs(&expected));
+        assert_eq!(for_new_topic(&configs(&source), 1, policy), overrides);
+    }
+
+    #[test]
+    fn no_minimum_is_above_the_replicas() {
+        let (overrides, excluded) = (Configs::new(), exclusion(""));
+        let policy = Policy { overrides: &overrides, excluded: &excluded };
+        let minimum = |value| configs(&[("min.insync.replicas", value)]);
+        let three = [("min.insync.replicas", "3")];
+        assert_eq!(follow(&three, &topic(&[]), policy), minimum("2"));
+        assert_eq!(for_new_topic(&configs(&three), 1, policy), minimum("1"));
+        assert_eq!(follow(&[("min.insync.replicas", "2")], &topic(&[]), policy), minimum("2"));
+        // What the target's brokers would give is too much for this topic.
+        let inherits = |own, minimum| TargetTopic { inherited_minimum: minimum, ..topic(own) };
+        assert_eq!(follow(&[], &inherits(&[], Some(3)), policy), minimum("2"));
+        assert_eq!(follow(&[], &inherits(&three, Some(3)), policy), minimum("2"));
+        assert_eq!(follow(&[], &inherits(&three, Some(2)), policy), Configs::new());
+        assert!(needs_inherited_minimum(&Configs::new(), &inherits(&three, None), policy));
+        assert!(!needs_inherited_minimum(&configs(&three), &inherits(&three, None), policy));
+        // Whoever excludes it looks after it, as long as there is something to look after.
+        let excluded = exclusion("min.insync.replicas");
+        let policy = Policy { overrides: &overrides, excluded: &excluded };
+        assert_eq!(follow(&[], &inherits(&three, Some(3)), policy), minimum("3"));
+    }
+
+    #[test]
+    fn limits_of_time_never_refuse_what_the_source_took() {
+        let (overrides, excluded) = (Configs::new(), exclusion(""));
+        let policy = Policy { overrides: &overrides, excluded: &excluded };
+        let source = |after| {
+            let limit = ("message.timestamp.after.max.ms", after);
+            let configs = [limit, ("message.timestamp.before.max.ms", "1000")];
+            follow(&configs, &topic(&[]), policy)
+        };
+        assert_eq!(source("9000000"), configs(&[("message.timestamp.after.max.ms", "9000000")]));
+        assert_eq!(source("1000"), Configs::new());
+    }
+
+    #[test]
+    fn a_topic_whose_first_offsets_are_being_filled_is_left_alone() {
+        let (overrides, excluded) = (Configs::new(), exclusion(""));
+        let policy = Policy { overrides: &overrides, excluded: &excluded };
+        let compacted = [("cleanup.policy", "compact"), ("retention.ms", "100")];
+        let mut open = configs(&compacted);
+        for (key, value) in removal::open_for_fill(&as_settings(&open)) {
+            open.insert(key.to_owned(), value.unwrap_or_default());
+        }
+        let target = TargetTopic { own: open.clone(), ..topic(&[]) };
+        assert_eq!(plan(&configs(&[("cleanup.policy", "delete")]), &target, policy), []);
+        assert_eq!(for_new_topic(&open, 1, policy), configs(&compacted), "the source is a target that is being filled");
+    }
+}

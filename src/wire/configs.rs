@@ -1,0 +1,162 @@
+//! The configurations of topics: what is set on them, and changes of it, many topics in one request.
+//! Answers are refused for one topic at a time; an error of a function is that of a whole request.
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
+use kafka_protocol::protocol::StrBytes;
+
+use super::cluster::Cluster;
+use super::errors::BrokerError;
+use super::removal::missing;
+use crate::error::{ErrorKind, Result};
+
+/// Topics in one request.
+const AT_ONCE: usize = 250;
+/// A topic's number among the things that have configurations.
+const TOPIC_RESOURCE: i8 = 2;
+/// A configuration that was set on the topic itself.
+const DYNAMIC_TOPIC_CONFIG: i8 = 1;
+const MIN_IN_SYNC: &str = "min.insync.replicas";
+
+/// An answer for each topic.
+pub type ByTopic<T> = BTreeMap<String, Result<T>>;
+
+/// The configurations of a topic.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TopicConfigs {
+    /// What was set on the topic itself, but for secrets.
+    pub own: BTreeMap<String, String>,
+    /// The `min.insync.replicas` that counts.
+    pub minimum: Option<i16>,
+}
+
+/// The configurations of topics.
+pub async fn describe(cluster: &Cluster, topics: &[String]) -> Result<ByTopic<TopicConfigs>> {
+    describe_keys(cluster, topics, None, false, |configs| {
+        let minimum = configs.iter().find(|config| config.name.as_str() == MIN_IN_SYNC).and_then(number);
+        let own = configs.into_iter().filter(|config| is_own(config) && !config.is_sensitive);
+        let own = own.filter_map(|config| Some((config.name.to_string(), config.value?.to_string())));
+        TopicConfigs { own: own.collect(), minimum }
+    })
+    .await
+}
+
+/// The `min.insync.replicas` that topics would have if none was set on them.
+pub async fn inherited_minimum(cluster: &Cluster, topics: &[String]) -> Result<ByTopic<Option<i16>>> {
+    describe_keys(cluster, topics, Some(&[MIN_IN_SYNC]), true, |configs| {
+        let synonyms = configs.iter().flat_map(|config| &config.synonyms);
+        let mut inherited = synonyms.filter(|synonym| synonym.source != DYNAMIC_TOPIC_CONFIG);
+        inherited.next().and_then(|synonym| synonym.value.as_ref()?.parse().ok())
+    })
+    .await
+}
+
+/// Whether it was set on the topic itself.
+pub fn is_own(config: &DescribeConfigsResourceResult) -> bool {
+    config.config_source == DYNAMIC_TOPIC_CONFIG
+}
+
+fn number(config: &DescribeConfigsResourceResult) -> Option<i16> {
+    config.value.as_ref()?.parse().ok()
+}
+
+/// Some or all configurations of topics, each topic's as `read` makes of them.
+pub async fn describe_keys<T>(
+    cluster: &Cluster,
+    topics: &[String],
+    keys: Option<&[&'static str]>,
+    synonyms: bool,
+    read: impl Fn(Vec<DescribeConfigsResourceResult>) -> T,
+) -> Result<ByTopic<T>> {
+    let mut described = BTreeMap::new();
+    for some in topics.chunks(AT_ONCE) {
+        let connection = cluster.any().await?;
+        let resource = |topic: &String| {
+            let keys = keys.map(|keys| keys.iter().map(|key| StrBytes::from_static_str(key)).collect());
+            DescribeConfigsResource::default()
+                .with_resource_type(TOPIC_RESOURCE)
+                .with_resource_name(StrBytes::from_string(topic.clone()))
+                .with_configuration_keys(keys)
+        };
+        let request = DescribeConfigsRequest::default()
+            .with_resources(some.iter().map(resource).collect())
+            .with_include_synonyms(synonyms);
+        let response = connection.call(&request, connection.version::<DescribeConfigsRequest>(4)?).await?;
+        described.extend(response.results.into_iter().map(|result| described_one(cluster, result, &read)));
+    }
+    Ok(described)
+}
+
+fn described_one<T>(
+    cluster: &Cluster,
+    result: DescribeConfigsResult,
+    read: &impl Fn(Vec<DescribeConfigsResourceResult>) -> T,
+) -> (String, Result<T>) {
+    let name = result.resource_name.to_string();
+    let configs = match BrokerError::of(result.error_code) {
+        Some(error) => {
+            let what = format!("describe the configuration of topic '{name}'");
+            Err(missing(cluster, &what, "DescribeConfigs", &name, error, result.error_message.as_deref()))
+        }
+        None => Ok(read(result.configs)),
+    };
+    (name, configs)
+}
+
+/// What is to be changed on a topic: a value is set, or with `None` left to the default.
+pub type Changes<K> = Vec<(K, Option<String>)>;
+
+/// Changes configurations of topics, or with `validate_only` asks whether that would be possible; the result of each.
+pub async fn alter<K: AsRef<str>>(
+    cluster: &Cluster,
+    topics: &[(String, Changes<K>)],
+    validate_only: bool,
+) -> Result<ByTopic<()>> {
+    const SET: i8 = 0;
+    const DELETE: i8 = 1;
+    let mut results = BTreeMap::new();
+    for some in topics.chunks(AT_ONCE) {
+        let connection = cluster.any().await?;
+        let change = |(key, value): &(K, Option<String>)| {
+            AlterableConfig::default()
+                .with_name(StrBytes::from_string(key.as_ref().to_owned()))
+                .with_config_operation(if value.is_some() { SET } else { DELETE })
+                .with_value(value.clone().map(StrBytes::from_string))
+        };
+        let resource = |(topic, changes): &(String, Changes<K>)| {
+            AlterConfigsResource::default()
+                .with_resource_type(TOPIC_RESOURCE)
+                .with_resource_name(StrBytes::from_string(topic.clone()))
+                .with_configs(changes.iter().map(change).collect())
+        };
+        let request = IncrementalAlterConfigsRequest::default()
+            .with_resources(some.iter().map(resource).collect())
+            .with_validate_only(validate_only);
+        let response = connection.call(&request, connection.version::<IncrementalAlterConfigsRequest>(1)?).await?;
+        results.extend(response.responses.into_iter().map(|result| {
+            let name = result.resource_name.to_string();
+            let keys = some.iter().filter(|(topic, _)| *topic == name).flat_map(|(_, changes)| changes);
+            let keys: Vec<&str> = keys.map(|(key, _)| key.as_ref()).collect();
+            let what = format!("change {} of topic '{name}'", keys.join(", "));
+            let outcome = BrokerError::of(result.error_code).map_or(Ok(()), |error| {
+                Err(missing(cluster, &what, "AlterConfigs", &name, error, result.error_message.as_deref()))
+            });
+            (name, outcome)
+        }));
+    }
+    Ok(results)
+}
+
+/// What every topic gets when a whole request is not offered by the brokers.
+pub fn unsupported_is<T: Clone>(answer: Result<ByTopic<T>>, topics: &[String], instead: &T) -> Result<ByTopic<T>> {
+    match answer {
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            Ok(topics.iter().map(|topic| (topic.clone(), Ok(instead.clone()))).collect())
+        }
+        answer => answer,
+    }
+}

@@ -1,0 +1,286 @@
+//! Configurations of topics on real brokers: they follow the source's while the mirror runs, and nothing else is touched.
+//!
+//! What a topic has is read back by librdkafka; permissions are those of Kafka's own authorizer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kafka_protocol::messages::DeleteAclsRequest;
+use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
+use serde_json::Value;
+
+use super::mirror::{configs_of, wait_copied};
+use super::permissions::{acl, create};
+use crate::support::cluster::{Cluster, Options, Pair, shared, unique};
+use crate::support::late::advance;
+use crate::support::mirroring::Mirroring;
+use crate::support::process::Kmirror;
+use crate::support::raw::{check, text};
+use crate::support::records::{Generator, Writing, produce};
+use crate::support::{Failure, Outcome, wait_for};
+
+/// A hang limit, not a measure.
+const LIMIT: Duration = Duration::from_secs(90);
+const TOPIC: i8 = 2;
+const CLUSTER: (i8, &str) = (4, "kafka-cluster");
+const LITERAL: i8 = 3;
+const ALL: i8 = 2;
+const DENY: i8 = 2;
+const ALLOW: i8 = 3;
+const READ: i8 = 3;
+const WRITE: i8 = 4;
+const CREATE: i8 = 5;
+const DESCRIBE_CONFIGS: i8 = 10;
+const ALTER_CONFIGS: i8 = 11;
+
+fn write(cluster: &Cluster, topic: &str, count: usize) -> Outcome {
+    produce(&cluster.bootstrap(), topic, 0, Generator::new(3).take(count), &Writing::default()).map(drop)
+}
+
+fn configs(rows: &[(&str, &str)]) -> BTreeMap<String, String> {
+    rows.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Waits until exactly this is set on the topic of the target.
+fn wait_configured(pair: &Pair, topic: &str, rows: &[(&str, &str)], mirror: &Kmirror) -> Outcome {
+    let expected = configs(rows);
+    let waited = wait_for(&format!("{topic} has {expected:?}"), LIMIT, || {
+        Ok((configs_of(&pair.target, topic)? == expected).then_some(()))
+    });
+    let found = configs_of(&pair.target, topic)?;
+    waited.map_err(|error| Failure(format!("{error}; it has {found:?}\n{}", mirror.stderr())))
+}
+
+/// The changes that a plan has for a topic, as `(key, from, to)`.
+fn planned(plan: &Value, topic: &str) -> Vec<(String, Option<String>, Option<String>)> {
+    let plans = plan["configs"].as_array().into_iter().flatten().filter(|plan| plan["topic"] == topic);
+    let changes = plans.flat_map(|plan| plan["changes"].as_array().into_iter().flatten());
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    changes
+        .map(|change| (text(&change["key"]).unwrap_or_default(), text(&change["from"]), text(&change["to"])))
+        .collect()
+}
+
+/// The permissions that a plan misses, as `side operation resource`.
+fn missing(plan: &Value) -> Vec<String> {
+    let missing = plan["missing_permissions"].as_array().into_iter().flatten();
+    let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    missing.map(|one| [&one["side"], &one["operation"], &one["resource"]].map(word).join(" ")).collect()
+}
+
+#[test]
+fn what_is_set_altered_or_removed_on_the_source_follows_on_the_target() -> Outcome {
+    let pair = shared()?;
+    let name = unique("follow");
+    let (topic, new) = (format!("{name}.there"), format!("{name}.new"));
+    pair.source.create_topic(&topic, 2, &[("retention.bytes", "1000000000"), ("delete.retention.ms", "1000")])?;
+    // The copy was made by somebody else, with other ideas.
+    let others = [("retention.bytes", "5000"), ("segment.ms", "777777"), ("delete.retention.ms", "2000")];
+    pair.target.create_topic(&topic, 2, &others)?;
+    pair.source.create_topic(&new, 1, &[("flush.ms", "5000"), ("message.timestamp.before.max.ms", "900000000000")])?;
+    write(&pair.source, &topic, 30)?;
+    write(&pair.source, &new, 30)?;
+    let mirroring = Mirroring::of(&pair.source, &pair.target, &name, &format!("{name}\\..*"))
+        .set(r"topic.configs.exclude=delete\.retention\.ms")
+        .set("topic.configs.override=max.compaction.lag.ms=123456");
+
+    let there = || -> Outcome<_> {
+        // Other tests create topics at the same time.
+        let topics: Vec<String> =
+            pair.target.client().topics()?.into_iter().filter(|one| one.contains(&name)).collect();
+        Ok((configs_of(&pair.target, &topic)?, topics))
+    };
+    let before = there()?;
+    let plan = mirroring.plan()?;
+    let change = |key: &str, from: Option<&str>, to: Option<&str>| {
+        (key.to_owned(), from.map(str::to_owned), to.map(str::to_owned))
+    };
+    let lag = change("max.compaction.lag.ms", None, Some("123456"));
+    let to_there = [
+        lag.clone(),
+        change("retention.bytes", Some("5000"), Some("1000000000")),
+        change("segment.ms", Some("777777"), None),
+    ];
+    assert_eq!(planned(&plan, &topic), to_there, "{plan:#}");
+    assert_eq!(planned(&plan, &new), [change("flush.ms", None, Some("5000")), lag], "{plan:#}");
+    assert_eq!(missing(&plan), [""; 0], "a cluster without an authorizer permits everything");
+    assert_eq!(there()?, before, "a plan writes nothing");
+
+    let mut mirror = mirroring.start()?;
+    let own = [("delete.retention.ms", "2000"), ("max.compaction.lag.ms", "123456")];
+    let with = |more: &[(&'static str, &'static str)]| [&own[..], more].concat();
+    wait_configured(pair, &topic, &with(&[("retention.bytes", "1000000000")]), &mirror)?;
+    wait_configured(pair, &new, &[("flush.ms", "5000"), ("max.compaction.lag.ms", "123456")], &mirror)?;
+    let client = pair.source.client();
+    client.alter_topic(&topic, &[("retention.bytes", "2000000000"), ("cleanup.policy", "compact,delete")])?;
+    let altered = [("retention.bytes", "2000000000"), ("cleanup.policy", "compact,delete")];
+    wait_configured(pair, &topic, &with(&altered), &mirror)?;
+    client
+        .change_topic(&topic, &[("retention.bytes", None), ("cleanup.policy", None), ("segment.ms", Some("888888"))])?;
+    wait_configured(pair, &topic, &with(&[("segment.ms", "888888")]), &mirror)?;
+    // What somebody changes on the target is put right, too.
+    pair.target.client().change_topic(&topic, &[("segment.ms", None), ("flush.ms", Some("99"))])?;
+    wait_configured(pair, &topic, &with(&[("segment.ms", "888888")]), &mirror)?;
+    mirror.kill9()?;
+
+    // Once more without: nothing is followed, and nothing is changed.
+    client.alter_topic(&topic, &[("segment.ms", "999999")])?;
+    let off = mirroring.set("sync.topic.configs=false");
+    off.catch_up()?;
+    assert_eq!(configs_of(&pair.target, &topic)?, configs(&with(&[("segment.ms", "888888")])));
+    assert_eq!(planned(&off.plan()?, &topic), []);
+    Ok(())
+}
+
+#[test]
+fn a_topic_of_somebody_else_keeps_its_configuration() -> Outcome {
+    let pair = shared()?;
+    let name = unique("theirs");
+    let (ours, theirs) = (format!("{name}.ours"), format!("{name}.theirs"));
+    for topic in [&ours, &theirs] {
+        pair.source.create_topic(topic, 2, &[("retention.ms", "900000000000")])?;
+        pair.target.create_topic(topic, 2, &[("segment.ms", "777777")])?;
+        write(&pair.source, topic, 30)?;
+    }
+    write(&pair.target, &theirs, 5)?;
+    let mirroring = Mirroring::of(&pair.source, &pair.target, &name, &format!("{name}\\..*"));
+    let plan = mirroring.plan()?;
+    let refused = plan["topics"].as_array().into_iter().flatten().find(|topic| topic["topic"] == theirs.as_str());
+    let reason = refused.map(|topic| topic["refused_partitions"]["0"].to_string()).unwrap_or_default();
+    assert!(reason.contains("another writer"), "{plan:#}");
+    assert_eq!(planned(&plan, &theirs), []);
+
+    let mut mirror = mirroring.start()?;
+    wait_configured(pair, &ours, &[("retention.ms", "900000000000")], &mirror)?;
+    wait_for("it is named", LIMIT, || Ok(mirror.stderr().contains("another writer").then_some(())))?;
+    // Some looks later.
+    pair.source.client().alter_topic(&ours, &[("retention.ms", "800000000000")])?;
+    wait_configured(pair, &ours, &[("retention.ms", "800000000000")], &mirror)?;
+    assert_eq!(configs_of(&pair.target, &theirs)?, configs(&[("segment.ms", "777777")]));
+    mirror.kill9()
+}
+
+#[test]
+fn looks_at_configurations_never_disturb_a_fill() -> Outcome {
+    const PARTITIONS: i32 = 4;
+    let pair = shared()?;
+    let topic = unique("filling");
+    pair.source.create_topic(&topic, PARTITIONS, &[("cleanup.policy", "delete")])?;
+    let starts: Vec<i64> = (0..PARTITIONS).map(|partition| i64::from(partition) * 1_500_000 + 1).collect();
+    for (partition, start) in (0..).zip(&starts) {
+        advance(&pair.source, &topic, partition, *start)?;
+    }
+    // Every look would have something to change, while the fill needs the topic to be otherwise.
+    let source = [("cleanup.policy", "compact"), ("retention.ms", "1000"), ("retention.bytes", "1")];
+    pair.source.client().alter_topic(&topic, &source)?;
+    pair.target.create_topic(&topic, PARTITIONS, &[("cleanup.policy", "compact"), ("retention.ms", "5")])?;
+    let mut mirror = Mirroring::pair(pair, &topic).set("refresh.interval.ms=100").start()?;
+    wait_copied(pair, &topic).map_err(|error| Failure(format!("{error}\n{}", mirror.stderr())))?;
+    wait_configured(pair, &topic, &source, &mirror)?;
+    assert_eq!(pair.source.client().bounds(&topic)?, pair.target.client().bounds(&topic)?);
+    assert!(!mirror.stderr().contains("partition parked"), "{}", mirror.stderr());
+    mirror.kill9()
+}
+
+/// A pair whose clusters have an authorizer that permits what nothing is said of.
+fn guarded() -> Outcome<Pair> {
+    let options = || {
+        Options::default()
+            .property("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer")
+            .property("allow.everyone.if.no.acl.found", "true")
+    };
+    Pair::start(options(), options())
+}
+
+/// Takes operations on a topic from everybody; all others stay permitted.
+fn deny(cluster: &Cluster, topic: &str, operations: &[i8]) -> Outcome {
+    let one = |operation, permission| acl((TOPIC, topic), LITERAL, "*", operation, permission);
+    let denials = operations.iter().map(|operation| one(*operation, DENY));
+    create(cluster, std::iter::once(one(ALL, ALLOW)).chain(denials).collect())
+}
+
+fn grant(cluster: &Cluster, topic: &str, operation: i8) -> Outcome {
+    let filter = DeleteAclsFilter::default()
+        .with_resource_type_filter(TOPIC)
+        .with_resource_name_filter(Some(text(topic)))
+        .with_pattern_type_filter(LITERAL)
+        .with_principal_filter(None)
+        .with_host_filter(None)
+        .with_operation(operation)
+        .with_permission_type(DENY);
+    let request = DeleteAclsRequest::default().with_filters(vec![filter]);
+    for answer in cluster.client().any()?.send(3, &request)?.filter_results {
+        check(answer.error_code, "cannot delete an ACL")?;
+        assert_eq!(answer.matching_acls.len(), 1, "the permission was missing");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_missing_permission_is_planned_for_and_holds_up_one_topic_only() -> Outcome {
+    let pair = guarded()?;
+    let [free, fixed, unread, uncreated] = ["free", "fixed", "unread", "uncreated"];
+    for topic in [free, fixed, unread, uncreated] {
+        pair.source.create_topic(topic, 1, &[("retention.ms", "900000000000")])?;
+        write(&pair.source, topic, 30)?;
+    }
+    for topic in [free, fixed] {
+        pair.target.create_topic(topic, 1, &[])?;
+    }
+    deny(&pair.source, unread, &[READ, DESCRIBE_CONFIGS])?;
+    deny(&pair.target, fixed, &[ALTER_CONFIGS])?;
+    // Whoever may create topics in the cluster needs no permission for each.
+    create(&pair.target, vec![acl(CLUSTER, LITERAL, "*", ALL, ALLOW), acl(CLUSTER, LITERAL, "*", CREATE, DENY)])?;
+    deny(&pair.target, uncreated, &[CREATE])?;
+    let mirroring = Mirroring::of(&pair.source, &pair.target, "permissions", ".*").set("topics.exclude=warm");
+    let plan = mirroring.plan()?;
+    let expected =
+        ["source DescribeConfigs unread", "source Read unread", "target AlterConfigs fixed", "target Create uncreated"];
+    assert_eq!(missing(&plan), expected, "{plan:#}");
+    let trouble = plan["configs"].as_array().into_iter().flatten().find(|plan| plan["topic"] == fixed);
+    assert!(trouble.is_some_and(|plan| plan["trouble"].to_string().contains("AlterConfigs")), "{plan:#}");
+    assert!(!pair.target.client().topics()?.iter().any(|topic| topic.starts_with("kmirror.")), "a plan writes nothing");
+    deny(&pair.target, free, &[WRITE])?;
+    assert!(missing(&mirroring.plan()?).contains(&format!("target Write {free}")));
+    grant(&pair.target, free, WRITE)?;
+
+    let mut mirror = mirroring.start()?;
+    let set = [("retention.ms", "900000000000")];
+    wait_configured(&pair, free, &set, &mirror)?;
+    wait_copied(&pair, fixed)?;
+    wait_for("it is named", LIMIT, || {
+        let named = "operation AlterConfigs on topic 'fixed' of the target has to be allowed";
+        Ok(mirror.stderr().contains(named).then_some(()))
+    })?;
+    assert_eq!(configs_of(&pair.target, fixed)?, configs(&[]));
+    pair.source.client().alter_topic(free, &[("retention.ms", "800000000000")])?;
+    wait_configured(&pair, free, &[("retention.ms", "800000000000")], &mirror)?;
+
+    grant(&pair.target, fixed, ALTER_CONFIGS)?;
+    wait_configured(&pair, fixed, &set, &mirror)?;
+    grant(&pair.target, uncreated, CREATE)?;
+    wait_copied(&pair, uncreated)?;
+    grant(&pair.source, unread, READ)?;
+    grant(&pair.source, unread, DESCRIBE_CONFIGS)?;
+    wait_copied(&pair, unread)?;
+    wait_configured(&pair, unread, &set, &mirror)?;
+    mirror.kill9()
+}
+
+#[test]
+fn a_value_that_the_target_refuses_is_the_trouble_of_its_topic() -> Outcome {
+    let pair = shared()?;
+    let name = unique("invalid");
+    pair.source.create_topic(&name, 1, &[])?;
+    pair.target.create_topic(&name, 1, &[])?;
+    write(&pair.source, &name, 30)?;
+    let mirroring = Mirroring::pair(pair, &name).set("topic.configs.override=retention.ms=soon");
+    let report = mirroring.report()?;
+    let trouble = &report["status"]["troubles"][0];
+    assert_eq!((&trouble["subject"], &trouble["name"]), (&Value::from("topic_config"), &Value::from(name.as_str())));
+    assert!(trouble["message"].to_string().contains("retention.ms"), "{trouble}");
+    assert_eq!(pair.target.client().bounds(&name)?[&0].end, 30, "records are copied all the same");
+    let plan = mirroring.plan()?;
+    assert!(plan["configs"][0]["trouble"].to_string().contains("retention.ms"), "{plan:#}");
+    Ok(())
+}
