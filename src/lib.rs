@@ -26,9 +26,12 @@ pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind};
 pub use machine::acls::{Acl, AclOperation, AclPattern, AclPermission, AclResource};
+pub use machine::groups::OffsetReason;
 pub use mirror::Mirror;
-pub use plan::{AclAction, AclPlan, MarkerPermission, Plan, PrefixPlan, TopicAction, TopicPlan, plan};
-pub use status::{Lag, PartitionStatus, State, Status, Subject, TopicStatus, Trouble};
+pub use plan::{
+    AclAction, AclPlan, GroupPlan, MarkerPermission, OffsetPlan, Plan, PrefixPlan, TopicAction, TopicPlan, plan,
+};
+pub use status::{GroupsStatus, Lag, PartitionStatus, State, Status, Subject, TopicStatus, Trouble};
 pub use verify::{
     Difference, DifferenceKind, FieldDifference, Sample, Unread, VerifiedPartition, VerifyCounts, VerifyOptions,
     VerifyProgress, VerifyReport, verify, verify_or,

@@ -1,10 +1,12 @@
 //! The control thread of a mirror: connects, plans, assigns partitions to streams, watches lag, stops.
 //!
 //! It owns the streams and talks to them by commands only. What the host wants comes in as [`Request`]s. What is
-//! mirrored is seen to in [`topics`], where partitions begin in [`prefix`], what a host waits for in [`catch_up`].
+//! mirrored is seen to in [`topics`], where partitions begin in [`prefix`], what a host waits for in [`catch_up`], the offsets of
+//! consumer groups in [`groups`].
 
 pub(crate) mod acls;
 mod catch_up;
+pub(crate) mod groups;
 mod open_transactions;
 pub(crate) mod prefix;
 mod topics;
@@ -65,6 +67,7 @@ struct Control {
     /// The mirror's producer id, once it is known.
     identity: Cell<Option<Identity>>,
     prefixes: prefix::Prefixes,
+    groups: groups::Groups,
     /// How often the topics were looked at, and how often when everything was found to have failed.
     looks: Cell<u64>,
     failed_at_look: Cell<Option<u64>>,
@@ -102,6 +105,7 @@ pub(crate) fn run(
         source_metadata: RefCell::default(),
         identity: Cell::new(None),
         prefixes: prefix::Prefixes::default(),
+        groups: groups::Groups::default(),
         looks: Cell::new(0),
         failed_at_look: Cell::new(None),
         acls_were_seen_to: Cell::new(false),
@@ -133,6 +137,7 @@ impl Control {
         let transactions = tokio::task::spawn_local(self.clone().watch_transactions());
         let starting = tokio::task::spawn_local(self.clone().see_to_starts());
         let acls = self.config.sync_topic_acls.then(|| tokio::task::spawn_local(self.clone().keep_acls()));
+        let groups = tokio::task::spawn_local(self.clone().keep_groups());
         let deadline = loop {
             match requests.recv().await {
                 Some(Request::CatchUp(reply)) => drop(tokio::task::spawn_local(self.clone().catch_up(reply))),
@@ -148,6 +153,7 @@ impl Control {
         if let Some(acls) = acls {
             acls.abort();
         }
+        groups.abort();
         self.stop(deadline).await;
     }
 

@@ -4,6 +4,7 @@
 //! tried by simulation before it meets a broker.
 
 pub mod acls;
+pub mod groups;
 pub mod lifecycle;
 mod opening;
 pub mod partition;

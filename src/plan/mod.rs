@@ -1,9 +1,9 @@
 //! What a mirror would do before it copies: asks both clusters as a start does, and writes nothing.
 //!
-//! Decides by the same functions as the running mirror, `machine::topics` and `machine::prefix`, so that what is shown is what
-//! would be done.
+//! Decides by the same functions as the running mirror, those of `machine`, so that what is shown is what would be done.
 
 mod acls;
+mod groups;
 mod permissions;
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,6 +27,7 @@ use crate::wire::errors::{BrokerError, Class};
 use crate::wire::positions::TopicPartition;
 
 pub use acls::{AclAction, AclPlan};
+pub use groups::{GroupPlan, OffsetPlan};
 
 /// What a mirror would do.
 #[derive(Debug, Clone, Serialize)]
@@ -42,6 +43,10 @@ pub struct Plan {
     pub topics: Vec<TopicPlan>,
     /// What would be done about ACLs with `sync.topic.acls`, in this order.
     pub acls: Vec<AclPlan>,
+    /// What would be done for each consumer group, by name.
+    pub groups: Vec<GroupPlan>,
+    /// What keeps consumer groups of the source from being seen, and why.
+    pub groups_unseen: BTreeMap<String, String>,
 }
 
 /// Whether the target lets the mirror write markers.
@@ -159,7 +164,10 @@ impl Planner {
         self.plan_permissions(&mut topics).await?;
         let markers = self.may_write_markers(&identity::topic_of(&name)).await?;
         let acls = self.plan_acls(&name, &source).await;
-        Ok(Plan { name, has_run: identity.is_some(), markers, topics, acls })
+        let (has_run, groups, groups_unseen) = (identity.is_some(), Vec::new(), BTreeMap::new());
+        let mut plan = Plan { name, has_run, markers, topics, acls, groups, groups_unseen };
+        self.plan_groups(&mut plan, &source).await;
+        Ok(plan)
     }
 
     /// Adds the partitions that start late.
