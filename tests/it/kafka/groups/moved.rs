@@ -14,6 +14,9 @@ use crate::support::{Outcome, console};
 
 const PARTITIONS: i32 = 2;
 
+/// Makes a topic with records of a certain kind.
+type Write = fn(&Cluster, &str) -> Outcome;
+
 fn plain(source: &Cluster, topic: &str) -> Outcome {
     source.create_topic(topic, PARTITIONS, &[])?;
     for partition in 0..PARTITIONS {
@@ -79,7 +82,7 @@ impl Moving {
 }
 
 /// Three consumers read half at the source, the mirror copies, and they read the rest on the target.
-fn move_consumers(pair: &Pair, kind: &str, write: fn(&Cluster, &str) -> Outcome) -> Outcome {
+fn move_consumers(pair: &Pair, kind: &str, write: Write) -> Outcome {
     let topic = &unique(&format!("moved-{kind}"));
     write(&pair.source, topic)?;
     let all = all_of(pair, topic)?;
@@ -105,8 +108,7 @@ fn move_consumers(pair: &Pair, kind: &str, write: fn(&Cluster, &str) -> Outcome)
 #[test]
 fn consumers_go_on_with_the_very_next_record() -> Outcome {
     let pair = shared()?;
-    let kinds: [(&str, fn(&Cluster, &str) -> Outcome); 3] =
-        [("plain", plain), ("compacted", compacted), ("transactional", transactional)];
+    let kinds: [(&str, Write); 3] = [("plain", plain), ("compacted", compacted), ("transactional", transactional)];
     std::thread::scope(|scope| {
         let threads = kinds.map(|(kind, write)| scope.spawn(move || move_consumers(pair, kind, write)));
         threads.into_iter().try_for_each(|thread| thread.join().expect("a thread that moves consumers"))

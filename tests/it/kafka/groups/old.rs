@@ -8,6 +8,7 @@ use crate::support::groups::{self, Member, Protocol};
 use crate::support::mirroring::Mirroring;
 
 #[test]
+#[ignore = "nightly: brokers of Kafka 2.8 with ZooKeeper take most of a minute to start"]
 fn groups_are_copied_between_old_brokers() -> Outcome {
     let old = || Options::default().version(Version::Old);
     let pair = Pair::start(old(), old())?;
@@ -22,13 +23,11 @@ fn groups_are_copied_between_old_brokers() -> Outcome {
     for group in ["first", "second"] {
         assert_eq!(groups::committed(&pair.target, group)?, expected(&pair, group)?, "{report:#}");
     }
-    println!("{}", report["seconds"]);
     let member = Member::join(&pair.target, "first", Protocol::Classic, topic)?;
     for group in ["first", "second"] {
         groups::commit(&pair.source, group, &[(topic, 0, 35)])?;
     }
     let report = mirroring.report()?;
-    println!("{}", report["seconds"]);
     assert_eq!(groups::offset(&pair.target, "first", topic, 0)?, Some(30), "it has a member");
     assert_eq!(groups::offset(&pair.target, "second", topic, 0)?, Some(35));
     assert!(report["status"]["troubles"].to_string().contains("has members on the target"), "{report:#}");
