@@ -26,12 +26,13 @@ pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind};
 pub use machine::acls::{Acl, AclOperation, AclPattern, AclPermission, AclResource};
+pub use machine::groups::OffsetReason;
 pub use mirror::Mirror;
 pub use plan::{
-    AclAction, AclPlan, ConfigChange, ConfigPlan, MarkerPermission, MissingPermission, Plan, PrefixPlan, TopicAction,
-    TopicPlan, plan,
+    AclAction, AclPlan, ConfigChange, ConfigPlan, GroupPlan, MarkerPermission, MissingPermission, OffsetPlan, Plan,
+    PrefixPlan, TopicAction, TopicPlan, plan,
 };
-pub use status::{Lag, PartitionStatus, State, Status, Subject, TopicStatus, Trouble};
+pub use status::{GroupsStatus, Lag, PartitionStatus, State, Status, Subject, TopicStatus, Trouble};
 pub use verify::{
     Difference, DifferenceKind, FieldDifference, Sample, Unread, VerifiedPartition, VerifyCounts, VerifyOptions,
     VerifyProgress, VerifyReport, verify, verify_or,

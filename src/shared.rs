@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind, Events, now_ms};
 use crate::machine::lifecycle;
-use crate::status::{self, Lag, Progress, State, Status, Subject, Trouble};
+use crate::status::{self, GroupsStatus, Lag, Progress, State, Status, Subject, Trouble};
 
 /// Shared by all threads of a mirror.
 pub(crate) struct Shared {
@@ -23,6 +23,7 @@ struct Own {
     error: Option<Error>,
     refused: BTreeMap<String, Error>,
     troubles: BTreeMap<(Subject, String), Error>,
+    groups: GroupsStatus,
 }
 
 impl Shared {
@@ -33,6 +34,7 @@ impl Shared {
             error: None,
             refused: BTreeMap::new(),
             troubles: BTreeMap::new(),
+            groups: GroupsStatus::default(),
         };
         Shared { events: Events::new(), own: Mutex::new(own), partitions: RwLock::default() }
     }
@@ -78,6 +80,10 @@ impl Shared {
         }
         own.troubles.retain(|(of, _), _| *of != subject);
         own.troubles.extend(now.into_iter().map(|(name, error)| ((subject, name), error)));
+    }
+
+    pub(crate) fn set_groups(&self, groups: GroupsStatus) {
+        self.own().groups = groups;
     }
 
     pub(crate) fn set_state(&self, state: State, message: &str) {
@@ -139,6 +145,7 @@ impl Shared {
             events_dropped: self.events.dropped(),
             error: own.error.clone(),
             topics,
+            groups: own.groups,
             refused: own.refused.iter().map(|(topic, error)| (topic.clone(), error.message().to_owned())).collect(),
             troubles: own.troubles.iter().map(trouble).collect(),
         }

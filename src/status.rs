@@ -85,10 +85,31 @@ pub struct Status {
     pub error: Option<Error>,
     /// Its topics, by name.
     pub topics: Vec<TopicStatus>,
+    /// The offsets of consumer groups.
+    pub groups: GroupsStatus,
     /// Topics that match but are not mirrored, and why.
     pub refused: BTreeMap<String, String>,
     /// What beside the records cannot be kept in step at the moment; each is tried again with every refresh.
     pub troubles: Vec<Trouble>,
+}
+
+/// How far the offsets of consumer groups are copied. Groups that are not copied are among the [troubles](Status::troubles).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct GroupsStatus {
+    /// Groups of the source that match and have offsets in mirrored topics.
+    pub matching: usize,
+    /// Those that are on the target what they are at the source.
+    pub synced: usize,
+    /// Those that are not yet, because the mirror has not come as far, or because a coordinator did not answer.
+    pub behind: usize,
+    /// Those that are left alone or cannot be copied at the moment.
+    pub skipped: usize,
+    /// Offsets that the groups on the target are behind those at the source, without those that are skipped.
+    pub behind_offsets: u64,
+    /// When all groups were looked at last, in milliseconds since 1970; `None` before the first time, and for ever with
+    /// `sync.group.offsets=false`.
+    pub last_round_ms: Option<i64>,
 }
 
 /// Something beside the records that cannot be kept in step at the moment.

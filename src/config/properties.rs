@@ -86,11 +86,11 @@ static MIRROR: &[Property] = &[
         .default(r".*[\-\.]internal, .*\.replica, __.*").aliases(&["topics.blacklist"]),
     mirror("groups", Kind::Patterns, field!(groups.include),
         "The consumer groups whose offsets are copied.")
-        .default(".*").availability(GROUPS_NOT_YET),
+        .default(".*"),
     mirror("groups.exclude", Kind::Patterns, field!(groups.exclude),
         "The consumer groups whose offsets are not copied.")
         .default("console-consumer-.*, connect-.*, __.*")
-        .aliases(&["groups.blacklist"]).availability(GROUPS_NOT_YET),
+        .aliases(&["groups.blacklist"]),
     mirror("offsets", Kind::Choice(&["preserve", "translate"]), Field::Fixed,
         "preserve: a record has the same offset on the target. translate: records are appended, and an exact map is kept.")
         .default("preserve").availability(Availability::Only("preserve")),
@@ -123,8 +123,9 @@ static MIRROR: &[Property] = &[
         "Whether settings of topics are copied, and kept equal.")
         .default("true"),
     mirror("sync.group.offsets", Kind::Boolean, field!(sync_group_offsets),
-        "Whether offsets of consumer groups are copied.")
-        .default("true").availability(GROUPS_NOT_YET),
+        "Whether offsets of consumer groups are copied, for topics that are mirrored. A group with members on the target is \
+         never touched.")
+        .default("true"),
     mirror("sync.topic.acls", Kind::Boolean, field!(sync_topic_acls),
         "Whether ACLs are copied, and kept equal: those of mirrored topics, of the groups that groups selects, and of transactional \
          ids. On the target only what the mirror has created itself is ever taken away.")
@@ -134,7 +135,7 @@ static MIRROR: &[Property] = &[
          ALLOW ALL becomes ALLOW READ, as in MirrorMaker 2.")
         .default("none"),
     mirror("refresh.interval.ms", integer(100, INT_MAX), field!(refresh_interval),
-        "How often topics, partitions and settings are looked at for changes.")
+        "How often topics, partitions, settings and offsets of groups are looked at for changes.")
         .default("5000").unit(Unit::Milliseconds)
         .because("each look costs both clusters a few requests"),
     mirror("topic.configs.override", Kind::Pairs, field!(topic_configs_override),
@@ -176,8 +177,6 @@ static MIRROR: &[Property] = &[
         "host:port where metrics, health and status are served.")
         .default(NONE).availability(Availability::Only(NONE)),
 ];
-
-const GROUPS_NOT_YET: Availability = Availability::NotYet("offsets of consumer groups are not copied in this version");
 
 #[rustfmt::skip]
 static CLIENT: &[Property] = &[

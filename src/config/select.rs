@@ -103,6 +103,12 @@ impl GroupSelection {
     pub(crate) fn matches_prefix(&self, prefix: &str) -> bool {
         self.matches(prefix) || self.include.parts.iter().any(|entry| entry.starts_with(prefix) && self.matches(entry))
     }
+
+    /// The entries of `groups` that are plain names: such a group is asked for also when it is not listed.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let is_plain = |text: &&str| text.chars().all(|c| c.is_alphanumeric() || "._-".contains(c));
+        self.include.parts.iter().map(String::as_str).filter(is_plain)
+    }
 }
 
 /// Which configurations of topics are not copied, beside those that never are: `topic.configs.exclude`.

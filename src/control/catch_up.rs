@@ -21,9 +21,11 @@ const CATCH_UP_TICK: Duration = Duration::from_millis(10);
 type End = (Arc<Progress>, i64);
 
 impl Control {
-    /// Answers when all partitions have reached the source's end as it is now, or one of them never will.
+    /// Answers when all partitions have reached the source's end as it is now, or one of them never will, and the offsets of
+    /// groups are copied as they were then or later.
     pub(super) async fn catch_up(self: Rc<Self>, reply: Sender<Result<()>>) {
         let outcome = self.reach_ends().await;
+        self.copy_groups_once().await;
         self.show_state();
         let _ = reply.send(outcome);
     }

@@ -1,12 +1,13 @@
 //! The control thread of a mirror: connects, plans, assigns partitions to streams, watches lag, stops.
 //!
 //! It owns the streams and talks to them by commands only. What the host wants comes in as [`Request`]s. What is
-//! mirrored is seen to in [`topics`], where partitions begin in [`prefix`], what a host waits for in [`catch_up`],
-//! configurations of topics in [`configs`].
+//! mirrored is seen to in [`topics`], where partitions begin in [`prefix`], what a host waits for in [`catch_up`]. What is kept in
+//! step beside the records has tasks of its own: [`configs`], [`groups`], [`acls`].
 
 pub(crate) mod acls;
 mod catch_up;
 pub(crate) mod configs;
+pub(crate) mod groups;
 mod open_transactions;
 pub(crate) mod prefix;
 mod topics;
@@ -68,6 +69,7 @@ struct Control {
     identity: Cell<Option<Identity>>,
     prefixes: prefix::Prefixes,
     configs: configs::Following,
+    groups: groups::Groups,
     /// How often the topics were looked at, and how often when everything was found to have failed.
     looks: Cell<u64>,
     failed_at_look: Cell<Option<u64>>,
@@ -106,6 +108,7 @@ pub(crate) fn run(
         identity: Cell::new(None),
         prefixes: prefix::Prefixes::default(),
         configs: configs::Following::default(),
+        groups: groups::Groups::default(),
         looks: Cell::new(0),
         failed_at_look: Cell::new(None),
         acls_were_seen_to: Cell::new(false),
@@ -138,6 +141,7 @@ impl Control {
         let starting = tokio::task::spawn_local(self.clone().see_to_starts());
         let acls = self.config.sync_topic_acls.then(|| tokio::task::spawn_local(self.clone().keep_acls()));
         let configuring = tokio::task::spawn_local(self.clone().keep_configs());
+        let groups = tokio::task::spawn_local(self.clone().keep_groups());
         let deadline = loop {
             match requests.recv().await {
                 Some(Request::CatchUp(reply)) => drop(tokio::task::spawn_local(self.clone().catch_up(reply))),
@@ -154,6 +158,7 @@ impl Control {
             acls.abort();
         }
         configuring.abort();
+        groups.abort();
         self.stop(deadline).await;
     }
 

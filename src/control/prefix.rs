@@ -30,6 +30,7 @@ use crate::wire::cluster::Metadata;
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::positions::TopicPartition;
 use crate::wire::removal::{self, Settings};
+use crate::wire::together;
 use filling::{Fillers, Job, LARGEST_BATCH};
 use survey::{SourceStart, leader_of};
 
@@ -458,7 +459,7 @@ impl Control {
             }
             waits
         });
-        survey::all(requests.collect()).await.contains(&true)
+        together::all(requests.collect()).await.contains(&true)
     }
 
     async fn delete_some(&self, leader: i32, deletes: &[&(Rc<Waiting>, i64)]) -> bool {
@@ -537,7 +538,7 @@ impl Control {
             let lanes = LANES.min(jobs.borrow().len());
             (0..lanes).map(|_| filling::lane(&self.target, *leader, jobs, &self.prefixes.fillers, identity, deadline))
         });
-        for (topic, partition, error) in survey::all(lanes.collect()).await.into_iter().flatten() {
+        for (topic, partition, error) in together::all(lanes.collect()).await.into_iter().flatten() {
             let of = |(waiting, ..): &&(Rc<Waiting>, i64, i64)| waiting.name == (topic.clone(), partition);
             if let Some((waiting, ..)) = work.fills.iter().find(of) {
                 self.refuse_start(waiting, error);

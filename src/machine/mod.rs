@@ -5,6 +5,7 @@
 
 pub mod acls;
 pub mod configs;
+pub mod groups;
 pub mod lifecycle;
 pub(crate) mod opening;
 pub mod partition;

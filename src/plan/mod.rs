@@ -1,10 +1,10 @@
 //! What a mirror would do before it copies: asks both clusters as a start does, and writes nothing.
 //!
-//! Decides by the same functions as the running mirror, `machine::topics` and `machine::prefix`, so that what is shown is what
-//! would be done.
+//! Decides by the same functions as the running mirror, those of `machine`, so that what is shown is what would be done.
 
 mod acls;
 mod configs;
+mod groups;
 mod permissions;
 
 use std::collections::{BTreeMap, HashMap};
@@ -33,6 +33,7 @@ use crate::wire::positions::TopicPartition;
 use permissions::Work;
 
 pub use acls::{AclAction, AclPlan};
+pub use groups::{GroupPlan, OffsetPlan};
 
 /// What a mirror would do.
 #[derive(Debug, Clone, Serialize)]
@@ -50,6 +51,10 @@ pub struct Plan {
     pub configs: Vec<ConfigPlan>,
     /// What would be done about ACLs with `sync.topic.acls`, in this order.
     pub acls: Vec<AclPlan>,
+    /// What would be done for each consumer group, by name.
+    pub groups: Vec<GroupPlan>,
+    /// What keeps consumer groups of the source from being seen, and why.
+    pub groups_unseen: BTreeMap<String, String>,
     /// Permissions that the mirror lacks for all this.
     pub missing_permissions: Vec<MissingPermission>,
 }
@@ -188,7 +193,12 @@ impl Planner {
             .await?;
         let markers = self.may_write_markers(&internal_topic).await?;
         let acls = self.plan_acls(&name, &source).await;
-        Ok(Plan { name, has_run, markers, topics, configs: configured.plans, acls, missing_permissions })
+        let (groups, groups_unseen) = (Vec::new(), BTreeMap::new());
+        let configs = configured.plans;
+        let mut plan =
+            Plan { name, has_run, markers, topics, configs, acls, groups, groups_unseen, missing_permissions };
+        self.plan_groups(&mut plan, &source).await;
+        Ok(plan)
     }
 
     /// Adds the partitions that start late.

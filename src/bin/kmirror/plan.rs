@@ -5,9 +5,10 @@ mod acls;
 mod configs;
 mod permissions;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use kmirror::{MarkerPermission, Plan, TopicAction, TopicPlan};
+use kmirror::{GroupPlan, MarkerPermission, Plan, TopicAction, TopicPlan};
 
 use crate::args::{LogFormat, PlanOptions};
 use crate::progress::Display;
@@ -44,6 +45,12 @@ fn text(plan: &Plan) -> String {
     }
     configs::push(&mut text, &plan.configs);
     acls::push(&mut text, &plan.acls);
+    for (what, why) in &plan.groups_unseen {
+        text.push_str(&format!("{what}: {why}\n"));
+    }
+    for group in &plan.groups {
+        push_group(&mut text, group);
+    }
     permissions::push(&mut text, &plan.missing_permissions);
     text
 }
@@ -73,4 +80,19 @@ fn push_topic(text: &mut String, topic: &TopicPlan) {
     for (partition, reason) in &topic.refused_partitions {
         text.push_str(&format!("    partition {partition} is parked: {reason}\n"));
     }
+}
+
+fn push_group(text: &mut String, group: &GroupPlan) {
+    let topics: BTreeSet<&str> = group.offsets.iter().map(|offset| offset.topic.as_str()).collect();
+    let set = format!(
+        "set the offsets of {} in {}",
+        counted(group.offsets.len() as u64, "partition"),
+        counted(topics.len() as u64, "topic")
+    );
+    let what = match (&group.skipped, group.offsets.is_empty()) {
+        (None, _) => set,
+        (Some(why), true) => format!("skip: {why}"),
+        (Some(why), false) => format!("{set}; {why}"),
+    };
+    text.push_str(&format!("group {}: {what}\n", group.group));
 }

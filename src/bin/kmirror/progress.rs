@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use console::{Term, style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use kmirror::{State, Status};
+use kmirror::{GroupsStatus, State, Status};
 
 use crate::output;
 use crate::text::{clock, counted, grouped, megabytes, milliseconds};
@@ -131,6 +131,9 @@ fn log(status: &Status, rate: Rate) {
         partitions = partitions(status),
         parked,
         refused = status.refused.len(),
+        groups = status.groups.matching,
+        groups_behind = status.groups.behind,
+        groups_skipped = status.groups.skipped,
         "progress"
     );
 }
@@ -142,6 +145,19 @@ pub(crate) fn partitions(status: &Status) -> usize {
 pub(crate) fn parked(status: &Status) -> usize {
     let partitions = status.topics.iter().flat_map(|topic| &topic.partitions);
     partitions.filter(|partition| partition.state == State::Failed).count()
+}
+
+/// How the offsets of groups are, in a few words.
+pub(crate) fn groups(groups: &GroupsStatus) -> String {
+    let mut text = format!("{} of {} copied", grouped(groups.synced as u64), counted(groups.matching as u64, "group"));
+    if groups.behind > 0 {
+        let offsets = counted(groups.behind_offsets, "offset");
+        text.push_str(&format!(", {} behind by {offsets}", grouped(groups.behind as u64)));
+    }
+    if groups.skipped > 0 {
+        text.push_str(&format!(", {} skipped", grouped(groups.skipped as u64)));
+    }
+    text
 }
 
 /// Per second.
@@ -194,6 +210,9 @@ fn lines(status: &Status, rate: Rate, running: Duration, size: Size) -> Vec<Stri
         },
         format!("{}, {}", counted(status.topics.len() as u64, "topic"), counted(partitions as u64, "partition")),
     ];
+    if status.groups.matching > 0 {
+        lines[3].push_str(&format!(", {}", groups(&status.groups)));
+    }
     let stuck = [(parked(status), "parked"), (status.refused.len(), "topics refused")];
     for (count, what) in stuck.into_iter().filter(|(count, _)| *count > 0) {
         let text = format!(", {count} {what}");

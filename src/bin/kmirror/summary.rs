@@ -8,7 +8,7 @@ use kmirror::{Error, ErrorKind, State, Status};
 use serde::Serialize;
 
 use crate::output;
-use crate::progress::{parked, partitions};
+use crate::progress::{groups, parked, partitions};
 use crate::signals::Signal;
 use crate::text::{counted, megabytes, milliseconds};
 
@@ -139,6 +139,9 @@ pub(crate) fn print_text(end: &End, status: Option<&Status>, running: Duration) 
     // What the source received after it was asked for its end is no news to somebody who asked to stop there.
     if !matches!(end, End::CaughtUp) {
         text.push_str(&format!("; {} behind", counted(status.lag.records, "record")));
+    }
+    if status.groups.matching > 0 {
+        text.push_str(&format!("; {}", groups(&status.groups)));
     }
     let stuck = stuck(status);
     let counts = [

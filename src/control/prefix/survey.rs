@@ -2,9 +2,6 @@
 //! Shared with `plan`, so nothing here knows a running mirror, and nothing is written.
 
 use std::collections::{BTreeMap, HashMap};
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use crate::batch::marker;
@@ -16,6 +13,7 @@ use crate::wire::cluster::{Cluster, Metadata};
 use crate::wire::connection::Connection;
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
+use crate::wire::together::all;
 
 /// A broker that is silent for so long holds up only its own partitions.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -254,24 +252,6 @@ async fn ask<T>(
 pub(crate) fn leader_of(metadata: &Metadata, (topic, partition): &TopicPartition) -> Option<i32> {
     let leaders = &metadata.topics.get(&**topic)?.leaders;
     leaders.get(*partition as usize).copied().filter(|leader| *leader >= 0)
-}
-
-/// Runs futures at the same time, and waits for all of them.
-pub(crate) async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
-    let mut futures: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
-    let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
-    poll_fn(|context| {
-        let mut ready = true;
-        for (future, output) in futures.iter_mut().zip(&mut outputs).filter(|(_, output)| output.is_none()) {
-            match future.as_mut().poll(context) {
-                Poll::Ready(value) => *output = Some(value),
-                Poll::Pending => ready = false,
-            }
-        }
-        if ready { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    outputs.into_iter().flatten().collect()
 }
 
 fn get<T: Copy>(answers: &ByPartition<T>, partition: &TopicPartition) -> Result<T, BrokerError> {

@@ -7,7 +7,7 @@
 //! - All others are decoded by `kafka-protocol` through [`guard`]: no length goes beyond the bytes that are left. Room
 //!   is still made for elements in memory where one byte each would be enough on the wire, so a damaged answer can take
 //!   some hundred times its length for a moment. These answers are short: the longest, Metadata of thousands of
-//!   partitions, has a few hundred kilobytes.
+//!   partitions and OffsetFetch of hundreds of groups, have a few hundred kilobytes to a few megabytes.
 //!
 //! What is not decided here: the length of a frame is believed up to a limit (`connection`), and the records of the
 //! topic of claims are decoded by `kafka-protocol`, which checks their checksum before it believes their number.
@@ -62,14 +62,18 @@ guarded! {
     DescribeAclsResponse,
     DescribeClusterResponse,
     DescribeConfigsResponse,
+    DescribeGroupsResponse,
     DescribeProducersResponse,
     EndTxnResponse,
     FindCoordinatorResponse,
     IncrementalAlterConfigsResponse,
     InitProducerIdResponse,
+    ListGroupsResponse,
     ListOffsetsResponse,
     ListTransactionsResponse,
     MetadataResponse,
+    OffsetCommitResponse,
+    OffsetFetchResponse,
     OffsetForLeaderEpochResponse,
     ResponseHeader,
     WriteTxnMarkersResponse,

@@ -10,6 +10,7 @@ mod damage;
 mod exact;
 mod faults;
 mod fill_faults;
+mod groups;
 mod harness;
 mod mirror;
 mod open_transactions;

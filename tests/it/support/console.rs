@@ -128,3 +128,32 @@ fn shortened(line: &[u8], stamps: Stamps) -> Outcome<String> {
         Some((end, _)) => Ok(format!("{}... (checksum {:x})", &text[..end], crc32c::crc32c(text.as_bytes()))),
     }
 }
+
+/// Reads as a member of a group from where the group is, so many records of a topic; returns their partitions and offsets.
+pub(crate) fn read_as_group(cluster: &Cluster, topic: &str, group: &str, count: usize) -> Outcome<Vec<(i32, i64)>> {
+    let mut command = Version::Latest.java(&["-Xmx300m".to_owned()], CLASS)?;
+    command
+        .args(["--bootstrap-server", &cluster.direct(), "--topic", topic, "--group", group])
+        .args(["--isolation-level", "read_committed", "--max-messages", &count.to_string(), "--timeout-ms", "60000"])
+        .args(["--command-property", "auto.offset.reset=earliest"]);
+    for (property, shown) in [("partition", true), ("offset", true), ("value", false), ("key", false)] {
+        command.args(["--formatter-property", &format!("print.{property}={shown}")]);
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ended = nursery::spawn(command)?.wait_with_output()?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    if !ended.status.success() {
+        return fail(format!("the console consumer ended with {}: {said}", ended.status));
+    }
+    let number = |field: &str| field.rsplit(':').next().and_then(|text| text.parse().ok());
+    let line = |line: &str| {
+        let mut fields = line.split('\t');
+        let at = (number(fields.next()?)?, number(fields.next()?)?);
+        Some((i32::try_from(at.0).ok()?, at.1))
+    };
+    let printed = String::from_utf8_lossy(&ended.stdout).into_owned();
+    // The JVM prints warnings of its own there.
+    let found: Option<Vec<(i32, i64)>> =
+        printed.lines().filter(|line| line.starts_with("Partition:")).map(line).collect();
+    found.ok_or_else(|| Failure(format!("the console consumer printed something else than positions: {printed:.300}")))
+}

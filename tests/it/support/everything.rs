@@ -236,7 +236,7 @@ const FOR_EVER: &str = "9223372036854775807";
 
 /// Segments end after a minute by the records' own times; a record on the next day ends the last one. The records are
 /// from the future: transaction markers have the time of day, and a segment that began with one would else never end.
-const COMPACTED: [(&str, &str); 7] = [
+pub(crate) const COMPACTED: [(&str, &str); 7] = [
     ("message.timestamp.after.max.ms", FOR_EVER),
     ("cleanup.policy", "compact,delete"),
     ("segment.ms", "60000"),

@@ -69,7 +69,7 @@ impl Fingerprint {
         Self { hash: hash(&fields), tags: fields.map(|field| field as u16) }
     }
 
-    fn of(message: &BorrowedMessage<'_>, stamps: Stamps) -> Self {
+    pub(crate) fn of(message: &BorrowedMessage<'_>, stamps: Stamps) -> Self {
         let headers = message.headers().into_iter().flat_map(Headers::iter);
         let timestamp = match (stamps, message.timestamp()) {
             (Stamps::Value, Timestamp::LogAppendTime(millis)) => Timestamp::CreateTime(millis),

@@ -6,6 +6,7 @@
 //!   librdkafka, so that no fault of the engine can hide itself;
 //! - [`everything`] writes whatever a Kafka log can hold; [`console`] reads it with Kafka's own Java consumer;
 //! - [`raw`] speaks single requests that librdkafka has no call for, [`hand_made`] makes batches that no client sends;
+//! - [`groups`] are consumer groups: their offsets, and their members;
 //! - [`late`] makes logs that start late;
 //! - [`process`] runs the `kmirror` command as a child, to be killed and measured; [`tool`] runs compilers and the like.
 //!
@@ -18,6 +19,7 @@ pub(crate) mod cluster;
 pub(crate) mod console;
 pub(crate) mod everything;
 pub(crate) mod failure;
+pub(crate) mod groups;
 pub(crate) mod hand_made;
 pub(crate) mod late;
 pub(crate) mod ledger;

@@ -27,9 +27,9 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, ApiKey, BrokerId, CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest,
-    InitProducerIdRequest, MetadataResponse, ProduceRequest, RequestHeader, ResponseHeader, TopicName,
-    WriteTxnMarkersRequest,
+    AddPartitionsToTxnRequest, ApiKey, BrokerId, CreateAclsRequest, DeleteAclsRequest, DeleteGroupsRequest,
+    DescribeAclsRequest, FindCoordinatorRequest, InitProducerIdRequest, MetadataResponse, OffsetCommitRequest,
+    OffsetFetchRequest, ProduceRequest, RequestHeader, ResponseHeader, TopicName, WriteTxnMarkersRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
@@ -116,15 +116,19 @@ questions! {
     CreateAclsRequest => CreateAclsResponse, CreateAcls;
     CreateTopicsRequest => CreateTopicsResponse, CreateTopics;
     DeleteAclsRequest => DeleteAclsResponse, DeleteAcls;
+    DeleteGroupsRequest => DeleteGroupsResponse, DeleteGroups;
     DeleteRecordsRequest => DeleteRecordsResponse, DeleteRecords;
     DeleteTopicsRequest => DeleteTopicsResponse, DeleteTopics;
     DescribeAclsRequest => DescribeAclsResponse, DescribeAcls;
     DescribeProducersRequest => DescribeProducersResponse, DescribeProducers;
     ElectLeadersRequest => ElectLeadersResponse, ElectLeaders;
+    FindCoordinatorRequest => FindCoordinatorResponse, FindCoordinator;
     IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse, IncrementalAlterConfigs;
     InitProducerIdRequest => InitProducerIdResponse, InitProducerId;
     ListOffsetsRequest => ListOffsetsResponse, ListOffsets;
     MetadataRequest => MetadataResponse, Metadata;
+    OffsetCommitRequest => OffsetCommitResponse, OffsetCommit;
+    OffsetFetchRequest => OffsetFetchResponse, OffsetFetch;
     ProduceRequest => ProduceResponse, Produce;
     WriteTxnMarkersRequest => WriteTxnMarkersResponse, WriteTxnMarkers;
 }

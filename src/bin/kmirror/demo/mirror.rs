@@ -124,6 +124,8 @@ fn arguments(clusters: &Clusters, more: &[&str]) -> Vec<String> {
         format!("source.bootstrap.servers={}", clusters.source()),
         format!("target.bootstrap.servers={}", clusters.target()),
         format!("name={NAME}"),
+        // The embedded clusters cannot list groups.
+        "sync.group.offsets=false".to_owned(),
     ];
     let mut arguments = vec!["run".to_owned()];
     arguments.extend(set.into_iter().flat_map(|property| ["--set".to_owned(), property]));

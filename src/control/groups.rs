@@ -1,0 +1,286 @@
+//! Keeps the offsets of consumer groups on the target what they are at the source, as `machine::groups` decides.
+//!
+//! Groups are gone through in rounds, and in each round in portions that bound the length of an answer. One group's
+//! trouble is its own. A coordinator that moves or loads is asked again in the next round, and is told of when it still
+//! does not answer then.
+
+pub(crate) mod survey;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Control;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, EventKind, now_ms};
+use crate::machine::groups::{self as machine, GroupActions, Memory, Replicated};
+use crate::status::{GroupsStatus, Progress, State, Subject};
+use crate::wire::groups::{self, Commit, CommitOutcome, Committed};
+use crate::wire::positions::TopicPartition;
+use survey::{Reading, Survey};
+
+/// Groups that are read at the same time before it is known how many offsets they have, and at most.
+const FIRST_PORTION: usize = 100;
+const LARGEST_PORTION: usize = 2000;
+/// Offsets that are read at the same time, about.
+const OFFSETS_AT_ONCE: usize = 50_000;
+
+/// What a mirror remembers of groups.
+#[derive(Default)]
+pub(super) struct Groups {
+    /// One round at a time.
+    turn: tokio::sync::Mutex<()>,
+    known: RefCell<BTreeMap<String, Known>>,
+    /// Groups that could not be asked for in the last round, for a reason that usually passes.
+    unanswered: RefCell<BTreeSet<String>>,
+    /// Names of topics, each once in memory.
+    topics: RefCell<HashSet<Rc<str>>>,
+    /// Groups that are read at the same time.
+    portion: Cell<usize>,
+    trouble: Cell<bool>,
+}
+
+#[derive(Default)]
+struct Known {
+    memory: Memory,
+    /// Whether this process has written offsets of it, and whether that it is level since was told.
+    written: bool,
+    told: bool,
+}
+
+/// What is counted in a round.
+#[derive(Default)]
+struct Round {
+    status: GroupsStatus,
+    troubles: BTreeMap<String, Error>,
+    /// Groups that have offsets at the source, or are not known to have none.
+    seen: BTreeSet<String>,
+    written: usize,
+}
+
+impl Control {
+    /// Copies the offsets of groups for ever.
+    pub(super) async fn keep_groups(self: Rc<Self>) {
+        if !self.config.sync_group_offsets {
+            return;
+        }
+        loop {
+            // What goes wrong is told there.
+            let _ = self.copy_groups().await;
+            tokio::time::sleep(self.config.refresh_interval).await;
+        }
+    }
+
+    /// Copies offsets until every group that can be asked for was, but not for ever.
+    pub(super) async fn copy_groups_once(&self) {
+        let deadline = tokio::time::Instant::now() + self.target.config().request_timeout;
+        if !self.config.sync_group_offsets {
+            return;
+        }
+        loop {
+            match self.copy_groups().await {
+                Ok(0) => return,
+                Err(error) if !is_passing(&error) => return,
+                _ if tokio::time::Instant::now() > deadline || self.shared.state() == State::Stopped => return,
+                _ => tokio::time::sleep(self.target.config().retry_backoff_max).await,
+            }
+        }
+    }
+
+    /// One round; returns how many groups could not be asked for, for a reason that usually passes.
+    async fn copy_groups(&self) -> Result<usize> {
+        let _turn = self.groups.turn.lock().await;
+        let outcome = self.group_round().await;
+        match &outcome {
+            Ok(_) => self.groups.trouble.set(false),
+            Err(error) => {
+                if !self.groups.trouble.replace(true) {
+                    tracing::warn!(%error, "offsets of groups cannot be copied; will be tried again");
+                    self.shared.events.send(Event::of_error(EventKind::Error, error));
+                }
+            }
+        }
+        outcome
+    }
+
+    async fn group_round(&self) -> Result<usize> {
+        let survey = Survey::list(&self.source, &self.target, true).await?;
+        let known: Vec<String> = self.groups.known.borrow().keys().cloned().collect();
+        let names = survey.names(&self.config.groups, known.into_iter());
+        let mut round = Round::default();
+        let mut rest = &names[..];
+        while !rest.is_empty() {
+            let size = self.groups.portion.get().max(FIRST_PORTION).min(rest.len());
+            let (portion, others) = rest.split_at(size);
+            rest = others;
+            let offsets = self.copy_some(&survey, portion, &mut round).await;
+            let fitting = (portion.len() * OFFSETS_AT_ONCE).checked_div(offsets).unwrap_or(LARGEST_PORTION);
+            self.groups.portion.set(fitting.min(LARGEST_PORTION));
+        }
+        round.troubles.extend(survey.unseen(&self.source_metadata.borrow()));
+        Ok(self.finish_round(round))
+    }
+
+    /// Reads, decides and writes some groups; returns how many offsets they have.
+    async fn copy_some(&self, survey: &Survey<'_>, names: &[String], round: &mut Round) -> usize {
+        let topics = self.mirrored_topics();
+        let readings = survey.read(names, &topics).await;
+        // Known later than the offsets: what they say is there by then.
+        let replicated = self.replicated(&topics);
+        let (mut offsets, mut planned, mut commits) = (0, BTreeMap::new(), Vec::new());
+        for (name, reading) in readings {
+            match reading {
+                Ok(None) => {}
+                Ok(Some(reading)) => {
+                    offsets += reading.source.len();
+                    let one = self.decide_group(&name, &reading, &replicated);
+                    if let Some(coordinator) = reading.coordinator.filter(|_| !one.writes.is_empty()) {
+                        commits.push((coordinator, commit_of(&name, &one)));
+                    }
+                    planned.insert(name, one);
+                }
+                Err(error) => round.skip(name, error),
+            }
+        }
+        let mut outcomes = groups::commit_all(&self.target, commits).await;
+        for (name, one) in planned {
+            let outcome = outcomes.remove(&name).unwrap_or_default();
+            self.settle_group(name, one, outcome, round);
+        }
+        offsets
+    }
+
+    fn decide_group(&self, name: &str, reading: &Reading, replicated: &Replicated) -> GroupActions {
+        let known = self.groups.known.borrow();
+        let none = Memory::new();
+        let memory = known.get(name).map_or(&none, |known| &known.memory);
+        machine::plan(&reading.source, &reading.target, replicated, memory)
+    }
+
+    /// Remembers what was written of a group, and counts it.
+    fn settle_group(&self, name: String, mut actions: GroupActions, outcome: CommitOutcome, round: &mut Round) {
+        let mut written = 0;
+        for write in actions.writes.iter().filter(|write| !outcome.failed.contains(&write.partition)) {
+            machine::remember_written(&mut actions.memory, &write.partition, write.to);
+            written += 1;
+        }
+        round.written += written;
+        let mut known = self.groups.known.borrow_mut();
+        let known = known.entry(name.clone()).or_default();
+        known.memory = actions.memory;
+        known.written |= written > 0;
+        let error = match outcome {
+            CommitOutcome { live: true, .. } => Some(machine::live(&name)),
+            CommitOutcome { error, .. } => error.or_else(|| machine::used(&name, &actions.ahead)),
+        };
+        if let Some(error) = error {
+            round.skip(name, error);
+            return;
+        }
+        round.seen.insert(name.clone());
+        round.status.matching += 1;
+        round.status.behind_offsets += actions.behind;
+        if actions.waiting > 0 {
+            round.status.behind += 1;
+            return;
+        }
+        round.status.synced += 1;
+        if known.written && !known.told {
+            known.told = true;
+            let message = format!("offsets of group '{name}' are copied, {} partitions", known.memory.len());
+            self.shared.events.send(Event::new(EventKind::GroupSynced, message));
+        }
+    }
+
+    /// Tells of what was found in a round; returns how many groups have to be asked for again.
+    fn finish_round(&self, mut round: Round) -> usize {
+        // What usually passes is told of when it has not.
+        let unanswered: BTreeSet<String> =
+            round.troubles.iter().filter(|(_, error)| is_passing(error)).map(|(name, _)| name.clone()).collect();
+        let before = self.groups.unanswered.replace(unanswered.clone());
+        for name in unanswered.difference(&before) {
+            round.troubles.remove(name);
+            // What is no group is not counted as one.
+            if round.seen.contains(name) {
+                round.status.skipped -= 1;
+                round.status.behind += 1;
+            }
+        }
+        // A group that is gone at the source is forgotten; one that could not be asked for is not.
+        self.groups.known.borrow_mut().retain(|name, _| round.seen.contains(name));
+        if round.written > 0 {
+            tracing::info!(
+                offsets = round.written,
+                groups = round.status.matching,
+                behind = round.status.behind,
+                skipped = round.status.skipped,
+                "offsets of groups were copied"
+            );
+        }
+        round.status.last_round_ms = Some(now_ms());
+        self.shared.set_groups(round.status);
+        self.shared.set_troubles(Subject::Group, round.troubles);
+        unanswered.len()
+    }
+
+    /// The names of the topics that are mirrored.
+    fn mirrored_topics(&self) -> HashSet<Rc<str>> {
+        let mut interned = self.groups.topics.borrow_mut();
+        let mut topics = HashSet::new();
+        for progress in self.shared.partitions() {
+            if topics.contains(&*progress.topic) {
+                continue;
+            }
+            let name = interned.get(&*progress.topic).cloned().unwrap_or_else(|| Rc::from(&*progress.topic));
+            interned.insert(name.clone());
+            topics.insert(name);
+        }
+        topics
+    }
+
+    fn replicated(&self, topics: &HashSet<Rc<str>>) -> Replicated {
+        let name = |progress: &Arc<Progress>| -> Option<TopicPartition> {
+            Some((topics.get(&*progress.topic)?.clone(), progress.partition))
+        };
+        let partitions = self.shared.partitions();
+        partitions.iter().filter_map(|progress| Some((name(progress)?, self.copied_up_to(progress)))).collect()
+    }
+
+    /// The next offset of a partition whose copy may be relied upon, so that a consumer may go on there.
+    fn copied_up_to(&self, progress: &Progress) -> Option<i64> {
+        let is_another_log = |error: Error| {
+            let kinds = [ErrorKind::TargetConflict, ErrorKind::TopicReset, ErrorKind::Diverged];
+            kinds.contains(&error.kind())
+        };
+        match progress.state() {
+            // Both logs have not been compared yet.
+            State::Starting => None,
+            State::Failed if progress.error().is_none_or(is_another_log) => None,
+            _ if self.prefixes.has(progress) => None,
+            _ => progress.target_next(),
+        }
+    }
+}
+
+/// Whether it usually passes without anybody doing anything.
+fn is_passing(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Broker | ErrorKind::Connect)
+}
+
+fn commit_of(group: &str, actions: &GroupActions) -> Commit {
+    let committed = actions
+        .writes
+        .iter()
+        .map(|write| (write.partition.clone(), Committed { offset: write.to, metadata: write.metadata.clone() }));
+    Commit { group: group.to_owned(), offsets: committed.collect() }
+}
+
+impl Round {
+    fn skip(&mut self, group: String, error: Error) {
+        self.status.matching += 1;
+        self.status.skipped += 1;
+        self.seen.insert(group.clone());
+        self.troubles.insert(group, error);
+    }
+}

@@ -1,0 +1,219 @@
+//! Decides which offsets of a consumer group are written on the target: `plan(source, target, replicated, seen)`.
+//! Asks and changes nothing: a plan can be shown without being carried out.
+//!
+//! The target gets what the source has, but never more than the mirror has replicated. A target that is ahead of the
+//! source shows that somebody has read on there: it is followed down only where this process knows better.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind};
+use crate::wire::groups::{Committed, Listed, Members, Offsets, Type};
+use crate::wire::positions::TopicPartition;
+
+/// How far the partitions of mirrored topics are replicated: the next offset; `None` while it is not known.
+pub type Replicated = BTreeMap<TopicPartition, Option<i64>>;
+
+/// What this process remembers of one partition of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// The offset at the source when it was looked at last.
+    pub source: i64,
+    /// The offset on the target that is this mirror's work: written by it, or found equal.
+    pub ours: Option<i64>,
+    /// Whether the source went back, and the target has not followed yet.
+    pub went_back: bool,
+}
+
+/// What this process remembers of a group.
+pub type Memory = HashMap<TopicPartition, Seen>;
+
+/// Why an offset is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OffsetReason {
+    /// The target has none.
+    Missing,
+    /// The source is further.
+    Behind,
+    /// The source went back.
+    WentBack,
+    /// The target does not hold that many records.
+    BeyondTarget,
+    /// Only the text beside the offset differs.
+    Metadata,
+}
+
+/// An offset to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// Of which partition.
+    pub partition: TopicPartition,
+    /// What the target has.
+    pub from: Option<i64>,
+    /// What it gets.
+    pub to: i64,
+    /// The text beside it, as at the source.
+    pub metadata: String,
+    /// Why.
+    pub reason: OffsetReason,
+}
+
+/// A partition in which the target is ahead, so that it is left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ahead {
+    /// Which one.
+    pub partition: TopicPartition,
+    /// The offset at the source.
+    pub source: i64,
+    /// The offset on the target.
+    pub target: i64,
+}
+
+/// What is to be done for one group.
+#[derive(Debug, Default)]
+pub struct GroupActions {
+    /// What is to be written.
+    pub writes: Vec<Write>,
+    /// What is left alone because somebody else has moved it.
+    pub ahead: Vec<Ahead>,
+    /// Offsets that the target is behind the source after the writes.
+    pub behind: u64,
+    /// Partitions in which it is, or in which it is not known how far the mirror is.
+    pub waiting: usize,
+    /// What is to be remembered; a write that succeeds is added by [`remember_written`].
+    pub memory: Memory,
+}
+
+/// Works out what is to be done for one group.
+pub fn plan(source: &Offsets, target: &Offsets, replicated: &Replicated, memory: &Memory) -> GroupActions {
+    let mut actions = GroupActions::default();
+    for (partition, there) in source {
+        // Topics that are not mirrored are nobody's business.
+        let Some(replicated) = replicated.get(partition) else { continue };
+        let before = memory.get(partition);
+        let now = target.get(partition);
+        let went_back = before.is_some_and(|seen| seen.went_back || there.offset < seen.source);
+        let ours = before.and_then(|seen| seen.ours);
+        let mut seen = Seen { source: there.offset, ours, went_back };
+        let decision = decide(there, now, *replicated, &seen);
+        let mut after = now.map_or(0, |now| now.offset);
+        match decision {
+            Decision::Write(reason) => {
+                let to = replicated.map_or(there.offset, |replicated| there.offset.min(replicated));
+                let from = now.map(|now| now.offset);
+                let metadata = there.metadata.clone();
+                actions.writes.push(Write { partition: partition.clone(), from, to, metadata, reason });
+                after = to;
+            }
+            Decision::Level => {
+                seen.ours = now.map(|now| now.offset);
+                seen.went_back = false;
+            }
+            Decision::Wait => {}
+            Decision::Leave => {
+                actions.ahead.push(Ahead { partition: partition.clone(), source: there.offset, target: after });
+            }
+        }
+        let behind = there.offset.saturating_sub(after).max(0) as u64;
+        actions.behind += behind;
+        actions.waiting += usize::from(behind > 0 || decision == Decision::Wait);
+        actions.memory.insert(partition.clone(), seen);
+    }
+    actions
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    Write(OffsetReason),
+    /// Nothing to do, everything is as it should be.
+    Level,
+    /// Nothing can be said yet.
+    Wait,
+    /// Somebody else has moved it.
+    Leave,
+}
+
+/// The whole table for one partition.
+fn decide(source: &Committed, target: Option<&Committed>, replicated: Option<i64>, seen: &Seen) -> Decision {
+    let Some(replicated) = replicated else { return Decision::Wait };
+    let to = source.offset.min(replicated);
+    match target {
+        None => Decision::Write(OffsetReason::Missing),
+        Some(target) if target.offset < to => Decision::Write(OffsetReason::Behind),
+        Some(target) if target.offset == to && target.metadata != source.metadata => {
+            Decision::Write(OffsetReason::Metadata)
+        }
+        Some(target) if target.offset == to => Decision::Level,
+        // Nobody has read there what is not there: a reader that began at this offset would be sent elsewhere.
+        Some(target) if target.offset <= source.offset => Decision::Write(OffsetReason::BeyondTarget),
+        Some(target) if seen.went_back || seen.ours == Some(target.offset) => Decision::Write(OffsetReason::WentBack),
+        Some(_) => Decision::Leave,
+    }
+}
+
+/// Remembers that an offset was written.
+pub fn remember_written(memory: &mut Memory, partition: &TopicPartition, offset: i64) {
+    if let Some(seen) = memory.get_mut(partition) {
+        seen.ours = Some(offset);
+        seen.went_back = false;
+    }
+}
+
+/// Why a group of the source is not copied, whatever its offsets are.
+pub fn refusal_at_source(group: &str, listed: &Listed) -> Option<Error> {
+    let what = match listed.kind {
+        Type::Consumer => return None,
+        Type::Share => "a share group",
+        Type::Streams => "a streams group",
+    };
+    let message = format!("group '{group}' is {what} at the source: only offsets of consumer groups are copied");
+    Some(Error::new(ErrorKind::Unsupported, message))
+}
+
+/// Why the target's group of this name is left alone, whatever its offsets are.
+pub fn refusal_on_target(group: &str, listed: &Listed) -> Option<Error> {
+    let another = |what: &str| {
+        let message = format!(
+            "group '{group}' is {what} on the target, so the offsets of the source's consumer group have no place there; \
+             delete it on the target"
+        );
+        Some(Error::new(ErrorKind::TargetConflict, message))
+    };
+    match (listed.kind, listed.members) {
+        (Type::Share, _) => another("a share group"),
+        (Type::Streams, _) => another("a streams group"),
+        (Type::Consumer, Members::Some) => Some(live(group)),
+        (Type::Consumer, Members::None | Members::Unknown) => None,
+    }
+}
+
+/// The error of a group that is in use on the target.
+pub fn live(group: &str) -> Error {
+    let message = format!(
+        "group '{group}' has members on the target: its offsets are theirs and are not touched; they are copied again when \
+         the members have left"
+    );
+    Error::new(ErrorKind::TargetConflict, message)
+}
+
+/// The error of a group that somebody has used on the target.
+pub fn used(group: &str, ahead: &[Ahead]) -> Option<Error> {
+    let first = ahead.first()?;
+    let (topic, partition) = &first.partition;
+    let more = match ahead.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and so are {more} more partitions)"),
+    };
+    let message = format!(
+        "group '{group}' was used on the target: {topic}-{partition} is at {} there and at {} at the source{more}; what is \
+         ahead is left as it is; delete the group on the target to copy it anew",
+        first.target, first.source
+    );
+    Some(Error::new(ErrorKind::TargetConflict, message).with_partition(&**topic, *partition).with_offset(first.source))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! The decision table of group offsets, row by row, and histories that go through several of them.
+//! Every row is what a consumer that is moved from the source to the target would notice.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::rc::Rc;
+
+use super::*;
+
+fn partition(number: i32) -> TopicPartition {
+    (Rc::from("orders"), number)
+}
+
+fn at(offset: i64) -> Offsets {
+    Offsets::from([(partition(0), Committed { offset, metadata: String::new() })])
+}
+
+fn replicated(next: Option<i64>) -> Replicated {
+    Replicated::from([(partition(0), next)])
+}
+
+/// One round: what is written, and what is remembered when that succeeds.
+fn round(source: i64, target: Option<i64>, next: i64, memory: &mut Memory) -> Option<(i64, OffsetReason)> {
+    let target = target.map_or_else(Offsets::new, at);
+    let actions = plan(&at(source), &target, &replicated(Some(next)), memory);
+    *memory = actions.memory;
+    let write = actions.writes.first()?;
+    remember_written(memory, &write.partition, write.to);
+    Some((write.to, write.reason))
+}
+
+fn first_look(source: i64, target: Option<i64>, next: i64) -> Option<(i64, OffsetReason)> {
+    round(source, target, next, &mut Memory::new())
+}
+
+#[test]
+fn the_target_gets_what_the_source_has_and_never_more_than_is_replicated() {
+    assert_eq!(first_look(7, None, 10), Some((7, OffsetReason::Missing)));
+    assert_eq!(first_look(0, None, 0), Some((0, OffsetReason::Missing)), "an empty partition has an offset too");
+    assert_eq!(first_look(12, None, 10), Some((10, OffsetReason::Missing)));
+    assert_eq!(first_look(7, Some(5), 10), Some((7, OffsetReason::Behind)));
+    assert_eq!(first_look(12, Some(5), 10), Some((10, OffsetReason::Behind)));
+    assert_eq!(first_look(7, Some(7), 10), None);
+    assert_eq!(first_look(12, Some(10), 10), None);
+}
+
+#[test]
+fn an_offset_beyond_the_target_log_comes_down_to_its_end() {
+    assert_eq!(first_look(12, Some(11), 10), Some((10, OffsetReason::BeyondTarget)));
+    assert_eq!(first_look(12, Some(12), 10), Some((10, OffsetReason::BeyondTarget)));
+}
+
+#[test]
+fn a_target_that_is_ahead_is_left_alone_by_a_process_that_does_not_know_why() {
+    let actions = plan(&at(7), &at(9), &replicated(Some(10)), &Memory::new());
+    assert!(actions.writes.is_empty());
+    assert_eq!(actions.ahead, [Ahead { partition: partition(0), source: 7, target: 9 }]);
+    assert_eq!((actions.behind, actions.waiting), (0, 0));
+    let told = used("g", &actions.ahead).unwrap();
+    assert!(told.message().contains("orders-0 is at 9 there and at 7 at the source"), "{told}");
+    assert!(told.message().contains("delete the group on the target"), "{told}");
+}
+
+#[test]
+fn a_source_that_went_back_is_followed() {
+    let mut memory = Memory::new();
+    assert_eq!(round(9, None, 10, &mut memory), Some((9, OffsetReason::Missing)));
+    assert_eq!(round(4, Some(9), 10, &mut memory), Some((4, OffsetReason::WentBack)));
+    assert_eq!(round(4, Some(4), 10, &mut memory), None);
+    // Found equal, not written: as good.
+    let mut memory = Memory::new();
+    assert_eq!(round(9, Some(9), 10, &mut memory), None);
+    assert_eq!(round(4, Some(9), 10, &mut memory), Some((4, OffsetReason::WentBack)));
+}
+
+#[test]
+fn a_step_back_is_remembered_until_it_could_be_followed() {
+    let mut memory = Memory::new();
+    round(9, Some(9), 10, &mut memory);
+    for _ in 0..2 {
+        // The write does not succeed.
+        let actions = plan(&at(4), &at(8), &replicated(Some(10)), &memory);
+        assert_eq!(actions.writes[0].reason, OffsetReason::WentBack);
+        memory = actions.memory;
+    }
+    assert_eq!(round(4, Some(8), 10, &mut memory), Some((4, OffsetReason::WentBack)));
+    // Used on the target afterwards: the step back is no excuse any more.
+    assert_eq!(round(4, Some(6), 10, &mut memory), None);
+}
+
+#[test]
+fn a_group_that_was_used_on_the_target_keeps_its_offsets_until_the_source_passes_them() {
+    let mut memory = Memory::new();
+    assert_eq!(round(5, None, 20, &mut memory), Some((5, OffsetReason::Missing)));
+    assert_eq!(round(5, Some(9), 20, &mut memory), None);
+    assert_eq!(round(7, Some(9), 20, &mut memory), None);
+    assert_eq!(round(9, Some(9), 20, &mut memory), None);
+    assert_eq!(round(12, Some(9), 20, &mut memory), Some((12, OffsetReason::Behind)));
+    // Deleted there to be copied anew.
+    assert_eq!(round(12, None, 20, &mut memory), Some((12, OffsetReason::Missing)));
+}
+
+#[test]
+fn a_group_ahead_of_the_mirror_is_raised_as_the_mirror_catches_up() {
+    let mut memory = Memory::new();
+    assert_eq!(round(30, None, 10, &mut memory), Some((10, OffsetReason::Missing)));
+    let actions = plan(&at(30), &at(10), &replicated(Some(10)), &memory);
+    assert_eq!((actions.writes.len(), actions.behind, actions.waiting), (0, 20, 1));
+    assert_eq!(round(30, Some(10), 25, &mut memory), Some((25, OffsetReason::Behind)));
+    assert_eq!(round(30, Some(25), 40, &mut memory), Some((30, OffsetReason::Behind)));
+    let actions = plan(&at(30), &at(30), &replicated(Some(40)), &memory);
+    assert_eq!((actions.writes.len(), actions.behind, actions.waiting), (0, 0, 0));
+}
+
+#[test]
+fn nothing_is_written_while_it_is_not_known_how_far_the_mirror_is() {
+    let actions = plan(&at(0), &Offsets::new(), &replicated(None), &Memory::new());
+    assert_eq!((actions.writes.len(), actions.waiting), (0, 1));
+    let actions = plan(&at(3), &at(9), &replicated(None), &Memory::new());
+    assert!(actions.writes.is_empty() && actions.ahead.is_empty());
+}
+
+#[test]
+fn partitions_that_are_not_mirrored_do_not_count() {
+    let mut source = at(3);
+    source.insert((Rc::from("elsewhere"), 0), Committed { offset: 5, metadata: String::new() });
+    let actions = plan(&source, &Offsets::new(), &replicated(Some(9)), &Memory::new());
+    assert_eq!(actions.writes.iter().map(|write| &*write.partition.0).collect::<Vec<_>>(), ["orders"]);
+}
+
+#[test]
+fn what_the_source_has_no_offset_of_stays_on_the_target() {
+    let actions = plan(&Offsets::new(), &at(9), &replicated(Some(9)), &Memory::new());
+    assert!(actions.writes.is_empty() && actions.ahead.is_empty());
+}
+
+#[test]
+fn the_text_beside_an_offset_is_copied() {
+    let source = Offsets::from([(partition(0), Committed { offset: 3, metadata: "state".to_owned() })]);
+    let write = plan(&source, &at(3), &replicated(Some(9)), &Memory::new()).writes.remove(0);
+    assert_eq!((write.reason, write.metadata.as_str()), (OffsetReason::Metadata, "state"));
+    assert!(plan(&source, &source, &replicated(Some(9)), &Memory::new()).writes.is_empty());
+}
+
+#[test]
+fn only_groups_without_members_are_written_to() {
+    let listed = |kind, members| Listed { coordinator: 1, kind, members };
+    let told = |kind, members| refusal_on_target("g", &listed(kind, members)).map(|error| error.message().to_owned());
+    assert_eq!(told(Type::Consumer, Members::None), None);
+    assert_eq!(told(Type::Consumer, Members::Unknown), None, "the broker refuses the commit if there are any");
+    assert!(told(Type::Consumer, Members::Some).unwrap().contains("has members on the target"));
+    assert!(told(Type::Share, Members::None).unwrap().contains("is a share group on the target"));
+    assert!(refusal_at_source("g", &listed(Type::Streams, Members::None)).is_some());
+    assert!(refusal_at_source("g", &listed(Type::Consumer, Members::Some)).is_none());
+}
