@@ -5,9 +5,13 @@
 //! is killed. Now and then the mirror is asked to catch up and say so, and its word is checked at once (P6). At the end
 //! everything heals, and the mirror that runs then has to catch up by itself (P7). The seed is printed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 
 use crate::support::cluster::{Cluster, Options, Pair};
 use crate::support::failure::Context;
@@ -15,6 +19,7 @@ use crate::support::mirroring::Mirroring;
 use crate::support::process::Kmirror;
 use crate::support::properties::Evidence;
 use crate::support::proxy::Direction;
+use crate::support::raw::Bounds;
 use crate::support::records::{Acknowledged, Load, Writing};
 use crate::support::transaction_load::{TransactionLoad, Work};
 use crate::support::{Outcome, fail, wait_for};
@@ -22,6 +27,8 @@ use crate::support::{Outcome, fail, wait_for};
 const PARTITIONS: i32 = 3;
 const TOPICS: [&str; 3] = ["chaos.plain", "chaos.idempotent", "chaos.transactional"];
 const RECORDS_PER_SECOND: u32 = 300;
+/// A consumer group of the source that has no members there when the mirror is asked.
+const GROUP: &str = "chaos-readers";
 /// Until the mirror, left alone, has everything: a limit for P7.
 const HEALING: Duration = Duration::from_secs(120);
 
@@ -149,11 +156,20 @@ impl Chaos {
         self.settle()?;
         let mut wanted = Vec::new();
         for topic in TOPICS {
-            wanted.push(self.pair.source.client().stable_bounds(topic)?);
+            // A leader that has just been elected does not know yet what all replicas have.
+            let bounds = || Ok(self.pair.source.client().stable_bounds(topic).ok());
+            wanted.push(wait_for(&format!("the source tells where {topic} ends"), HEALING, bounds)?);
         }
+        let committed = self.commit_somewhere(&wanted)?;
         let report = self.mirroring.report()?;
+        let copied =
+            wait_for("the target tells what is committed", HEALING, || Ok(committed_at(&self.pair.target).ok()))?;
+        if copied != committed {
+            return fail(format!("P5: the group has committed {committed:?} at the source, {copied:?} at the target"));
+        }
         for (topic, wanted) in TOPICS.iter().zip(wanted) {
-            let reached = self.pair.target.client().bounds(topic)?;
+            let bounds = || Ok(self.pair.target.client().bounds(topic).ok());
+            let reached = wait_for(&format!("the target tells where {topic} ends"), HEALING, bounds)?;
             for (partition, wanted) in wanted {
                 let (said, is) = (said_to_be_next(&report, topic, partition), reached[&partition].end);
                 if is < wanted.end || said.is_none_or(|said| said > is) {
@@ -166,6 +182,24 @@ impl Chaos {
         }
         self.mirror = self.mirroring.start()?;
         Ok(())
+    }
+
+    /// Has the group go on at the source, by any number of offsets in each partition. While no mirror runs it must not go
+    /// back: nobody could tell that from a use of the target.
+    fn commit_somewhere(&mut self, bounds: &[BTreeMap<i32, Bounds>]) -> Outcome<Committed> {
+        let before =
+            wait_for("the source tells what is committed", HEALING, || Ok(committed_at(&self.pair.source).ok()))?;
+        let mut list = TopicPartitionList::new();
+        for (topic, bounds) in TOPICS.iter().zip(bounds) {
+            for (partition, bounds) in bounds {
+                let from = before.get(&((*topic).to_owned(), *partition)).copied().unwrap_or(-1).max(bounds.start);
+                let offset = Offset::Offset(self.random.i64(from..=bounds.end));
+                list.add_partition_offset(topic, *partition, offset)?;
+            }
+        }
+        let consumer = reader(&self.pair.source)?;
+        wait_for("the group commits", HEALING, || Ok(consumer.commit(&list, CommitMode::Sync).ok()))?;
+        committed_at(&self.pair.source)
     }
 
     /// All brokers serve and every partition has a leader, so that bounds can be asked for.
@@ -191,7 +225,8 @@ impl Chaos {
     /// P7: the mirror that runs reaches the source's end without a restart.
     fn expect_alive(&mut self) -> Outcome {
         for topic in TOPICS {
-            let wanted = self.pair.source.client().bounds(topic)?;
+            let bounds = || Ok(self.pair.source.client().bounds(topic).ok());
+            let wanted = wait_for(&format!("the source tells where {topic} ends"), HEALING, bounds)?;
             let target = self.pair.target.client();
             let mut last = None;
             let waited = wait_for(&format!("P7: {topic} catches up after the last fault"), HEALING, || {
@@ -221,6 +256,25 @@ impl Chaos {
     fn clock(&self) -> String {
         format!("{:>6.1} s", self.started.elapsed().as_secs_f64())
     }
+}
+
+type Committed = BTreeMap<(String, i32), i64>;
+
+fn reader(cluster: &Cluster) -> Outcome<BaseConsumer> {
+    Ok(ClientConfig::new().set("bootstrap.servers", cluster.direct()).set("group.id", GROUP).create()?)
+}
+
+/// What the group has committed there.
+fn committed_at(cluster: &Cluster) -> Outcome<Committed> {
+    let mut list = TopicPartitionList::new();
+    for topic in TOPICS {
+        list.add_partition_range(topic, 0, PARTITIONS - 1);
+    }
+    let committed = reader(cluster)?.committed_offsets(list, Duration::from_secs(20))?;
+    let offset = |element: TopicPartitionListElem| {
+        ((element.topic().to_owned(), element.partition()), element.offset().to_raw().unwrap_or(-1))
+    };
+    Ok(committed.elements().into_iter().map(offset).collect())
 }
 
 /// The next offset of a partition at the target, as the mirror's status has it.
@@ -284,7 +338,8 @@ impl Loads {
         // A transaction whose writer gave it up is aborted by the broker in half a minute.
         wait_for("no transaction is open at the source", Duration::from_secs(120), || {
             let client = source.client();
-            Ok((client.bounds(TOPICS[2])? == client.stable_bounds(TOPICS[2])?).then_some(()))
+            let (all, stable) = (client.bounds(TOPICS[2]).ok(), client.stable_bounds(TOPICS[2]).ok());
+            Ok((all.is_some() && all == stable).then_some(()))
         })?;
         Ok(evidence)
     }
