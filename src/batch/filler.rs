@@ -4,43 +4,11 @@
 //! the one for any partition and offset. Its records have an empty key, because compacted topics take no record without
 //! one, and no value. No consumer ever sees them: they are deleted before the partition is mirrored.
 
-use std::io::Write;
-
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::compression::{self, Codec};
 use super::{Batch, CHECKSUMMED_FROM, HEADER_LEN, LOG_OVERHEAD, Stamp, crc, next_batch};
 use crate::error::{Error, ErrorKind, Result};
-
-/// How the records of filler are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Codec {
-    /// What every Kafka since 2.1 takes.
-    Zstd,
-    /// What all take.
-    Gzip,
-}
-
-impl Codec {
-    /// Its number in the attributes of a batch.
-    fn number(self) -> i16 {
-        match self {
-            Codec::Gzip => 1,
-            Codec::Zstd => 4,
-        }
-    }
-
-    fn compress(self, records: &[u8]) -> std::io::Result<Vec<u8>> {
-        // The records differ in one number that counts: the fastest levels find that as well as the others.
-        match self {
-            Codec::Zstd => zstd::bulk::compress(records, 1),
-            Codec::Gzip => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-                encoder.write_all(records)?;
-                encoder.finish()
-            }
-        }
-    }
-}
 
 /// A batch of filler of some size.
 #[derive(Debug, Clone)]
@@ -55,14 +23,15 @@ impl Filler {
             Error::new(ErrorKind::Internal, format!("a batch of {records} empty records cannot be built: {why}"))
         };
         let plain = records_of_nothing(records);
-        let payload = codec.compress(&plain).map_err(|error| broken(&error.to_string()))?;
+        // The records differ in one number that counts: fast levels find that as well as the others.
+        let payload = compression::compress(codec, &plain).map_err(broken)?;
         let mut bytes = BytesMut::with_capacity(HEADER_LEN + payload.len());
         bytes.put_i64(0); // base offset
         bytes.put_i32((HEADER_LEN - LOG_OVERHEAD + payload.len()) as i32);
         bytes.put_i32(-1); // partition leader epoch
         bytes.put_i8(2);
         bytes.put_u32(0); // checksum, below
-        bytes.put_i16(codec.number());
+        bytes.put_i16(codec.bits());
         bytes.put_i32(records as i32 - 1);
         bytes.put_i64(0); // base timestamp
         bytes.put_i64(0); // largest timestamp
@@ -144,6 +113,19 @@ mod tests {
             let checksum = crc32c::crc32c_append(crc32c::crc32c(&header[21..]), &filler.payload());
             assert_eq!(header[17..21], checksum.to_be_bytes(), "{records} records");
             assert_eq!(filler.batch.header.record_count, records as i32);
+        }
+    }
+
+    #[test]
+    fn a_batch_says_what_is_in_it() {
+        for codec in [Codec::Zstd, Codec::Gzip] {
+            let batch = Filler::build(300, codec).expect("builds").batch;
+            let (first, last) = (batch.header.base_offset, batch.header.last_offset());
+            assert_eq!((first, last, batch.header.partition_leader_epoch), (0, 299, -1));
+            assert_eq!(Codec::of(batch.header.attributes), Ok(codec));
+            assert_eq!(batch.decompressed().expect("is whole"), records_of_nothing(300));
+            let nobody = (batch.header.producer_id, batch.header.producer_epoch, batch.header.base_sequence);
+            assert_eq!(nobody, (-1, -1, -1));
         }
     }
 

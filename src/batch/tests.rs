@@ -134,6 +134,16 @@ fn dense_batches_are_told_from_compacted_ones() {
 }
 
 #[test]
+fn less_than_a_batch_is_refused_at_no_offset() {
+    let whole = bytes(header(), b"payload");
+    for kept in [0, 12, 60, 61, whole.len() - 1] {
+        let cut = Batch::parse(Bytes::copy_from_slice(&whole[..kept]));
+        assert_eq!(cut.unwrap_err(), Malformed::Corrupt { offset: -1, reason: "it is cut off" }, "{kept}");
+    }
+    assert!(Batch::parse(Bytes::from(whole)).is_ok());
+}
+
+#[test]
 fn headers_alone_tell_whether_two_batches_have_the_same_payload() {
     let source = parse(&bytes(header(), b"the payload of both")).header;
     let copy = |header: Header, payload: &[u8]| parse(&bytes(header, payload)).header;

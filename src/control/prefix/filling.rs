@@ -12,7 +12,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::batch::Stamp;
-use crate::batch::filler::{Codec, Filler};
+use crate::batch::compression::Codec;
+use crate::batch::filler::Filler;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::machine::partition::Identity;
