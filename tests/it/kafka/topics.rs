@@ -40,7 +40,17 @@ fn ends(cluster: &Cluster, topics: &[String]) -> Outcome<BTreeMap<String, i64>> 
 }
 
 #[test]
+fn many_topics_at_once_are_found_and_copied() -> Outcome {
+    many_topics(200)
+}
+
+#[test]
+#[ignore = "long: make nightly"]
 fn a_thousand_topics_at_once_are_found_and_copied() -> Outcome {
+    many_topics(1000)
+}
+
+fn many_topics(count: usize) -> Outcome {
     const RECORDS: i64 = 3;
     let pair = Pair::start(Options::default(), Options::default())?;
     pair.source.create_topic("many.first", 1, &[])?;
@@ -48,7 +58,7 @@ fn a_thousand_topics_at_once_are_found_and_copied() -> Outcome {
     let mut mirror = Mirroring::of(&pair.source, &pair.target, "many", r"many\..*").start()?;
     wait_copied(&pair, "many.first")?;
 
-    let topics: Vec<String> = (0..1000).map(|number| format!("many.{number}")).collect();
+    let topics: Vec<String> = (0..count).map(|number| format!("many.{number}")).collect();
     let new = |name: &String| {
         CreatableTopic::default().with_name(topic_name(name)).with_num_partitions(1).with_replication_factor(1)
     };
@@ -82,7 +92,7 @@ fn a_thousand_topics_at_once_are_found_and_copied() -> Outcome {
         Failure(format!("{error}; {:?}\n{last:#?}", ends(&pair.target, &topics).map(|ends| copied(&ends))))
     })?;
     println!("{} topics {:.1?} after the last record of them", topics.len(), started.elapsed());
-    for topic in topics.iter().step_by(500) {
+    for topic in topics.iter().step_by(count / 2) {
         // A broker that has just got a thousand topics may be without leaders for a moment.
         wait_for("both can be read", LIMIT, || {
             let leaders = [&pair.source, &pair.target].map(|cluster| cluster.leader_of(topic, 0));
@@ -91,9 +101,9 @@ fn a_thousand_topics_at_once_are_found_and_copied() -> Outcome {
         ledger::expect_identical(&pair.source.bootstrap(), &pair.target.bootstrap(), topic, RECORDS as usize)?;
     }
     // Configurations of all of them are followed, too.
-    pair.source.client().alter_topic(&topics[999], &[("retention.ms", "123456789")])?;
+    pair.source.client().alter_topic(&topics[count - 1], &[("retention.ms", "123456789")])?;
     wait_for("the last topic's configuration follows", LIMIT, || {
-        let configs = configs_of(&pair.target, &topics[999])?;
+        let configs = configs_of(&pair.target, &topics[count - 1])?;
         Ok((configs.get("retention.ms").map(String::as_str) == Some("123456789")).then_some(()))
     })?;
     let usage = mirror.usage();
