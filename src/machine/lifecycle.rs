@@ -72,6 +72,8 @@ mod tests {
             (vec![], Starting),
             (vec![Starting, Starting], Starting),
             (vec![Starting, InSync], CatchingUp),
+            (vec![Starting, CatchingUp, InSync], CatchingUp),
+            (vec![CatchingUp, CatchingUp, InSync], CatchingUp),
             (vec![InSync, InSync], InSync),
             (vec![InSync, Failed], Degraded),
             (vec![CatchingUp, Stalled], Degraded),

@@ -4,7 +4,6 @@
 
 use super::*;
 use crate::batch::marker;
-use crate::machine::opening::EPOCH_NOT_KNOWN;
 
 /// A target without a record of the source, up to an offset where everything before was removed or never was.
 fn empty_at(offset: i64, begun: bool) -> TargetLog {
@@ -200,7 +199,7 @@ fn a_source_that_has_never_heard_of_the_epoch_that_was_replicated() {
     let mut partition = running_at(20);
     fetched(&mut partition, &[batch(20, 10)]);
     append_all(&mut partition);
-    let unknown = SourceLog { epoch_end_offset: Some(EPOCH_NOT_KNOWN), ..source(0, 30) };
+    let unknown = SourceLog { epoch_end_offset: Some(-1), ..source(0, 30) };
     let read_in_vain = |partition: &mut Partition<()>, times| {
         for _ in 0..times {
             let due = due(partition);
