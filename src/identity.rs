@@ -4,10 +4,11 @@
 //! use the same one for ever. Whoever starts first writes a claim; when two start at once both write one, and the
 //! claim with the lowest offset counts for both. Claims have keys of their own, so compaction keeps them all. Every start
 //! takes the next number, which fences the control markers of earlier ones. Topic ids show at the next start that a topic
-//! is not the one it was. Which ACLs the mirror has created is in [`acls`].
+//! is not the one it was. Which ACLs the mirror has created is in [`acls`], what a switch-over needs in [`promotion`].
 
 pub(crate) mod acls;
 mod log;
+pub(crate) mod promotion;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -58,8 +59,6 @@ struct Ids {
 }
 
 const TOPIC_PREFIX: &str = "topic/";
-/// Topics, or ACLs, in one batch: all of it stays far below the smallest limit for a batch.
-const REMEMBERED_AT_ONCE: usize = 500;
 
 /// What a mirror finds of itself on the target when it starts.
 #[derive(Debug)]
@@ -68,6 +67,10 @@ pub(crate) struct Established {
     pub(crate) identity: Identity,
     /// The topics it has mirrored, as they were.
     pub(crate) topics: BTreeMap<String, TopicIds>,
+    /// Up to where the internal topic was read.
+    pub(crate) read_until: i64,
+    /// The mark of a mirror that was promoted, which is not established.
+    pub(crate) mark: Option<promotion::Mark>,
 }
 /// Replicas of the internal topic, where the target has so many brokers.
 const REPLICAS: i16 = 3;
@@ -88,7 +91,8 @@ pub(crate) async fn establish(
     let topic = topic_of(name);
     let leader = find_or_create(target, &topic, replication_factor).await?;
     let log = InternalLog { target, topic: Rc::from(topic), leader };
-    let mut records = log.read().await?;
+    let (mut records, _) = log.read_from(0).await?;
+    promotion::check(name, &records)?;
     if first_claim(&log, &records)?.is_none() {
         let (producer_id, producer_epoch) = admin::new_producer_id(target).await?;
         let claim = Claim {
@@ -99,7 +103,7 @@ pub(crate) async fn establish(
             claimed_at_ms: now_ms(),
         };
         log.append(&format!("{CLAIM_PREFIX}{producer_id}"), Some(json(&claim)?)).await?;
-        records = log.read().await?;
+        (records, _) = log.read_from(0).await?;
     }
     let Some(claim) = first_claim(&log, &records)? else {
         let message = format!("the claim written to '{}' cannot be read back", log.topic);
@@ -107,23 +111,36 @@ pub(crate) async fn establish(
     };
     let identity = accept(claim, name, source_cluster_id)?;
     let topics = remembered(&records);
-    let number = take_start(&log, records).await?;
-    Ok(Established { identity: Identity { fence: number.saturating_mul(ATTEMPTS), ..identity }, topics })
+    let (number, read_until) = take_start(&log, name, records).await?;
+    Ok(Established {
+        identity: Identity { fence: number.saturating_mul(ATTEMPTS), ..identity },
+        topics,
+        read_until,
+        mark: None,
+    })
 }
 
-/// Takes the next number of a start: the one whose record comes first has it.
-async fn take_start(log: &InternalLog<'_>, mut records: Vec<Record>) -> Result<i32> {
+/// The number of the start that an identity was established with.
+pub(crate) fn start_number_of(identity: Identity) -> i32 {
+    identity.fence / ATTEMPTS
+}
+
+/// Takes the next number of a start: the one whose record comes first has it. Also returns up to where was read.
+async fn take_start(log: &InternalLog<'_>, name: &str, mut records: Vec<Record>) -> Result<(i32, i64)> {
     loop {
         let before = records.iter().filter_map(start_number).max().unwrap_or(0);
         let number = before.saturating_add(1);
         let start = Start { started_at_ms: now_ms(), nonce: nonce() };
         log.append(&start_key(number), Some(json(&start)?)).await?;
-        records = log.read().await?;
+        let end;
+        (records, end) = log.read_from(0).await?;
+        // A mark that was written since is before our record or is found by whoever watches from `end` on.
+        promotion::check(name, &records)?;
         if has_number(&records, number, &start) {
             if before > 0 {
                 log.append(&start_key(before), None).await?;
             }
-            return Ok(number);
+            return Ok((number, end));
         }
     }
 }
@@ -172,19 +189,13 @@ fn remembered(records: &[Record]) -> BTreeMap<String, TopicIds> {
 
 /// Writes down which topics are mirrored, so that the next start knows them again.
 pub(crate) async fn remember(target: &Cluster, name: &str, topics: &[(String, TopicIds)]) -> Result<()> {
-    let topic = topic_of(name);
-    let metadata = target.metadata(Some(std::slice::from_ref(&topic)), false).await?;
-    let leader = metadata.topics.get(&topic).and_then(|found| found.leaders.first()).copied().unwrap_or(-1);
-    let log = InternalLog { target, topic: Rc::from(topic), leader };
+    let log = InternalLog::open_existing(target, name).await?;
     let hexadecimal = |id: u128| format!("{id:032x}");
-    for some in topics.chunks(REMEMBERED_AT_ONCE) {
-        let entry = |(topic, ids): &(String, TopicIds)| {
-            let ids = Ids { source_topic_id: hexadecimal(ids.source), target_topic_id: hexadecimal(ids.target) };
-            Ok((format!("{TOPIC_PREFIX}{topic}"), Some(json(&ids)?)))
-        };
-        log.append_all(some.iter().map(entry).collect::<Result<_>>()?).await?;
-    }
-    Ok(())
+    let entry = |(topic, ids): &(String, TopicIds)| {
+        let ids = Ids { source_topic_id: hexadecimal(ids.source), target_topic_id: hexadecimal(ids.target) };
+        Ok((format!("{TOPIC_PREFIX}{topic}"), Some(json(&ids)?)))
+    };
+    log.append_many(topics.iter().map(entry).collect::<Result<_>>()?).await
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {
@@ -210,14 +221,11 @@ fn first_claim(log: &InternalLog<'_>, records: &[Record]) -> Result<Option<Claim
 
 /// Reads the mirror's identity and its topics on the target; `None` if the mirror has never run. Writes nothing.
 pub(crate) async fn find(target: &Cluster, name: &str, source_cluster_id: &str) -> Result<Option<Established>> {
-    let topic = topic_of(name);
-    let metadata = target.metadata(Some(std::slice::from_ref(&topic)), false).await?;
-    let leader = metadata.topics.get(&topic).and_then(|found| found.leaders.first()).copied();
-    let Some(leader) = leader.filter(|leader| *leader >= 0) else { return Ok(None) };
-    let log = InternalLog { target, topic: Rc::from(topic), leader };
-    let records = log.read().await?;
+    let Some(log) = InternalLog::open(target, name).await? else { return Ok(None) };
+    let (records, read_until) = log.read_from(0).await?;
     let identity = first_claim(&log, &records)?.map(|claim| accept(claim, name, source_cluster_id)).transpose()?;
-    Ok(identity.map(|identity| Established { identity, topics: remembered(&records) }))
+    let mark = promotion::mark_of(&records, None);
+    Ok(identity.map(|identity| Established { identity, topics: remembered(&records), read_until, mark }))
 }
 
 fn accept(claim: Claim, name: &str, source_cluster_id: &str) -> Result<Identity> {
@@ -258,7 +266,14 @@ async fn find_or_create(target: &Cluster, topic: &str, replication_factor: Repli
                 ReplicationFactor::Source => REPLICAS.min(brokers),
                 ReplicationFactor::Count(count) => count.min(brokers),
             };
-            let configs = [("cleanup.policy", "compact"), ("compression.type", "uncompressed")];
+            // What is written again and again, such as the source's ends, is not to pile up until a start takes long: closed
+            // segments are compacted, and small ones are closed soon.
+            let configs = [
+                ("cleanup.policy", "compact"),
+                ("compression.type", "uncompressed"),
+                ("segment.bytes", "8388608"),
+                ("min.cleanable.dirty.ratio", "0.1"),
+            ];
             let new = NewTopic {
                 name: topic.to_owned(),
                 partitions: 1,

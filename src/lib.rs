@@ -16,6 +16,7 @@ mod identity;
 mod machine;
 mod mirror;
 mod plan;
+mod promote;
 mod shared;
 mod status;
 mod stream;
@@ -31,6 +32,11 @@ pub use mirror::Mirror;
 pub use plan::{
     AclAction, AclPlan, ConfigChange, ConfigPlan, GroupPlan, MarkerPermission, MissingPermission, OffsetPlan, Plan,
     PrefixPlan, TopicAction, TopicPlan, plan,
+};
+pub use plan::{ReversePartition, ReversePlan, ReverseTopic, ReverseTopicAction, plan_reverse};
+pub use promote::{
+    MovedEnd, PromoteOptions, PromoteReport, PromotedGroups, PromotedPartition, PromotedTopic, PromotionUndone,
+    promote, promote_or, undo_promotion,
 };
 pub use status::{GroupsStatus, Lag, PartitionStatus, State, Status, Subject, TopicStatus, Trouble};
 pub use verify::{

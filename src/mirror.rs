@@ -1,8 +1,9 @@
-//! The handle of a running mirror: start, watch, pause, wait, stop.
+//! The handle of a running mirror: start, watch, pause, wait, promote, stop.
 //!
 //! Every call is an ordinary blocking one and may come from any thread; the engine works on threads of its own and has
 //! no global state. Whatever the mirror has to tell waits in its event queue until [`Mirror::poll`] takes it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,9 +12,11 @@ use crossbeam_channel::RecvTimeoutError;
 use tokio::sync::mpsc;
 
 use crate::config::Config;
+use crate::control::promotion::Promotion;
 use crate::control::{self, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
+use crate::promote::{PromoteOptions, PromoteReport};
 use crate::shared::{Shared, guard};
 use crate::status::{State, Status};
 
@@ -153,6 +156,36 @@ impl Mirror {
         }
     }
 
+    /// Ends the mirror for a switch-over: copies what the source has and waits for it to rest, marks the mirror on the target so
+    /// that no process of it writes again, and ends in the state `promoted`. When the source is gone, what is not copied is
+    /// reported as far as it was known.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`] if the source is there and not everything was copied in time, and the error of a partition that never
+    /// will be: the mirror goes on then, and nothing is marked. After any other error the mirror has ended.
+    pub fn promote(&self, timeout: Duration) -> Result<PromoteReport> {
+        self.promote_or(PromoteOptions { timeout, ..PromoteOptions::default() }, || false)
+    }
+
+    /// As [`promote`](Self::promote), asking every 50 ms whether to give up: for hosts that have to look for signals while they
+    /// wait. Once everything is copied it is too late to give up.
+    ///
+    /// # Errors
+    /// As there, and [`ErrorKind::TimedOut`] when `give_up` says so.
+    pub fn promote_or(&self, options: PromoteOptions, mut give_up: impl FnMut() -> bool) -> Result<PromoteReport> {
+        const SLICE: Duration = Duration::from_millis(50);
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let (reply, outcome) = crossbeam_channel::bounded(1);
+        self.request(Request::Promote(Promotion { options, cancelled: cancelled.clone(), reply }))?;
+        loop {
+            match outcome.recv_timeout(SLICE) {
+                Ok(outcome) => return outcome,
+                Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
+                Err(RecvTimeoutError::Timeout) => cancelled.store(give_up(), Ordering::Relaxed),
+            }
+        }
+    }
+
     /// Stops the mirror: nothing more is fetched or sent, and answers under way are waited for at most so long. The target
     /// is exact at any moment; what was not sent is copied by the next start. Stopping twice is no error.
     ///
@@ -189,7 +222,8 @@ impl Mirror {
     }
 
     fn ended(&self) -> Error {
-        self.shared.error().unwrap_or_else(|| Error::new(ErrorKind::State, "the mirror has been stopped"))
+        let how = if self.state() == State::Promoted { "was promoted" } else { "has been stopped" };
+        self.shared.error().unwrap_or_else(|| Error::new(ErrorKind::State, format!("the mirror {how}")))
     }
 }
 

@@ -102,7 +102,7 @@ impl Shared {
             State::Failed if hope() => State::Stalled,
             state => state,
         };
-        if matches!(self.state(), State::Stopping | State::Stopped) || self.error().is_some() {
+        if matches!(self.state(), State::Stopping | State::Stopped | State::Promoted) || self.error().is_some() {
             return;
         }
         self.set_state(state, &format!("the mirror is {}", state.name().replace('_', " ")));

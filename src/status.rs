@@ -203,6 +203,8 @@ pub(crate) struct Progress {
     pub(crate) partition: i32,
     state: AtomicU8,
     source_next: AtomicI64,
+    /// When the source told its end last, in milliseconds since 1970.
+    source_told_at: AtomicI64,
     source_high_watermark: AtomicI64,
     target_next: AtomicI64,
     last_timestamp: AtomicI64,
@@ -233,6 +235,7 @@ impl Progress {
             partition,
             state: AtomicU8::new(State::Starting as u8),
             source_next: AtomicI64::new(UNKNOWN),
+            source_told_at: AtomicI64::new(UNKNOWN),
             source_high_watermark: AtomicI64::new(UNKNOWN),
             target_next: AtomicI64::new(UNKNOWN),
             last_timestamp: AtomicI64::new(UNKNOWN),
@@ -247,6 +250,11 @@ impl Progress {
 
     pub(crate) fn set_source_next(&self, offset: i64) {
         self.source_next.store(offset, Ordering::Relaxed);
+        self.source_told_at.store(now_ms(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn source_told_at(&self) -> i64 {
+        self.source_told_at.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_source_high_watermark(&self, offset: i64) {

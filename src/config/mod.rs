@@ -39,6 +39,7 @@ mod value;
 pub use collect::Properties;
 pub use problems::Warning;
 pub use select::{ConfigExclusion, GroupSelection, TopicSelection};
+pub use time::utc;
 
 /// One of the two clusters of a mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

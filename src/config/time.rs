@@ -1,4 +1,4 @@
-//! Reads a moment that somebody wrote: ISO 8601, or milliseconds since 1970.
+//! Reads a moment that somebody wrote, ISO 8601 or milliseconds since 1970, and writes one.
 //! What has no zone is taken as UTC; leap seconds, weeks and durations are not read.
 
 /// Days from 0000-03-01 to 1970-01-01.
@@ -18,6 +18,22 @@ pub(super) fn milliseconds(text: &str) -> Option<i64> {
     let (time, offset_minutes) = split_zone(time)?;
     let ms = days(date)? * DAY_MS + time_of_day(time)? - offset_minutes * 60_000;
     (ms >= 0).then_some(ms)
+}
+
+/// A moment in milliseconds since 1970 as ISO 8601, in UTC.
+pub fn utc(ms: i64) -> String {
+    let (days, rest) = (ms.div_euclid(DAY_MS) + DAYS_TO_1970, ms.rem_euclid(DAY_MS));
+    // Years that begin in March, of eras of 400 of them.
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + i64::from(month <= 2);
+    let (seconds, fraction) = (rest / 1000, rest % 1000);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z")
 }
 
 /// Days from 1970 to a date, by the proleptic Gregorian calendar.
@@ -78,7 +94,7 @@ fn number(text: &str, length: usize) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::milliseconds;
+    use super::{milliseconds, utc};
 
     #[test]
     fn moments_are_read() {
@@ -94,6 +110,14 @@ mod tests {
             ("2100-03-01T00:00:00Z", 4_107_542_400_000),
         ] {
             assert_eq!(milliseconds(text), Some(ms), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00.000Z");
+        for text in ["2024-02-29T23:59:59.999Z", "2000-12-31T12:00:00.001Z", "2026-03-01T00:00:00.000Z"] {
+            assert_eq!(milliseconds(text).map(utc).as_deref(), Some(text));
         }
     }
 

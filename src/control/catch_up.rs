@@ -18,19 +18,20 @@ use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
 const CATCH_UP_TICK: Duration = Duration::from_millis(10);
 
 /// A partition and the offset it has to reach.
-type End = (Arc<Progress>, i64);
+pub(super) type End = (Arc<Progress>, i64);
 
 impl Control {
     /// Answers when all partitions have reached the source's end as it is now, or one of them never will, and the offsets of
     /// groups are copied as they were then or later.
     pub(super) async fn catch_up(self: Rc<Self>, reply: Sender<Result<()>>) {
-        let outcome = self.reach_ends().await;
+        let outcome = self.reach_ends().await.map(drop);
         self.copy_groups_once().await;
         self.show_state();
         let _ = reply.send(outcome);
     }
 
-    async fn reach_ends(&self) -> Result<()> {
+    /// Returns the ends that were reached.
+    pub(super) async fn reach_ends(&self) -> Result<Vec<End>> {
         self.refresh().await?;
         let ends = self.source_ends().await?;
         loop {
@@ -51,9 +52,9 @@ impl Control {
             if behind == 0 && !acls_are_open {
                 self.follow_configs_once().await;
                 failed.extend(self.shared.refused().into_values());
-                return self.all_reached(failed, ends.len());
+                return self.all_reached(failed, ends.len()).map(|()| ends);
             }
-            if self.shared.state() == State::Stopped {
+            if matches!(self.shared.state(), State::Stopped | State::Promoted) {
                 return Err(Error::new(ErrorKind::State, "the mirror was stopped before it had caught up"));
             }
             tokio::time::sleep(CATCH_UP_TICK).await;
@@ -96,7 +97,7 @@ impl Control {
     }
 
     /// Asks the leaders once; returns the partitions of which no end came.
-    async fn ask_for_ends(&self, open: Vec<Arc<Progress>>, ends: &mut Vec<End>) -> Vec<Arc<Progress>> {
+    pub(super) async fn ask_for_ends(&self, open: Vec<Arc<Progress>>, ends: &mut Vec<End>) -> Vec<Arc<Progress>> {
         let which = match self.config.isolation_level {
             IsolationLevel::ReadCommitted => Which::LastStable,
             IsolationLevel::ReadUncommitted => Which::HighWatermark,

@@ -1,8 +1,8 @@
 //! The control thread of a mirror: connects, plans, assigns partitions to streams, watches lag, stops.
 //!
 //! It owns the streams and talks to them by commands only. What the host wants comes in as [`Request`]s. What is
-//! mirrored is seen to in [`topics`], where partitions begin in [`prefix`], what a host waits for in [`catch_up`]. What is kept in
-//! step beside the records has tasks of its own: [`configs`], [`groups`], [`acls`].
+//! mirrored is seen to in [`topics`], where partitions begin in [`prefix`], what a host waits for in [`catch_up`], how a mirror
+//! ends for ever in [`promotion`]. What is kept in step beside the records has tasks of its own: [`configs`], [`groups`], [`acls`].
 
 pub(crate) mod acls;
 mod catch_up;
@@ -10,6 +10,7 @@ pub(crate) mod configs;
 pub(crate) mod groups;
 mod open_transactions;
 pub(crate) mod prefix;
+pub(crate) mod promotion;
 mod topics;
 
 use std::cell::{Cell, RefCell};
@@ -41,6 +42,8 @@ pub(crate) enum Request {
     CatchUp(Sender<Result<()>>),
     /// Stop or resume fetching.
     Pause(bool),
+    /// End for a switch-over.
+    Promote(promotion::Promotion),
     /// Stop, waiting until the time given for answers under way.
     Stop(Instant),
 }
@@ -77,7 +80,12 @@ struct Control {
     acls_were_seen_to: Cell<bool>,
     paused: Cell<bool>,
     trouble: Cell<bool>,
+    switch_over: promotion::SwitchOver,
+    /// What runs beside the requests of the host until the mirror ends.
+    tasks: RefCell<Vec<JoinTask>>,
 }
+
+type JoinTask = tokio::task::JoinHandle<()>;
 
 struct Stream {
     commands: mpsc::Sender<stream::Command>,
@@ -114,6 +122,8 @@ pub(crate) fn run(
         acls_were_seen_to: Cell::new(false),
         paused: Cell::new(false),
         trouble: Cell::new(false),
+        switch_over: promotion::SwitchOver::default(),
+        tasks: RefCell::default(),
     });
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, control.serve(requests, started));
@@ -135,31 +145,43 @@ impl Control {
             return;
         }
         let _ = started.send(Ok(()));
-        let refreshing = tokio::task::spawn_local(self.clone().keep_fresh());
-        let watching = tokio::task::spawn_local(self.clone().watch());
-        let transactions = tokio::task::spawn_local(self.clone().watch_transactions());
-        let starting = tokio::task::spawn_local(self.clone().see_to_starts());
-        let acls = self.config.sync_topic_acls.then(|| tokio::task::spawn_local(self.clone().keep_acls()));
-        let configuring = tokio::task::spawn_local(self.clone().keep_configs());
-        let groups = tokio::task::spawn_local(self.clone().keep_groups());
+        self.start_tasks();
         let deadline = loop {
-            match requests.recv().await {
+            let request = tokio::select! {
+                request = requests.recv() => request,
+                () = self.switch_over.over.notified() => return self.end_promoted().await,
+            };
+            match request {
                 Some(Request::CatchUp(reply)) => drop(tokio::task::spawn_local(self.clone().catch_up(reply))),
                 Some(Request::Pause(paused)) => self.pause(paused).await,
+                Some(Request::Promote(promotion)) => drop(tokio::task::spawn_local(self.clone().promote(promotion))),
                 Some(Request::Stop(deadline)) => break deadline,
                 None => break Instant::now(),
             }
         };
-        refreshing.abort();
-        watching.abort();
-        transactions.abort();
-        starting.abort();
-        if let Some(acls) = acls {
-            acls.abort();
-        }
-        configuring.abort();
-        groups.abort();
+        self.end_tasks();
         self.stop(deadline).await;
+    }
+
+    fn start_tasks(self: &Rc<Self>) {
+        let mut tasks = self.tasks.borrow_mut();
+        tasks.push(tokio::task::spawn_local(self.clone().keep_fresh()));
+        tasks.push(tokio::task::spawn_local(self.clone().watch()));
+        tasks.push(tokio::task::spawn_local(self.clone().watch_transactions()));
+        tasks.push(tokio::task::spawn_local(self.clone().see_to_starts()));
+        tasks.push(tokio::task::spawn_local(self.clone().keep_configs()));
+        tasks.push(tokio::task::spawn_local(self.clone().keep_groups()));
+        tasks.push(tokio::task::spawn_local(self.clone().watch_for_mark()));
+        tasks.push(tokio::task::spawn_local(self.clone().write_down_ends()));
+        if self.config.sync_topic_acls {
+            tasks.push(tokio::task::spawn_local(self.clone().keep_acls()));
+        }
+    }
+
+    fn end_tasks(&self) {
+        for task in self.tasks.take() {
+            task.abort();
+        }
     }
 
     async fn start(self: &Rc<Self>) -> Result<()> {
@@ -179,7 +201,9 @@ impl Control {
         let target_id = target.cluster_id.unwrap_or_else(|| "unknown".to_owned());
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
         self.shared.set_name(&name);
-        let Established { identity, topics } = self.patiently(async || self.identify(&name, &source_id).await).await?;
+        let Established { identity, topics, read_until, .. } =
+            self.patiently(async || self.identify(&name, &source_id).await).await?;
+        self.switch_over.read_until.set(read_until);
         *self.remembered.borrow_mut() = topics;
         tracing::info!(
             name,
@@ -390,7 +414,10 @@ async fn stop_requested(requests: &mut mpsc::Receiver<Request>) -> Instant {
 
 /// The name of a mirror that was given none: both cluster ids, shortened.
 pub(crate) fn default_name(source_id: &str, target_id: &str) -> String {
-    let short =
-        |id: &str| id.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).take(8).collect::<String>();
-    format!("{}-to-{}", short(source_id), short(target_id))
+    format!("{}-to-{}", short_id(source_id), short_id(target_id))
+}
+
+/// A cluster id as far as it is in a name.
+pub(crate) fn short_id(id: &str) -> String {
+    id.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).take(8).collect()
 }

@@ -2,13 +2,12 @@
 //! Everything else on the target belongs to others.
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
 
 use kafka_protocol::records::Record;
 use serde::{Deserialize, Serialize};
 
-use super::log::InternalLog;
-use super::{REMEMBERED_AT_ONCE, json, topic_of};
+use super::json;
+use super::log::{Follower, InternalLog};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::machine::acls::Acl;
@@ -20,7 +19,7 @@ const PREFIX: &str = "acl/";
 #[derive(Debug, Default)]
 pub(crate) struct Ours {
     acls: BTreeSet<Acl>,
-    next_offset: i64,
+    follower: Follower,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,23 +30,15 @@ struct Since {
 impl Ours {
     /// Reads what is new, also what another process of the same mirror has written. Nothing is there before the first start.
     pub(crate) async fn read(&mut self, target: &Cluster, name: &str) -> Result<&BTreeSet<Acl>> {
-        let Some(log) = open(target, name).await? else {
-            *self = Ours::default();
-            return Ok(&self.acls);
-        };
-        let (records, end) = log.read_from(self.next_offset).await?;
-        if end < self.next_offset {
-            // The topic is another one now.
-            *self = Ours::default();
-            let (records, end) = log.read_from(0).await?;
-            self.apply(&records, end);
-        } else {
-            self.apply(&records, end);
+        let news = self.follower.read(target, name).await?;
+        if news.anew {
+            self.acls.clear();
         }
+        self.apply(&news.records);
         Ok(&self.acls)
     }
 
-    fn apply(&mut self, records: &[Record], end: i64) {
+    fn apply(&mut self, records: &[Record]) {
         for record in records {
             let key = record.key.as_ref().and_then(|key| std::str::from_utf8(key).ok());
             let Some(written) = key.and_then(|key| key.strip_prefix(PREFIX)) else { continue };
@@ -58,7 +49,6 @@ impl Ours {
                 None => self.acls.remove(&acl),
             };
         }
-        self.next_offset = end;
     }
 }
 
@@ -77,27 +67,14 @@ async fn write(target: &Cluster, name: &str, acls: &[&Acl], value: Option<Vec<u8
     if acls.is_empty() {
         return Ok(());
     }
-    let Some(log) = open(target, name).await? else {
-        let message = format!("the mirror's internal topic '{}' is gone on the target", topic_of(name));
-        return Err(Error::new(ErrorKind::Broker, message));
-    };
-    for some in acls.chunks(REMEMBERED_AT_ONCE) {
-        log.append_all(some.iter().map(|acl| Ok((key_of(acl)?, value.clone()))).collect::<Result<_>>()?).await?;
-    }
-    Ok(())
+    let log = InternalLog::open_existing(target, name).await?;
+    log.append_many(acls.iter().map(|acl| Ok((key_of(acl)?, value.clone()))).collect::<Result<_>>()?).await
 }
 
 /// The same for the same ACL for ever: compaction goes by it.
 fn key_of(acl: &Acl) -> Result<String> {
     let written = serde_json::to_string(acl).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
     Ok(format!("{PREFIX}{written}"))
-}
-
-async fn open<'a>(target: &'a Cluster, name: &str) -> Result<Option<InternalLog<'a>>> {
-    let topic = topic_of(name);
-    let metadata = target.metadata(Some(std::slice::from_ref(&topic)), false).await?;
-    let leader = metadata.topics.get(&topic).and_then(|found| found.leaders.first()).copied();
-    Ok(leader.map(|leader| InternalLog { target, topic: Rc::from(topic), leader }))
 }
 
 #[cfg(test)]
@@ -109,11 +86,11 @@ mod tests {
 
     const KEY: &str = r#"acl/{"resource":"topic","pattern":"prefixed","name":"or'd\"ers","principal":"User:CN=a,O=b","host":"*","operation":"DESCRIBE_CONFIGS","permission":"deny"}"#;
 
-    fn read(ours: &mut Ours, entries: &[(&str, Option<&str>)], end: i64) -> usize {
+    fn read(ours: &mut Ours, entries: &[(&str, Option<&str>)]) -> usize {
         let entry =
             |(key, value): &(&str, Option<&str>)| ((*key).to_owned(), value.map(|value| value.as_bytes().to_vec()));
         let records = decode(encode(entries.iter().map(entry).collect()).unwrap()).unwrap();
-        ours.apply(&records, end);
+        ours.apply(&records);
         ours.acls.len()
     }
 
@@ -121,7 +98,7 @@ mod tests {
     #[test]
     fn the_key_of_an_acl_stays_the_same() {
         let mut ours = Ours::default();
-        assert_eq!(read(&mut ours, &[(KEY, Some("{}")), ("topic/x", Some("{}")), ("acl/?", Some("{}"))], 3), 1);
+        assert_eq!(read(&mut ours, &[(KEY, Some("{}")), ("topic/x", Some("{}")), ("acl/?", Some("{}"))]), 1);
         assert_eq!(key_of(ours.acls.first().unwrap()).unwrap(), KEY);
     }
 
@@ -129,10 +106,9 @@ mod tests {
     fn the_last_record_counts_and_what_comes_later_is_added() {
         let mut ours = Ours::default();
         let other = KEY.replace("DESCRIBE_CONFIGS", "operation 99");
-        assert_eq!(read(&mut ours, &[(KEY, Some("{}")), (KEY, None), (&other, Some("{}"))], 3), 1);
+        assert_eq!(read(&mut ours, &[(KEY, Some("{}")), (KEY, None), (&other, Some("{}"))]), 1);
         assert_eq!(key_of(ours.acls.first().unwrap()).unwrap(), other);
-        assert_eq!(read(&mut ours, &[(KEY, Some("{}"))], 4), 2);
-        assert_eq!(read(&mut ours, &[(&other, None), (KEY, None)], 6), 0);
-        assert_eq!(ours.next_offset, 6);
+        assert_eq!(read(&mut ours, &[(KEY, Some("{}"))]), 2);
+        assert_eq!(read(&mut ours, &[(&other, None), (KEY, None)]), 0);
     }
 }

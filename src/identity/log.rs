@@ -12,6 +12,7 @@ use kafka_protocol::records::{
     Compression, Record, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
 
+use super::topic_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::wire::admin;
@@ -28,12 +29,37 @@ pub(super) struct InternalLog<'a> {
     pub(super) leader: i32,
 }
 
-impl InternalLog<'_> {
-    /// Everything that is in it, in the order in which it was written.
-    pub(super) async fn read(&self) -> Result<Vec<Record>> {
-        Ok(self.read_from(0).await?.0)
+/// Records in one batch, and bytes of their keys and values: all of it stays far below the smallest limit for a batch.
+const ENTRIES_AT_ONCE: usize = 500;
+pub(super) const BYTES_AT_ONCE: usize = 512 << 10;
+
+impl<'a> InternalLog<'a> {
+    /// The internal topic of a mirror, `None` if there is none.
+    pub(super) async fn open(target: &'a Cluster, name: &str) -> Result<Option<Self>> {
+        let topic = topic_of(name);
+        let metadata = target.metadata(Some(std::slice::from_ref(&topic)), false).await?;
+        let found = metadata.topics.get(&topic);
+        let error = found.map_or(Some(BrokerError::UNKNOWN_PARTITION), |found| BrokerError::of(found.error_code));
+        let leader = found.and_then(|found| found.leaders.first()).copied().unwrap_or(-1);
+        let log = InternalLog { target, topic: Rc::from(topic), leader };
+        match error {
+            None if leader >= 0 => Ok(Some(log)),
+            None => Err(Error::new(ErrorKind::Broker, format!("'{}' on the target has no leader", log.topic))),
+            Some(error) if error.code == BrokerError::UNKNOWN_PARTITION.code => Ok(None),
+            Some(error) => Err(log.refused("show", error)),
+        }
     }
 
+    /// The same for what can only be done when there is one.
+    pub(super) async fn open_existing(target: &'a Cluster, name: &str) -> Result<Self> {
+        Self::open(target, name).await?.ok_or_else(|| {
+            let message = format!("the mirror's internal topic '{}' is gone on the target", topic_of(name));
+            Error::new(ErrorKind::Broker, message)
+        })
+    }
+}
+
+impl InternalLog<'_> {
     /// What is in it from an offset on, and where it ends.
     pub(super) async fn read_from(&self, first: i64) -> Result<(Vec<Record>, i64)> {
         let start = self.offset(Which::LogStart).await?;
@@ -107,6 +133,21 @@ impl InternalLog<'_> {
         self.append_all(vec![(key.to_owned(), value)]).await
     }
 
+    /// Writes records, in as many batches as it takes, in this order.
+    pub(super) async fn append_many(&self, entries: Vec<(String, Option<Vec<u8>>)>) -> Result<()> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        for entry in entries {
+            let size = entry.0.len() + entry.1.as_ref().map_or(0, Vec::len);
+            if batch.len() == ENTRIES_AT_ONCE || (bytes + size > BYTES_AT_ONCE && !batch.is_empty()) {
+                self.append_all(std::mem::take(&mut batch)).await?;
+                bytes = 0;
+            }
+            bytes += size;
+            batch.push(entry);
+        }
+        if batch.is_empty() { Ok(()) } else { self.append_all(batch).await }
+    }
+
     /// Writes records, all of them or none.
     pub(super) async fn append_all(&self, entries: Vec<(String, Option<Vec<u8>>)>) -> Result<()> {
         let batch = encode(entries)?;
@@ -121,6 +162,41 @@ impl InternalLog<'_> {
         let answer = response.responses.into_iter().flat_map(|topic| topic.partition_responses).next();
         let code = answer.map_or(BrokerError::UNKNOWN_PARTITION.code, |answer| answer.error_code);
         BrokerError::of(code).map_or(Ok(()), |error| Err(self.refused("write", error)))
+    }
+}
+
+/// Reads the internal topic again and again, each time what is new, also what another process of the same mirror has written.
+#[derive(Debug, Default)]
+pub(super) struct Follower {
+    next_offset: i64,
+}
+
+/// What a [`Follower`] has read.
+pub(super) struct News {
+    pub(super) records: Vec<Record>,
+    /// What was read before does not count: the topic is read for the first time, is gone, or is another one now.
+    pub(super) anew: bool,
+}
+
+impl Follower {
+    /// One that takes what is before an offset as read.
+    pub(super) fn from(next_offset: i64) -> Self {
+        Follower { next_offset }
+    }
+
+    pub(super) async fn read(&mut self, target: &Cluster, name: &str) -> Result<News> {
+        let before = self.next_offset;
+        let Some(log) = InternalLog::open(target, name).await? else {
+            self.next_offset = 0;
+            return Ok(News { records: Vec::new(), anew: true });
+        };
+        let (mut records, mut end) = log.read_from(before).await?;
+        let is_another = end < before;
+        if is_another {
+            (records, end) = log.read_from(0).await?;
+        }
+        self.next_offset = end;
+        Ok(News { records, anew: is_another || before == 0 })
     }
 }
 

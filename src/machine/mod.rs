@@ -10,6 +10,7 @@ pub mod lifecycle;
 pub(crate) mod opening;
 pub mod partition;
 pub mod prefix;
+pub mod promotion;
 pub mod topics;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod acls;
 mod configs;
 mod groups;
 mod permissions;
+mod reverse;
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -34,6 +35,7 @@ use permissions::Work;
 
 pub use acls::{AclAction, AclPlan};
 pub use groups::{GroupPlan, OffsetPlan};
+pub use reverse::{ReversePartition, ReversePlan, ReverseTopic, ReverseTopicAction, plan_reverse};
 
 /// What a mirror would do.
 #[derive(Debug, Clone, Serialize)]
@@ -43,6 +45,8 @@ pub struct Plan {
     pub name: String,
     /// Whether a mirror of this name has run already.
     pub has_run: bool,
+    /// When the mirror was promoted, in milliseconds since 1970: then it would not start.
+    pub promoted_at_ms: Option<i64>,
     /// Whether offsets without a record can be filled by markers.
     pub markers: MarkerPermission,
     /// What would be done for each topic, by name.
@@ -132,11 +136,15 @@ pub struct PrefixPlan {
 /// [`ErrorKind::Connect`], [`ErrorKind::Authentication`] and the like if a cluster cannot be asked; what cannot be mirrored is
 /// no error but part of the plan.
 pub fn plan(config: Config) -> Result<Plan> {
-    // A thread of its own: the caller may be inside a runtime, where another one cannot be waited for.
-    let run = move || -> Result<Plan> {
+    on_a_thread(async move || Planner::new(config).plan().await)
+}
+
+/// Plans on a thread of its own: the caller may be inside a runtime, where another one cannot be waited for.
+fn on_a_thread<T: Send + 'static>(plan: impl AsyncFnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let run = move || -> Result<T> {
         let internal = |error: std::io::Error| Error::new(ErrorKind::Internal, format!("no runtime: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
-        tokio::task::LocalSet::new().block_on(&runtime, Planner::new(config).plan())
+        tokio::task::LocalSet::new().block_on(&runtime, plan())
     };
     let thread = std::thread::Builder::new().name("kmirror-plan".to_owned()).spawn(run);
     let thread =
@@ -165,6 +173,7 @@ impl Planner {
         let (source_id, target_id) = (id(&source), id(&target));
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
         let found = identity::find(&self.target, &name, &source_id).await?;
+        let promoted_at_ms = found.as_ref().and_then(|found| found.mark.as_ref()).map(|mark| mark.promoted_at_ms);
         let (identity, remembered) = found.map(|found| (found.identity, found.topics)).unzip();
         let actions = topics::plan(&source, &target, &BTreeMap::new(), &remembered.unwrap_or_default(), &self.config);
         let mut topics: Vec<TopicPlan> = actions
@@ -195,8 +204,18 @@ impl Planner {
         let acls = self.plan_acls(&name, &source).await;
         let (groups, groups_unseen) = (Vec::new(), BTreeMap::new());
         let configs = configured.plans;
-        let mut plan =
-            Plan { name, has_run, markers, topics, configs, acls, groups, groups_unseen, missing_permissions };
+        let mut plan = Plan {
+            name,
+            has_run,
+            promoted_at_ms,
+            markers,
+            topics,
+            configs,
+            acls,
+            groups,
+            groups_unseen,
+            missing_permissions,
+        };
         self.plan_groups(&mut plan, &source).await;
         Ok(plan)
     }

@@ -10,6 +10,7 @@ pub mod decoding;
 pub mod errors;
 pub mod fetch;
 pub mod groups;
+pub mod log_ends;
 pub mod markers;
 pub mod memory;
 pub mod permissions;

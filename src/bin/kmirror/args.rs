@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Plan(Box<PlanOptions>),
     /// Compare what consumers would read from source and target, while both are live
     Verify(Box<VerifyArguments>),
+    /// End a mirror for a switch-over: copy what the source has, then mark the mirror so that it never writes again
+    Promote(Box<PromoteArguments>),
     /// Show it all in a few seconds: two embedded clusters, load, a mirror, kills and resumes, a comparison
     Demo(DemoOptions),
     /// Print the table of properties
@@ -59,6 +61,12 @@ pub(crate) struct RunOptions {
     /// Stop with exit code 7 after this time
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
+    /// Print the plan of the way back after a switch-over, and what differs; writes nothing. With the same offsets the way
+    /// back is copied by a mirror of its own (NAME, or the mirror's name with -reverse) into fresh topics: one that the old
+    /// source still has is to be deleted there first
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "",
+          conflicts_with_all = ["until_caught_up", "timeout"])]
+    pub(crate) reverse: Option<String>,
     /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
@@ -100,6 +108,30 @@ pub(crate) struct VerifyArguments {
     /// Give up with exit code 7 after this time
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
+    /// Print the result as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How log lines look on standard error
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// Stop the source's writers first. Other processes that run this mirror end by themselves. If the source cannot be reached,
+/// the mirror is marked all the same, and what is not copied is reported as far as it was known. Exit code 0 means that the
+/// mirror is promoted, with or without records that are not copied; otherwise nothing is marked.
+#[derive(Args)]
+pub(crate) struct PromoteArguments {
+    #[command(flatten)]
+    pub(crate) mirror: MirrorOptions,
+    /// How long the source is waited for, and copying what it has may take; then nothing is marked, with exit code 7
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "60")]
+    pub(crate) timeout: Duration,
+    /// Mark the mirror also if something the source has cannot be copied in that time, and report what
+    #[arg(long, conflicts_with = "undo")]
+    pub(crate) force: bool,
+    /// Take the mark back, if nothing was written to the target since
+    #[arg(long)]
+    pub(crate) undo: bool,
     /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,

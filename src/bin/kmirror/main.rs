@@ -13,6 +13,8 @@ mod logs;
 mod output;
 mod plan;
 mod progress;
+mod promote;
+mod reverse;
 mod run;
 mod settings;
 mod signals;
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         Ok(args::Command::Run(options)) => run::command(&options),
         Ok(args::Command::Plan(options)) => plan::command(&options),
         Ok(args::Command::Verify(arguments)) => verify::command(&arguments),
+        Ok(args::Command::Promote(arguments)) => promote::command(&arguments),
         Ok(args::Command::Demo(options)) => demo::command(&options),
         Ok(args::Command::Config(options)) => config::command(&options),
         Err(code) => code,

@@ -8,6 +8,7 @@ mod permissions;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use kmirror::config::utc;
 use kmirror::{GroupPlan, MarkerPermission, Plan, TopicAction, TopicPlan};
 
 use crate::args::{LogFormat, PlanOptions};
@@ -30,9 +31,15 @@ pub(crate) fn command(options: &PlanOptions) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn text(plan: &Plan) -> String {
+pub(crate) fn text(plan: &Plan) -> String {
     let before = if plan.has_run { "has run before" } else { "has not run yet" };
     let mut text = format!("mirror '{}', which {before}\n", plan.name);
+    if let Some(at) = plan.promoted_at_ms {
+        text.push_str(&format!(
+            "promoted at {}: run refuses to start it; set another 'name', or take it back with kmirror promote --undo\n",
+            utc(at)
+        ));
+    }
     text.push_str(match plan.markers {
         MarkerPermission::Allowed => "offsets without a record: markers are permitted\n",
         MarkerPermission::Denied => {

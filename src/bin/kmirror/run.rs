@@ -1,6 +1,6 @@
 //! `kmirror run`: starts a mirror, watches it, stops it cleanly.
 //!
-//! It ends for one of four reasons, [`End`], and each has its exit code. A mirror that runs is always stopped before the
+//! It ends for one of five reasons, [`End`], and each has its exit code. A mirror that runs is always stopped before the
 //! process ends, unless a second signal comes; one that is still starting has written nothing that has to be finished,
 //! so a signal then ends the process at once.
 
@@ -15,7 +15,7 @@ use crate::args::RunOptions;
 use crate::progress::{Display, Progress};
 use crate::signals::Signals;
 use crate::summary::{self, End};
-use crate::{logs, settings};
+use crate::{logs, reverse, settings};
 
 /// How long answers under way are waited for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,6 +25,9 @@ const SLICE: Duration = Duration::from_millis(50);
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 pub(crate) fn command(options: &RunOptions) -> ExitCode {
+    if let Some(name) = &options.reverse {
+        return reverse::command(options, name);
+    }
     let started = Instant::now();
     let display = Display::new();
     let (end, status) = match prepare(options, &display) {
@@ -135,16 +138,21 @@ impl Run<'_> {
         match (end, outcome) {
             (_, Ok(())) => End::CaughtUp,
             (Some(end), Err(_)) => end,
+            (None, Err(_)) if mirror.state() == State::Promoted => {
+                let message = "the mirror was promoted before it had caught up; it writes nothing any more";
+                End::Failed(Error::new(ErrorKind::Config, message))
+            }
             (None, Err(error)) => End::Failed(error),
         }
     }
 
     fn look(&mut self, mirror: &Mirror) -> Option<End> {
         self.progress.tick(|| mirror.status());
-        if mirror.state() == State::Failed {
-            return Some(End::Failed(why_failed(&mirror.status())));
+        match mirror.state() {
+            State::Failed => Some(End::Failed(why_failed(&mirror.status()))),
+            State::Promoted => Some(End::Promoted),
+            _ => self.interrupted(),
         }
-        self.interrupted()
     }
 
     fn interrupted(&self) -> Option<End> {

@@ -19,6 +19,8 @@ const LISTED: usize = 20;
 pub(crate) enum End {
     /// Everything was copied, as `--until-caught-up` asks for.
     CaughtUp,
+    /// Another process has promoted the mirror.
+    Promoted,
     /// A signal asked for it.
     Signal(Signal),
     /// `--timeout` has passed.
@@ -34,7 +36,7 @@ impl End {
 
     fn code(&self) -> u8 {
         match self {
-            End::CaughtUp => 0,
+            End::CaughtUp | End::Promoted => 0,
             End::Signal(signal) => signal.code(),
             End::TimedOut(_) => ErrorKind::TimedOut.exit_code(),
             End::Failed(error) => error.kind().exit_code(),
@@ -44,6 +46,7 @@ impl End {
     fn outcome(&self) -> &'static str {
         match self {
             End::CaughtUp => "caught_up",
+            End::Promoted => "promoted",
             End::Signal(_) => "stopped",
             End::TimedOut(_) => "timed_out",
             End::Failed(_) => "failed",
@@ -53,7 +56,7 @@ impl End {
     /// The sentence for the user, if there is something wrong.
     pub(crate) fn error(&self, status: Option<&Status>) -> Option<Error> {
         match self {
-            End::CaughtUp | End::Signal(_) => None,
+            End::CaughtUp | End::Promoted | End::Signal(_) => None,
             End::Failed(error) => Some(error.clone()),
             End::TimedOut(timeout) => {
                 let timeout = milliseconds(timeout.as_millis() as u64);
@@ -123,6 +126,7 @@ pub(crate) fn print_text(end: &End, status: Option<&Status>, running: Duration) 
     let Some(status) = status else { return };
     let what = match end {
         End::CaughtUp => "caught up".to_owned(),
+        End::Promoted => "ended, as the mirror was promoted and writes nothing any more".to_owned(),
         End::Signal(signal) => format!("stopped by {}", signal.name()),
         End::TimedOut(_) => "stopped by --timeout".to_owned(),
         End::Failed(_) => "failed".to_owned(),

@@ -1,0 +1,294 @@
+//! The part of a running mirror in a switch-over: it drains and marks itself when it is asked to, it ends when another process has
+//! set the mark, and it writes down where the source ends, for the day when nobody can ask the source any more.
+//!
+//! The order is: everything is copied, the streams end, groups are copied a last time, the mark is written. Nothing of the mirror writes after its mark.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use tokio::sync::Notify;
+
+use super::Control;
+use crate::config::{IsolationLevel, utc};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::now_ms;
+use crate::identity::promotion::{self as memory, EndsWritten, Watch};
+use crate::identity::start_number_of;
+use crate::machine::promotion::{Known, better};
+use crate::promote::marking::{self, Stopped};
+use crate::promote::report::{KnownEnds, PromotedGroups};
+use crate::promote::{PromoteOptions, PromoteReport, given_up};
+use crate::status::{State, Subject};
+use crate::wire::log_ends::{self, Ends};
+use crate::wire::positions::Which;
+
+/// What a host asks for.
+pub(crate) struct Promotion {
+    pub(crate) options: PromoteOptions,
+    /// Set when nobody waits for it any more.
+    pub(crate) cancelled: Arc<AtomicBool>,
+    pub(crate) reply: Sender<Result<PromoteReport>>,
+}
+
+/// What the control thread knows of switch-overs.
+#[derive(Default)]
+pub(super) struct SwitchOver {
+    /// Up to where the internal topic held no mark at the start.
+    pub(super) read_until: Cell<i64>,
+    /// The mirror has ended by a mark.
+    pub(super) over: Notify,
+    under_way: Cell<bool>,
+    /// When the mark was written that another process has set.
+    seen: RefCell<Option<i64>>,
+}
+
+/// How often it is looked whether everything is copied, or nobody waits any more.
+const TICK: Duration = Duration::from_millis(20);
+/// How long answers under way are waited for when everything was copied.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What came of draining.
+enum Drained {
+    /// Everything the source has was copied.
+    Fully,
+    /// The source is there, but not everything was copied, and it does not matter.
+    Partly(Error),
+    /// The source cannot be reached.
+    SourceGone(Error),
+}
+
+impl Control {
+    /// Looks for the mark with every refresh, for ever. With it the mirror ends.
+    pub(super) async fn watch_for_mark(self: Rc<Self>) {
+        let mut watch = Watch::from(self.switch_over.read_until.get());
+        let mut failed = false;
+        loop {
+            tokio::time::sleep(self.config.refresh_interval).await;
+            match watch.look(&self.target, &self.shared.name()).await {
+                Ok(None) => failed = false,
+                Ok(Some(mark)) => {
+                    *self.switch_over.seen.borrow_mut() = Some(mark.promoted_at_ms);
+                    self.switch_over.over.notify_one();
+                    return;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failed, true) {
+                        tracing::warn!(%error, "it cannot be seen whether the mirror was promoted; will be tried again");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes down where the source ends with every refresh, for ever.
+    pub(super) async fn write_down_ends(self: Rc<Self>) {
+        let mut written = EndsWritten::default();
+        let mut failed = false;
+        loop {
+            tokio::time::sleep(self.config.refresh_interval).await;
+            let (ends, at_ms, complete) = self.ask_for_visible_ends().await;
+            match written.write(&self.target, &self.shared.name(), &ends, at_ms, complete).await {
+                Ok(()) => failed = false,
+                Err(error) => {
+                    if !std::mem::replace(&mut failed, true) {
+                        tracing::warn!(%error, "the source's ends cannot be written down; will be tried again");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where the mirrored partitions end at the source, when that was asked, and whether all have told.
+    async fn ask_for_visible_ends(&self) -> (Ends, i64, bool) {
+        let at_ms = now_ms();
+        let (led, without_leader): (Vec<_>, Vec<_>) =
+            self.shared.partitions().into_iter().partition(|progress| self.source_leader(progress).is_some());
+        let mut told = Vec::with_capacity(led.len());
+        let silent = self.ask_for_ends(led, &mut told).await;
+        let mut ends = Ends::new();
+        for (progress, next) in &told {
+            let of_topic = ends.entry(progress.topic.to_string()).or_default();
+            let index = progress.partition as usize;
+            of_topic.resize(of_topic.len().max(index + 1), -1);
+            of_topic[index] = *next;
+        }
+        (ends, at_ms, silent.is_empty() && without_leader.is_empty())
+    }
+
+    /// Ends the mirror for a switch-over, or goes on if that is refused.
+    pub(super) async fn promote(self: Rc<Self>, promotion: Promotion) {
+        let Promotion { options, cancelled, reply } = promotion;
+        if self.switch_over.under_way.replace(true) {
+            let _ = reply.send(Err(Error::new(ErrorKind::State, "the mirror is being promoted already")));
+            return;
+        }
+        let drained = match self.drain(&options, &cancelled).await {
+            Ok(drained) => drained,
+            Err(error) => {
+                self.switch_over.under_way.set(false);
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
+        self.end_tasks();
+        self.shared.set_state(State::Stopping, "everything is copied that can be; the mirror is being promoted");
+        self.end_streams(Instant::now() + STOP_TIMEOUT).await;
+        let outcome = self.mark(drained).await;
+        match &outcome {
+            Ok(report) => self.shared.set_state(State::Promoted, &ended_by_mark(report.promoted_at_ms)),
+            Err(error) => self.shared.fail(error),
+        }
+        let _ = reply.send(outcome);
+        self.switch_over.over.notify_one();
+    }
+
+    /// What the control thread does when the mirror has ended by a mark: its own, or that of another process.
+    pub(super) async fn end_promoted(&self) {
+        let seen = self.switch_over.seen.take();
+        if let Some(promoted_at_ms) = seen {
+            self.end_tasks();
+            self.end_streams(Instant::now()).await;
+            self.shared.set_state(State::Promoted, &ended_by_mark(promoted_at_ms));
+        }
+    }
+
+    /// Waits until everything is copied that the source has, and the source rests.
+    async fn drain(self: &Rc<Self>, options: &PromoteOptions, cancelled: &AtomicBool) -> Result<Drained> {
+        let deadline = tokio::time::Instant::now() + options.timeout;
+        // A task of its own that goes on: what it does about topics must not be broken off in the middle.
+        let mut attempt = tokio::task::spawn_local(self.clone().reach_rest(deadline));
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut attempt => break outcome.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "draining ended unexpectedly"))),
+                () = tokio::time::sleep(TICK) => {}
+            }
+            if cancelled.load(Ordering::Relaxed) {
+                return Err(given_up());
+            }
+            if tokio::time::Instant::now() >= deadline {
+                let records = self.shared.status().lag.records;
+                let message = format!(
+                    "not promoted: after {} ms the source still has something that is not copied ({records} records at least), or \
+                     is still written to; stop its writers, wait longer, or force it",
+                    options.timeout.as_millis()
+                );
+                break Err(Error::new(ErrorKind::TimedOut, message));
+            }
+        };
+        let Err(error) = outcome else { return Ok(Drained::Fully) };
+        let ends_anyway = || attempt.abort();
+        let none: [String; 0] = [];
+        match self.source.metadata(Some(&none), false).await {
+            Err(gone) if gone.kind() == ErrorKind::Connect => {
+                ends_anyway();
+                Ok(Drained::SourceGone(gone))
+            }
+            _ if options.force => {
+                ends_anyway();
+                Ok(Drained::Partly(error))
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Copies until the source has nothing more, again while it is written to or a cluster does not answer.
+    async fn reach_rest(self: Rc<Self>, deadline: tokio::time::Instant) -> Result<()> {
+        let mut before = None;
+        loop {
+            match self.reach_ends().await {
+                Ok(ends) => {
+                    let ends: Vec<i64> = ends.into_iter().map(|(_, end)| end).collect();
+                    if before.replace(ends.clone()) == Some(ends) {
+                        return Ok(());
+                    }
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::Connect | ErrorKind::Broker) => {
+                    if tokio::time::Instant::now() >= deadline {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(self.config.source.retry_backoff).await;
+                }
+                Err(error) => return Err(error.context("not promoted")),
+            }
+        }
+    }
+
+    /// Marks the mirror, which writes nothing any more.
+    async fn mark(&self, drained: Drained) -> Result<PromoteReport> {
+        let name = self.shared.name();
+        let topics: Vec<String> = self.mirrored.borrow().keys().cloned().collect();
+        let (source_error, not_drained) = match drained {
+            Drained::Fully => (None, None),
+            Drained::Partly(error) => (None, Some(error)),
+            Drained::SourceGone(error) => (Some(error), None),
+        };
+        if source_error.is_none() {
+            self.copy_groups_once().await;
+        }
+        let known = self.known_ends(&name, &topics, source_error.is_none()).await;
+        let stopped = Stopped {
+            config: &self.config,
+            target: &self.target,
+            name: &name,
+            topics,
+            known,
+            start_number: self.identity.get().map_or(0, start_number_of),
+            source_error,
+            not_drained,
+            not_mirrored: self.shared.refused().into_iter().map(|(topic, why)| (topic, why.to_string())).collect(),
+            groups: self.config.sync_group_offsets.then(|| self.promoted_groups()),
+        };
+        marking::finish(stopped).await
+    }
+
+    fn promoted_groups(&self) -> PromotedGroups {
+        let status = self.shared.status();
+        let of_groups = status.troubles.into_iter().filter(|trouble| trouble.subject == Subject::Group);
+        PromotedGroups {
+            copied: status.groups.synced,
+            behind: status.groups.behind,
+            not_copied: of_groups.map(|trouble| (trouble.name, trouble.message)).collect(),
+            looked_at_ms: status.groups.last_round_ms,
+        }
+    }
+
+    /// What is known of the source: what it says now, what the streams were told last, and what was written down.
+    async fn known_ends(&self, name: &str, topics: &[String], reachable: bool) -> KnownEnds {
+        let mut known: KnownEnds = match memory::recall(&self.target, name, None).await {
+            Ok(Some(memory)) => memory.known.into_iter().filter(|(topic, _)| topics.contains(topic)).collect(),
+            _ => BTreeMap::new(),
+        };
+        for progress in self.shared.partitions() {
+            let told = progress.source_next().map(|next| Known { next, at_ms: progress.source_told_at() });
+            add(&mut known, &progress.topic, progress.partition as usize, told);
+        }
+        let which = match self.config.isolation_level {
+            IsolationLevel::ReadCommitted => Which::LastStable,
+            IsolationLevel::ReadUncommitted => Which::HighWatermark,
+        };
+        let at_ms = now_ms();
+        if reachable && let Ok(ends) = log_ends::read(&self.source, topics, which).await {
+            for (topic, next) in ends {
+                for (index, next) in next.into_iter().enumerate() {
+                    add(&mut known, &topic, index, Some(Known { next, at_ms }));
+                }
+            }
+        }
+        known
+    }
+}
+
+fn add(known: &mut KnownEnds, topic: &str, index: usize, more: Option<Known>) {
+    let of_topic = known.entry(topic.to_owned()).or_default();
+    of_topic.resize(of_topic.len().max(index + 1), None);
+    of_topic[index] = better(of_topic[index], more);
+}
+
+fn ended_by_mark(promoted_at_ms: i64) -> String {
+    format!("the mirror was promoted at {}: it has ended, and writes nothing any more", utc(promoted_at_ms))
+}

@@ -1,0 +1,131 @@
+//! The end of every switch-over, with a source and without: reads where the target's logs end, writes the mark, waits until every
+//! other process of the mirror must have seen it, and looks whether something was written meanwhile.
+//! When it begins, this process writes no records any more.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::report::{self, KnownEnds, Newest, PromoteReport, PromotedGroups};
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::now_ms;
+use crate::identity::promotion::{self as memory, Mark};
+use crate::machine::promotion::{missing, moved};
+use crate::wire::cluster::Cluster;
+use crate::wire::log_ends::{self, Ends};
+use crate::wire::positions::{self, TopicPartition, Which};
+
+/// What others may take beyond their refresh interval to see the mark and stop.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What is known when the mirror has stopped writing.
+pub(crate) struct Stopped<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) target: &'a Cluster,
+    pub(crate) name: &'a str,
+    pub(crate) topics: Vec<String>,
+    pub(crate) known: KnownEnds,
+    pub(crate) start_number: i32,
+    /// Why the source cannot be asked.
+    pub(crate) source_error: Option<Error>,
+    /// Why not everything was copied, though the source could be asked.
+    pub(crate) not_drained: Option<Error>,
+    pub(crate) not_mirrored: BTreeMap<String, String>,
+    pub(crate) groups: Option<PromotedGroups>,
+}
+
+/// Marks the mirror and reports.
+///
+/// # Errors
+/// Whatever keeps the mark from being written. After an error it is not known whether it was.
+pub(crate) async fn finish(stopped: Stopped<'_>) -> Result<PromoteReport> {
+    let target = stopped.target;
+    let ends = log_ends::read(target, &stopped.topics, Which::LogEnd).await?;
+    let newest = newest(target, &ends, &stopped.known).await;
+    let mark = Mark::new(now_ms(), stopped.start_number);
+    write(target, stopped.name, &mark, &ends).await?;
+    tracing::info!(name = stopped.name, "the mirror is marked as promoted");
+    tokio::time::sleep(stopped.config.refresh_interval + GRACE).await;
+    let now = log_ends::read(target, &stopped.topics, Which::LogEnd).await?;
+    let report = PromoteReport {
+        name: stopped.name.to_owned(),
+        promoted: true,
+        promoted_at_ms: mark.promoted_at_ms,
+        source_reachable: stopped.source_error.is_none(),
+        drained: stopped.source_error.is_none() && stopped.not_drained.is_none(),
+        source_error: stopped.source_error.map(|error| error.message().to_owned()),
+        not_drained_because: stopped.not_drained.map(|error| error.message().to_owned()),
+        records_not_copied: 0,
+        partitions_behind: 0,
+        ms_not_copied: None,
+        source_known_at_ms: None,
+        topics: report::topics(&stopped.topics, &ends, &stopped.known, &newest),
+        not_mirrored: stopped.not_mirrored,
+        groups: stopped.groups,
+        written_afterwards: moved(&ends, &now).into_iter().map(Into::into).collect(),
+    };
+    Ok(report.sum_up())
+}
+
+/// Writes the mark, again after a failure: it says the same then.
+async fn write(target: &Cluster, name: &str, mark: &Mark, ends: &Ends) -> Result<()> {
+    let deadline = tokio::time::Instant::now() + target.config().request_timeout;
+    loop {
+        match memory::write_mark(target, name, mark, ends).await {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Connect | ErrorKind::Broker)
+                    && tokio::time::Instant::now() < deadline =>
+            {
+                tracing::warn!(%error, "the mark is not written yet; will be tried again");
+                tokio::time::sleep(target.config().retry_backoff).await;
+            }
+            Err(error) => {
+                return Err(error.context(format!(
+                    "it is not known whether the mirror '{name}' was marked as promoted; it has stopped, promote it again"
+                )));
+            }
+            Ok(()) => return Ok(()),
+        }
+    }
+}
+
+/// When the newest record was produced that the target has, of partitions that lack records. What cannot be found out is not
+/// known: it is no reason not to switch over.
+async fn newest(target: &Cluster, ends: &Ends, known: &KnownEnds) -> Newest {
+    let mut wanted: HashMap<String, Vec<(i32, i64)>> = HashMap::new();
+    for (topic, next) in ends {
+        for (partition, next) in (0..).zip(next) {
+            let known = known.get(topic).and_then(|known| known.get(partition as usize)).copied().flatten();
+            if missing(*next, known, None).records > 0 && *next > 0 {
+                wanted.entry(topic.clone()).or_default().push((partition, *next));
+            }
+        }
+    }
+    let names: Vec<String> = wanted.keys().cloned().collect();
+    let Ok(metadata) = target.metadata(Some(&names), false).await else { return Newest::new() };
+    let mut by_leader: HashMap<i32, Vec<(TopicPartition, i64)>> = HashMap::new();
+    for (name, partitions) in wanted {
+        let topic: Rc<str> = Rc::from(name.as_str());
+        let Some(described) = metadata.topics.get(&name) else { continue };
+        for (partition, next) in partitions {
+            if let Some(leader) = described.leaders.get(partition as usize) {
+                by_leader.entry(*leader).or_default().push(((topic.clone(), partition), next - 1));
+            }
+        }
+    }
+    let mut newest = Newest::new();
+    for (leader, offsets) in by_leader {
+        let Ok(connection) = target.broker(leader).await else { continue };
+        let Ok(headers) = positions::batch_headers(&connection, &offsets).await else { continue };
+        for ((topic, partition), header) in headers {
+            // A control batch carries the time of the broker.
+            if let Ok(Some(header)) = header
+                && !header.is_control()
+            {
+                newest.insert((topic.to_string(), partition), header.max_timestamp);
+            }
+        }
+    }
+    newest
+}

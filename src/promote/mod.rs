@@ -1,0 +1,279 @@
+//! A switch-over from outside of a running mirror: starts one of the same name, drains and promotes it; or, where the source is
+//! gone, marks the mirror by what the target alone can tell. Takes a mark back.
+//!
+//! What a running mirror does about it is in `control::promotion`, what both do in [`marking`].
+
+pub(crate) mod marking;
+pub(crate) mod report;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+use serde::Serialize;
+
+use self::marking::Stopped;
+use crate::config::{Config, utc};
+use crate::control::{default_name, short_id};
+use crate::error::{Error, ErrorKind, Result};
+use crate::identity::promotion::{self as memory, Memory};
+use crate::machine::promotion::moved;
+use crate::mirror::{Mirror, leave_signals_to_the_host};
+use crate::wire::cluster::Cluster;
+use crate::wire::log_ends;
+use crate::wire::positions::Which;
+
+pub use report::{MovedEnd, PromoteReport, PromotedGroups, PromotedPartition, PromotedTopic};
+
+/// How to switch over.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PromoteOptions {
+    /// How long the source is waited for, and how long copying what it has may take.
+    pub timeout: Duration,
+    /// Promote also when something the source has cannot be copied in that time; the report says what is missing.
+    pub force: bool,
+}
+
+impl Default for PromoteOptions {
+    fn default() -> Self {
+        PromoteOptions { timeout: Duration::from_secs(60), force: false }
+    }
+}
+
+/// A mark that was taken back.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct PromotionUndone {
+    /// The mirror's name.
+    pub name: String,
+    /// When it had been promoted, in milliseconds since 1970.
+    pub promoted_at_ms: i64,
+    /// Partitions of the target that end where they did then.
+    pub partitions: usize,
+}
+
+/// How long the threads of a mirror that was promoted may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Ends a mirror for a switch-over: copies what the source has, and marks the mirror so that it never writes again.
+///
+/// Starts a mirror with this configuration for that. When the source cannot be reached until `timeout` has passed, the mirror
+/// is marked all the same, and the report says what was not copied as far as a running mirror has known it. Another process
+/// that runs the mirror ends by itself within its `refresh.interval.ms`.
+///
+/// # Errors
+/// [`ErrorKind::TimedOut`] if the source is there and not everything was copied in time, without `force`: then nothing is
+/// marked. [`ErrorKind::Config`] if no mirror of this name has run, or it was promoted already.
+pub fn promote(config: Config, options: PromoteOptions) -> Result<PromoteReport> {
+    promote_or(config, options, || false)
+}
+
+/// As [`promote`], asking every 50 ms whether to give up: for hosts that have to look for signals while they wait. Once
+/// everything is copied it is too late to give up.
+///
+/// # Errors
+/// As there, and [`ErrorKind::TimedOut`] when `give_up` says so.
+pub fn promote_or(config: Config, options: PromoteOptions, mut give_up: impl FnMut() -> bool) -> Result<PromoteReport> {
+    let started = Instant::now();
+    let (look, timeout) = (config.clone(), options.timeout);
+    let marked = on_a_thread(&mut give_up, move |cancelled| async move {
+        Outside::new(look).mark_without_source(timeout, &cancelled).await
+    })?;
+    if let Some(report) = marked {
+        return Ok(report);
+    }
+    let mirror = Mirror::start(config)?;
+    let timeout = options.timeout.saturating_sub(started.elapsed());
+    let outcome = mirror.promote_or(PromoteOptions { timeout, ..options }, give_up);
+    mirror.stop(STOP_TIMEOUT)?;
+    outcome
+}
+
+/// Takes back that a mirror was promoted, so that it can be started again. Only if nothing was written to the target since.
+///
+/// # Errors
+/// [`ErrorKind::Config`] if it was not promoted, [`ErrorKind::TargetConflict`] if some log of the target does not end where it did.
+pub fn undo_promotion(config: Config) -> Result<PromotionUndone> {
+    on_a_thread(&mut || false, move |_| async move { Outside::new(config).undo().await })
+}
+
+/// Does something on a thread with a runtime of its own: the caller may be inside a runtime, where another one cannot be waited
+/// for.
+fn on_a_thread<T, F>(
+    give_up: &mut impl FnMut() -> bool,
+    work: impl FnOnce(Arc<AtomicBool>) -> F + Send + 'static,
+) -> Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>>,
+{
+    const SLICE: Duration = Duration::from_millis(50);
+    let internal =
+        |error: std::io::Error| Error::new(ErrorKind::Internal, format!("no thread can be started: {error}"));
+    let (sender, outcome) = crossbeam_channel::bounded(1);
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let of_work = cancelled.clone();
+    let run = move || {
+        leave_signals_to_the_host();
+        let outcome = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, work(of_work)),
+            Err(error) => Err(internal(error)),
+        };
+        let _ = sender.send(outcome);
+    };
+    std::thread::Builder::new().name("kmirror-promote".to_owned()).spawn(run).map_err(internal)?;
+    loop {
+        match outcome.recv_timeout(SLICE) {
+            Ok(outcome) => return outcome,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::new(ErrorKind::Internal, "the switch-over ended unexpectedly"));
+            }
+            Err(RecvTimeoutError::Timeout) => cancelled.store(give_up(), Ordering::Relaxed),
+        }
+    }
+}
+
+/// Both clusters, as one who runs no mirror sees them.
+struct Outside {
+    config: Config,
+    source: Cluster,
+    target: Cluster,
+}
+
+impl Outside {
+    fn new(config: Config) -> Self {
+        let source = Cluster::new("source", config.source.clone());
+        let target = Cluster::new("target", config.target.clone());
+        Outside { config, source, target }
+    }
+
+    /// Marks the mirror if the source cannot be reached; `None` if it can.
+    async fn mark_without_source(&self, timeout: Duration, cancelled: &AtomicBool) -> Result<Option<PromoteReport>> {
+        let none: [String; 0] = [];
+        let target_id = self.target.metadata(Some(&none), false).await?.cluster_id;
+        let deadline = tokio::time::Instant::now() + timeout;
+        let answer = loop {
+            match self.source.metadata(Some(&none), false).await {
+                Err(error) if error.kind() == ErrorKind::Connect && tokio::time::Instant::now() < deadline => {
+                    tracing::warn!(%error, "the source cannot be asked; will be tried again");
+                    tokio::time::sleep(self.source.config().retry_backoff_max).await;
+                }
+                answer => break answer,
+            }
+            if cancelled.load(Ordering::Relaxed) {
+                return Err(given_up());
+            }
+        };
+        let (source_id, source_error) = match answer {
+            Ok(metadata) => (metadata.cluster_id, None),
+            Err(error) if error.kind() == ErrorKind::Connect => (None, Some(error)),
+            Err(error) => return Err(error),
+        };
+        let name = self.name(source_id.as_deref(), target_id.as_deref()).await?;
+        let memory = self.recall(&name, source_id.as_deref()).await?;
+        if let Some(mark) = &memory.mark {
+            return Err(memory::refusal(&name, mark));
+        }
+        let Some(error) = source_error else { return Ok(None) };
+        tracing::warn!(%error, "the source is given up: the mirror is promoted without it");
+        let selected = |topic: &String| self.config.topics.matches(topic);
+        let stopped = Stopped {
+            config: &self.config,
+            target: &self.target,
+            name: &name,
+            topics: memory.topics.into_iter().filter(selected).collect(),
+            known: memory.known,
+            start_number: memory.start_number,
+            source_error: Some(error),
+            not_drained: None,
+            not_mirrored: BTreeMap::new(),
+            groups: None,
+        };
+        marking::finish(stopped).await.map(Some)
+    }
+
+    async fn undo(&self) -> Result<PromotionUndone> {
+        let none: [String; 0] = [];
+        let target_id = self.target.metadata(Some(&none), false).await?.cluster_id;
+        let source_id = match &self.config.name {
+            Some(_) => None,
+            // Only the name of the mirror depends on it.
+            None => self.source.metadata(Some(&none), false).await.ok().and_then(|metadata| metadata.cluster_id),
+        };
+        let name = self.name(source_id.as_deref(), target_id.as_deref()).await?;
+        let memory = self.recall(&name, None).await?;
+        let Some(mark) = memory.mark else {
+            return Err(Error::new(ErrorKind::Config, format!("the mirror '{name}' is not promoted")));
+        };
+        let topics: Vec<String> = memory.target_ends.keys().cloned().collect();
+        let now = log_ends::read(&self.target, &topics, Which::LogEnd).await?;
+        let moved = moved(&memory.target_ends, &now);
+        if !moved.is_empty() {
+            return Err(cannot_undo(&name, mark.promoted_at_ms, &moved));
+        }
+        memory::remove_mark(&self.target, &name, &memory.target_ends).await?;
+        let partitions = memory.target_ends.values().map(Vec::len).sum();
+        Ok(PromotionUndone { name, promoted_at_ms: mark.promoted_at_ms, partitions })
+    }
+
+    async fn recall(&self, name: &str, source_id: Option<&str>) -> Result<Memory> {
+        memory::recall(&self.target, name, source_id).await?.ok_or_else(|| {
+            let message =
+                format!("no mirror '{name}' has ever run to this target; check 'name' and target.bootstrap.servers");
+            Error::new(ErrorKind::Config, message)
+        })
+    }
+
+    /// The mirror's name. Without one in the configuration and without the source's id it is looked for on the target.
+    async fn name(&self, source_id: Option<&str>, target_id: Option<&str>) -> Result<String> {
+        let target_id = target_id.unwrap_or("unknown");
+        match (&self.config.name, source_id) {
+            (Some(name), _) => return Ok(name.clone()),
+            (None, Some(source_id)) => return Ok(default_name(source_id, target_id)),
+            (None, None) => {}
+        }
+        let end = format!("-to-{}", short_id(target_id));
+        let topics = self.target.metadata(None, false).await?.topics;
+        let names = topics.keys().filter_map(|topic| topic.strip_prefix("kmirror.")?.strip_suffix(".internal"));
+        let names: Vec<&str> = names.filter(|name| name.ends_with(&end)).collect();
+        match names.as_slice() {
+            [name] => Ok((*name).to_owned()),
+            names => {
+                let message = format!(
+                    "the mirror's name is not known without its source; set 'name' (the target knows {}: {})",
+                    names.len(),
+                    names.join(", ")
+                );
+                Err(Error::new(ErrorKind::Config, message))
+            }
+        }
+    }
+}
+
+pub(crate) fn given_up() -> Error {
+    Error::new(ErrorKind::TimedOut, "the switch-over was given up: nothing was marked")
+}
+
+fn cannot_undo(name: &str, promoted_at_ms: i64, moved: &[crate::machine::promotion::Moved]) -> Error {
+    const NAMED: usize = 10;
+    let one = |moved: &crate::machine::promotion::Moved| match moved.to {
+        Some(to) => format!("{}-{} ended at {} and ends at {to}", moved.topic, moved.partition, moved.from),
+        None => format!("{}-{} ended at {} and is gone", moved.topic, moved.partition, moved.from),
+    };
+    let mut named: Vec<String> = moved.iter().take(NAMED).map(one).collect();
+    if moved.len() > NAMED {
+        named.push(format!("and {} more", moved.len() - NAMED));
+    }
+    let message = format!(
+        "the mirror '{name}' stays promoted: the target was written to since {}: {}; to mirror anew set another 'name' and copy \
+         into fresh topics",
+        utc(promoted_at_ms),
+        named.join("; ")
+    );
+    let first = moved.first();
+    let error = Error::new(ErrorKind::TargetConflict, message);
+    first.map_or(error.clone(), |first| error.with_partition(first.topic.as_str(), first.partition))
+}
