@@ -49,6 +49,8 @@ pub(super) struct SwitchOver {
 
 /// How often it is looked whether everything is copied, or nobody waits any more.
 const TICK: Duration = Duration::from_millis(20);
+/// A source that was not written to for so long rests.
+const REST: Duration = Duration::from_secs(1);
 /// How long answers under way are waited for when everything was copied.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -206,6 +208,7 @@ impl Control {
                     if before.replace(ends.clone()) == Some(ends) {
                         return Ok(());
                     }
+                    tokio::time::sleep(REST).await;
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::Connect | ErrorKind::Broker) => {
                     if tokio::time::Instant::now() >= deadline {

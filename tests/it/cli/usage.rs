@@ -37,15 +37,31 @@ fn a_misspelt_flag_is_named_with_its_neighbour() -> Outcome {
 
 #[test]
 fn commands_that_do_not_exist_yet_are_not_offered() -> Outcome {
-    for command in ["check", "status", "lag", "promote"] {
+    for command in ["check", "status", "lag"] {
         run([command])?.expect(2, &["unrecognized subcommand"])?;
     }
     Ok(())
 }
 
 #[test]
+fn a_switch_over_takes_no_flags_that_contradict_each_other() -> Outcome {
+    run(["promote", "--undo", "--force"])?.expect(2, &["--undo", "cannot be used with"])?;
+    run(["promote", "--timeout", "soon"])?.expect(2, &["--timeout", "number of seconds"])?;
+    run(["run", "--reverse", "--until-caught-up"])?.expect(2, &["--reverse", "cannot be used with"])?;
+    let help = run(["promote", "--help"])?.expect(0, &[])?;
+    assert!(help.stdout.contains("--undo") && help.stdout.contains("--force"), "{help}");
+    let help = run(["run", "--help"])?.expect(0, &[])?;
+    assert!(help.stdout.contains("--reverse") && help.stdout.contains("fresh topics"), "{help}");
+    let clusters = CLUSTERS.iter().chain(&["--set", "name=x", "--json"]);
+    let document = run(["promote"].iter().chain(clusters))?.expect(3, &["b.invalid"])?.json()?;
+    assert_eq!((&document["outcome"], &document["report"]), (&"failed".into(), &serde_json::Value::Null));
+    run(arguments(&["--reverse"]))?.expect(3, &["b.invalid"])?;
+    Ok(())
+}
+
+#[test]
 fn missing_clusters_are_both_named() -> Outcome {
-    for command in ["run", "plan"] {
+    for command in ["run", "plan", "promote"] {
         let finished = run([command])?.expect(2, &["source.bootstrap.servers", "target.bootstrap.servers"])?;
         assert!(finished.stdout.is_empty());
     }

@@ -16,6 +16,7 @@ mod mirror;
 mod open_transactions;
 mod permissions;
 mod prefix;
+mod promote;
 mod resets;
 mod topics;
 mod verify;

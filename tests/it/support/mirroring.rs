@@ -42,6 +42,22 @@ impl Mirroring {
         self
     }
 
+    /// Starts another command of `kmirror` about the same mirror.
+    pub(crate) fn command(&self, command: &str, more: &[&str]) -> Outcome<Kmirror> {
+        let ours = self.arguments.iter().skip(1).map(String::as_str);
+        Kmirror::start([command].into_iter().chain(ours).chain(more.iter().copied()))
+    }
+
+    /// Runs another command about the same mirror to its end: its exit code, and the JSON document that it prints.
+    pub(crate) fn document(&self, command: &str, more: &[&str]) -> Outcome<(i32, serde_json::Value)> {
+        let mut kmirror = self.command(command, &[more, &["--json"]].concat())?;
+        let code = kmirror.wait(CATCH_UP_LIMIT)?.code().unwrap_or(-1);
+        match serde_json::from_str(&kmirror.stdout()) {
+            Ok(document) => Ok((code, document)),
+            Err(error) => fail(format!("no JSON document ({error}), exit code {code}:\n{}", kmirror.stderr())),
+        }
+    }
+
     /// What `kmirror plan` says of it, as JSON.
     pub(crate) fn plan(&self) -> Outcome<serde_json::Value> {
         let arguments = ["plan"].into_iter().chain(self.arguments.iter().skip(1).map(String::as_str)).chain(["--json"]);
