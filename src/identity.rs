@@ -260,7 +260,9 @@ async fn find_or_create(target: &Cluster, topic: &str, replication_factor: Repli
         if error.class == crate::wire::errors::Class::Unauthorized || tokio::time::Instant::now() > deadline {
             return Err(admin::refused(target, &format!("show the mirror's internal topic '{topic}'"), error, None));
         }
-        if error.code == BrokerError::UNKNOWN_PARTITION.code && !created {
+        // A cluster whose brokers are all about to come back shows none: as many replicas cannot be had.
+        let is_missing = error.code == BrokerError::UNKNOWN_PARTITION.code && metadata.broker_count > 0;
+        if is_missing && !created {
             let brokers = metadata.broker_count as i16;
             let replicas = match replication_factor {
                 ReplicationFactor::Source => REPLICAS.min(brokers),
