@@ -245,6 +245,7 @@ fn batches_that_cannot_be_passed_on() {
 #[test]
 fn what_comes_before_the_end_is_copied_first() {
     let mut partition = running_at(0);
+    assert!(!partition.has_ended());
     let lies = Err(Malformed::Corrupt { offset: 7, reason: "its last offset is before its first" });
     partition.handle_fetched(0, [Ok(records(batch(0, 5))), Ok(nothing_up_to(7)), lies]);
     assert_eq!((partition.phase(), partition.poll_fetch(), partition.has_ended()), (Phase::Running, None, true));
