@@ -11,7 +11,8 @@ use super::resolve::{self, Meaning};
 use super::value::{self, quote};
 use super::{
     AclDowngrade, ClientConfig, Config, ConfigExclusion, GroupSelection, IsolationLevel, OnDataLoss, OnRecordRefused,
-    OnTargetConflict, OnTopicReset, ReplicationFactor, Side, Start, TopicSelection, properties,
+    OnTargetConflict, OnTopicReset, ReplicationFactor, ReplicationPolicy, Side, Start, TopicNames, TopicSelection,
+    properties,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -207,6 +208,7 @@ impl<'a> Build<'a> {
         self.judge_servers();
         self.judge_topics();
         self.judge_name();
+        self.judge_topic_names();
         for side in [Side::Source, Side::Target] {
             self.judge_backoff(side);
         }
@@ -264,6 +266,31 @@ impl<'a> Build<'a> {
             self.warning(order, entry, message);
         }
         self.config.name = Some(name);
+    }
+
+    /// What stands in the names of topics has to fit there.
+    fn judge_topic_names(&mut self) {
+        let names = self.config.names.clone();
+        let parts = [
+            ("replication.policy.separator", Some(&names.separator)),
+            ("source.cluster.alias", names.source_alias.as_ref()),
+            ("target.cluster.alias", names.target_alias.as_ref()),
+        ];
+        for (key, text) in parts {
+            let Some(text) = text.filter(|text| !text.chars().all(value::is_name_char)) else { continue };
+            let what =
+                format!("is {}: it takes letters, digits, '.', '_' and '-', as a topic's name does", quote(text));
+            self.problem_of((key, None), &what);
+        }
+        if names.policy == ReplicationPolicy::Default && names.source_alias.is_none() {
+            let what =
+                "is missing: with replication.policy=default it stands before the name of every topic on the target";
+            self.problem_of(("source.cluster.alias", None), what);
+        }
+        if names.source_alias.is_some() && names.source_alias == names.target_alias {
+            let what = "is the same as source.cluster.alias: each cluster needs an alias of its own";
+            self.problem_of(("target.cluster.alias", None), what);
+        }
     }
 
     /// A first pause longer than the longest was possible before Kafka 3.7 had a longest, so old files have it.
@@ -346,6 +373,12 @@ fn blank() -> Config {
         target: client,
         topics: TopicSelection::default(),
         groups: GroupSelection::default(),
+        names: TopicNames {
+            policy: ReplicationPolicy::Identity,
+            separator: String::new(),
+            source_alias: None,
+            target_alias: None,
+        },
         start: Start::Earliest,
         isolation_level: IsolationLevel::ReadCommitted,
         num_streams: 0,

@@ -74,7 +74,8 @@ fn push_topic(text: &mut String, topic: &TopicPlan) {
         (TopicAction::Mirror, _) => "mirror into the topic that is there".to_owned(),
         _ => format!("refuse: {}", topic.reason.as_deref().unwrap_or("no reason is known")),
     };
-    text.push_str(&format!("{}  {}: {what}\n", topic.topic, counted(topic.partitions as u64, "partition")));
+    let renamed = topic.target_topic.as_ref().map(|name| format!(" as {name}")).unwrap_or_default();
+    text.push_str(&format!("{}{renamed}  {}: {what}\n", topic.topic, counted(topic.partitions as u64, "partition")));
     for prefix in &topic.prefixes {
         text.push_str(&format!(
             "    partition {} begins at {}: fill from {}, about {}\n",
