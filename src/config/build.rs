@@ -19,7 +19,19 @@ use crate::error::{Error, ErrorKind, Result};
 impl Properties {
     /// The configuration, and what to know about it. The error lists every problem on a line of its own, with file
     /// and line, in the order of the files. No message has the value of a secret.
+    ///
+    /// Of a file of MirrorMaker 2 that enables several flows, [`mirrors`](Properties::mirrors) builds them all.
     pub fn build(&self) -> Result<(Config, Vec<Warning>)> {
+        match self.flows()?.as_slice() {
+            [] => {}
+            [flow] => return self.of_flow(flow)?.build(),
+            [first, ..] => {
+                let message = format!(
+                    "several mirrors are configured where one is expected: choose one of the flows, for example {first}"
+                );
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+        }
         let mut build = Build::new()?;
         build.read(&self.items);
         build.apply_settings();
@@ -51,15 +63,13 @@ struct Build<'a> {
     given: BTreeMap<Target, (usize, &'a Entry)>,
     /// What has a value that is wrong.
     wrong: BTreeSet<Target>,
-    /// Whether the clusters are told in a way this version cannot read.
-    clusters_are_told: bool,
 }
 
 impl<'a> Build<'a> {
     fn new() -> Result<Self> {
         let (report, candidates, security) = (Report::default(), BTreeMap::new(), Vec::new());
         let (given, wrong) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Build { config: defaults()?, report, candidates, security, given, wrong, clusters_are_told: false })
+        Ok(Build { config: defaults()?, report, candidates, security, given, wrong })
     }
 
     /// Finds out what every key means.
@@ -72,13 +82,12 @@ impl<'a> Build<'a> {
                     self.report.problem(order, Some(origin), "", what);
                     continue;
                 }
-                Item::MirrorMaker2(origin) => {
-                    self.report.problem(order, Some(origin), "", resolve::MIRROR_MAKER_2);
-                    self.clusters_are_told = true;
+                Item::Remark { origin, key, message } => {
+                    self.report.warning(order, Some(origin), key, message);
                     continue;
                 }
             };
-            if let Origin::File { name, line } = &entry.origin
+            if let (Origin::File { name, line }, None) = (&entry.origin, &entry.written)
                 && let Some(first) = lines.insert((name, &entry.key), *line).filter(|first| first != line)
             {
                 let what = format!("stands here and in line {first}: keep one of them");
@@ -135,7 +144,7 @@ impl<'a> Build<'a> {
         let mut candidates = candidates.into_iter();
         let winner = candidates.next()?;
         for other in candidates.filter(|other| other.entry.value.trim() != winner.entry.value.trim()) {
-            let (used, origin) = (resolve::shown_key(&winner.entry.key, winner.entry.place), &winner.entry.origin);
+            let (used, origin) = (winner.entry.shown(), &winner.entry.origin);
             if rank(&other) == rank(&winner) {
                 let what = format!("has another value in {origin}: keep one of them");
                 self.problem(other.order, other.entry, &what);
@@ -222,7 +231,7 @@ impl<'a> Build<'a> {
     fn judge_servers(&mut self) {
         for side in [Side::Source, Side::Target] {
             let target = ("bootstrap.servers", Some(side));
-            if !self.given.contains_key(&target) && !self.clusters_are_told {
+            if !self.given.contains_key(&target) {
                 self.problem_of(target, "is missing: give host:port of some of its brokers");
             }
         }
@@ -315,7 +324,7 @@ impl<'a> Build<'a> {
     }
 
     fn problem(&mut self, order: usize, entry: &Entry, what: &str) {
-        self.report.problem(order, Some(&entry.origin), &resolve::shown_key(&entry.key, entry.place), what);
+        self.report.problem(order, Some(&entry.origin), &entry.shown(), what);
     }
 
     /// A problem of a property, wherever it was set.
@@ -330,8 +339,7 @@ impl<'a> Build<'a> {
     }
 
     fn warning(&mut self, order: usize, entry: &Entry, message: String) {
-        let key = resolve::shown_key(&entry.key, entry.place);
-        self.report.warning(order, Some(&entry.origin), &key, message);
+        self.report.warning(order, Some(&entry.origin), &entry.shown(), message);
     }
 }
 

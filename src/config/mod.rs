@@ -25,6 +25,7 @@ mod collect;
 mod document;
 mod files;
 mod ignored;
+pub mod mirror_maker_2;
 mod names;
 mod problems;
 pub mod properties;
@@ -38,6 +39,7 @@ mod time;
 mod value;
 
 pub use collect::Properties;
+pub use mirror_maker_2::Flow;
 pub use names::{ReplicationPolicy, TopicNames};
 pub use problems::Warning;
 pub use select::{ConfigExclusion, GroupSelection, TopicSelection};

@@ -376,17 +376,6 @@ fn of_two_spellings_the_key_itself_counts() {
 }
 
 #[test]
-fn a_mirror_maker_2_file_is_recognised() {
-    let text = "# mm2\nclusters = a, b\na.bootstrap.servers = x:1\na->b.enabled = true\n";
-    let told = problems(&flat(text));
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].starts_with("mirror.properties:2: this is a MirrorMaker 2 file"), "{told:?}");
-    assert!(
-        problems(flat(SERVERS).set_from("--set", "a->b.topics", "x"))[0].starts_with("--set: this is a MirrorMaker 2")
-    );
-}
-
-#[test]
 fn what_does_not_go_together_is_told() {
     assert!(problem("source.fetch.max.wait.ms=30000").contains("shorter than source.request.timeout.ms"));
     assert!(problem("topics=").contains("selects nothing"));

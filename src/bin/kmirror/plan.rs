@@ -19,10 +19,11 @@ use crate::{logs, output, settings};
 pub(crate) fn command(options: &PlanOptions) -> ExitCode {
     let plan = logs::start(LogFormat::Text, &Display::new())
         .and_then(|()| settings::configure(&options.mirror))
-        .and_then(kmirror::plan);
-    match plan {
-        Ok(plan) if options.json => output::print_json(&plan),
-        Ok(plan) => output::print(&text(&plan)),
+        .and_then(|configs| configs.into_iter().map(kmirror::plan).collect::<kmirror::Result<Vec<Plan>>>());
+    match plan.as_deref() {
+        Ok([plan]) if options.json => output::print_json(plan),
+        Ok(plans) if options.json => output::print_json(&plans),
+        Ok(plans) => output::print(&plans.iter().map(text).collect::<Vec<_>>().join("\n")),
         Err(error) => {
             output::complain(error.message());
             return ExitCode::from(error.kind().exit_code());

@@ -11,7 +11,7 @@ use crate::support::ledger::{self, Isolation, Ledger};
 use crate::support::mirroring::Mirroring;
 use crate::support::process::Kmirror;
 use crate::support::records::{Generator, Writing, produce};
-use crate::support::{Outcome, fail};
+use crate::support::{Outcome, fail, wait_for};
 
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
 
@@ -101,5 +101,99 @@ fn a_topic_under_the_alias_of_its_source_has_the_same_offsets() -> Outcome {
     );
     write(&pair.target, &copy, 0, 1)?;
     assert_eq!(verified(&arguments)?["outcome"], "different", "the copy is what is compared");
+    Ok(())
+}
+
+/// A file of MirrorMaker 2 about the two clusters under these aliases, with more lines.
+fn file(pair: &Pair, [source, target]: [&str; 2], lines: &str) -> Outcome<tempfile::NamedTempFile> {
+    let file = tempfile::NamedTempFile::new()?;
+    let text = format!(
+        "clusters = {source}, {target}\n{source}.bootstrap.servers = {}\n{target}.bootstrap.servers = {}\n\
+         sync.topic.acls.enabled = false\nrefresh.topics.interval.seconds = 1\nreplication.factor = 1\n{lines}\n",
+        pair.source.direct(),
+        pair.target.direct()
+    );
+    std::fs::write(&file, text)?;
+    Ok(file)
+}
+
+/// Runs a command with the file; the exit code must be this.
+fn run(command: &str, file: &tempfile::NamedTempFile, more: &[&str], code: i32) -> Outcome<Kmirror> {
+    let path = file.path().display().to_string();
+    let mut kmirror = Kmirror::start([command, "--config", &path].iter().chain(more))?;
+    match kmirror.wait(LIMIT)?.code() {
+        Some(found) if found == code => Ok(kmirror),
+        found => fail(format!("kmirror {command} ended with {found:?}:\n{}\n{}", kmirror.stdout(), kmirror.stderr())),
+    }
+}
+
+fn json(kmirror: &Kmirror) -> Outcome<Value> {
+    Ok(serde_json::from_str(&kmirror.stdout())?)
+}
+
+fn topics_like(cluster: &Cluster, topic: &str) -> Outcome<Vec<String>> {
+    let mut topics = cluster.client().topics()?;
+    topics.retain(|name| name.ends_with(topic));
+    topics.sort();
+    Ok(topics)
+}
+
+#[test]
+fn a_file_with_both_directions_mirrors_both_and_nothing_echoes() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("both-ways");
+    fill(pair, &topic)?;
+    pair.target.create_topic(&topic, 2, &[])?;
+    write(&pair.target, &topic, 1, 70)?;
+    let lines = format!("topics = .*{topic}\neast->west.enabled = true\nwest->east.enabled = true");
+    let file = file(pair, ["east", "west"], &lines)?;
+
+    let plans = json(&run("plan", &file, &["--json"], 0)?)?;
+    let copies: Vec<&Value> = [0, 1].iter().map(|flow| &plans[flow]["topics"][0]["target_topic"]).collect();
+    assert_eq!(copies, [&Value::from(format!("east.{topic}")), &Value::from(format!("west.{topic}"))], "{plans}");
+
+    let report = json(&run("run", &file, &["--until-caught-up", "--json"], 0)?)?;
+    assert_eq!(report["outcome"], "caught_up", "{report}");
+    let names: Vec<&Value> = [0, 1].iter().map(|flow| &report["mirrors"][flow]["status"]["name"]).collect();
+    assert_eq!(names, ["east-to-west", "west-to-east"]);
+
+    // What comes later is copied by the mirrors while they run, and by the next ones.
+    let path = file.path().display().to_string();
+    let mut running = Kmirror::start(["run", "--config", &path])?;
+    write(&pair.source, &topic, 1, 50)?;
+    write(&pair.target, &topic, 0, 50)?;
+    wait_for("both copies are complete", LIMIT, || {
+        let end = |cluster: &Cluster, topic: &str, partition: i32| cluster.client().offset_at(topic, partition, -1);
+        let there = end(&pair.target, &format!("east.{topic}"), 1)? == end(&pair.source, &topic, 1)?;
+        Ok((there && end(&pair.source, &format!("west.{topic}"), 0)? == 50).then_some(()))
+    })?;
+    running.signal(nix::sys::signal::Signal::SIGTERM)?;
+    assert_eq!(running.wait(LIMIT)?.code(), Some(143), "{}", running.stderr());
+    write(&pair.source, &topic, 2, 50)?;
+    run("run", &file, &["--until-caught-up", "--flow", "east->west"], 0)?;
+
+    expect_copy((&pair.source, &topic), (&pair.target, &format!("east.{topic}")), 600)?;
+    expect_copy((&pair.target, &topic), (&pair.source, &format!("west.{topic}")), 120)?;
+    assert_eq!(topics_like(&pair.source, &topic)?, [topic.clone(), format!("west.{topic}")]);
+    assert_eq!(topics_like(&pair.target, &topic)?, [topic.clone(), format!("east.{topic}")]);
+    let reports = json(&run("verify", &file, &["--json"], 0)?)?;
+    let outcomes: Vec<&Value> = [0, 1].iter().map(|flow| &reports[flow]["outcome"]).collect();
+    assert_eq!(outcomes, ["identical", "identical"], "{reports}");
+    Ok(())
+}
+
+#[test]
+fn a_file_with_the_identity_policy_keeps_names() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("kept-name");
+    fill(pair, &topic)?;
+    let policy = "org.apache.kafka.connect.mirror.IdentityReplicationPolicy";
+    let lines =
+        format!("north->south.enabled = true\nnorth->south.topics = {topic}\nreplication.policy.class = {policy}");
+    let file = file(pair, ["north", "south"], &lines)?;
+    let report = json(&run("run", &file, &["--until-caught-up", "--json"], 0)?)?;
+    assert_eq!(report["status"]["topics"][0]["target_topic"], Value::Null, "{report}");
+    expect_copy((&pair.source, &topic), (&pair.target, &topic), 500)?;
+    run("run", &file, &["--flow", "south->north"], 2)?;
     Ok(())
 }
