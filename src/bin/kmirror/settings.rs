@@ -47,6 +47,15 @@ pub(crate) fn configure(options: &MirrorOptions) -> Result<Vec<Config>> {
     Ok(configs)
 }
 
+/// The configuration of the only mirror: a command that is about one says which of several flows is meant.
+pub(crate) fn configure_one(options: &MirrorOptions) -> Result<Config> {
+    let mut configs = configure(options)?;
+    match (configs.pop(), configs.is_empty()) {
+        (Some(config), true) => Ok(config),
+        _ => Err(Error::new(ErrorKind::Config, "several flows are enabled: choose one of them with --flow")),
+    }
+}
+
 /// Reads all files, and tells of all that cannot be read.
 fn load_files(options: &MirrorOptions) -> Result<Properties> {
     let mut properties = Properties::new();
