@@ -107,8 +107,11 @@ pub(in super::super) static KEYS: &[Key] = &[
     property(&["sync.group.offsets.enabled"], "false", "sync.group.offsets", ""),
     idle(REFRESH, &[], &["refresh.groups.interval.seconds", "sync.topic.configs.interval.seconds",
         "sync.topic.acls.interval.seconds", "sync.group.offsets.interval.seconds"]),
-    idle("which settings are not copied is fixed; topic.configs.override sets others on the target", &[],
-        &["config.properties.exclude", "config.properties.blacklist"]),
+    property(&["config.properties.exclude", "config.properties.blacklist"],
+        "follower.replication.throttled.replicas, leader.replication.throttled.replicas, message.timestamp.difference.max.ms, \
+         log.message.timestamp.before.max.ms, log.message.timestamp.after.max.ms, message.timestamp.type, \
+         unclean.leader.election.enable, min.insync.replicas", "topic.configs.exclude",
+        "What is bound to brokers, clocks or tiered storage is never copied, also if it is not in the list."),
     only(&["use.defaults.from"], &["target"], "what is not set at the source has the target's default"),
     only(&["topic.filter.class"], &["org.apache.kafka.connect.mirror.DefaultTopicFilter"], "Java classes cannot be run here: use topics and topics.exclude"),
     only(&["group.filter.class"], &["org.apache.kafka.connect.mirror.DefaultGroupFilter"], "Java classes cannot be run here: use groups and groups.exclude"),

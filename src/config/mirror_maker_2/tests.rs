@@ -1,4 +1,5 @@
 //! What becomes of files of MirrorMaker 2: Kafka's own example, one as operators write it, and each rule of precedence.
+//! The table of keys is compared with what Kafka's classes define, and the page of the manual with the table.
 
 use super::super::collect::Place;
 use super::super::{AclDowngrade, ReplicationFactor, ReplicationPolicy, Start};
@@ -79,6 +80,10 @@ fn defaults_are_those_of_mirror_maker_2() {
     assert_eq!(config.refresh_interval.as_secs(), 600);
     assert!(config.sync_topic_configs && config.sync_topic_acls && !config.sync_group_offsets);
     assert_eq!(config.topic_acls_downgrade, AclDowngrade::ReadOnly);
+    assert!(
+        config.topic_configs_exclude.matches("min.insync.replicas")
+            && !config.topic_configs_exclude.matches("retention.ms")
+    );
     for (topic, expected) in [
         ("orders", true),
         ("heartbeats", true),
@@ -205,7 +210,7 @@ fn every_key_of_mirror_maker_2_is_in_the_table() {
     assert_eq!(all.len(), before, "no key stands in two rows");
     for row in keys::KEYS {
         if let Verdict::Property(key, ..) = row.verdict {
-            let known = super::super::properties::of_mirror(key).is_some() || key == keys::HEARTBEATS_REPLICATION;
+            let known = properties::of_mirror(key).is_some() || key == keys::HEARTBEATS_REPLICATION;
             assert!(known, "{key} is a property");
         }
     }

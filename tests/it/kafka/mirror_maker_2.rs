@@ -4,7 +4,9 @@
 
 use serde_json::Value;
 
+use super::mirror::configs_of;
 use crate::support::cluster::{Cluster, Pair, shared, unique};
+use crate::support::groups;
 use crate::support::hand_made::write_markers;
 use crate::support::late::advance;
 use crate::support::ledger::{self, Isolation, Ledger};
@@ -60,6 +62,7 @@ fn a_topic_under_the_alias_of_its_source_has_the_same_offsets() -> Outcome {
     // Came from the target, and must not go back.
     pair.source.create_topic(&back, 1, &[])?;
     write(&pair.source, &back, 0, 10)?;
+    groups::commit(&pair.source, &topic, &[(&topic, 0, 17), (&topic, 1, 1300)])?;
     let mirroring = Mirroring::of(&pair.source, &pair.target, &topic, &format!(".*{topic}"))
         .set("replication.policy=default")
         .set("source.cluster.alias=east")
@@ -79,11 +82,23 @@ fn a_topic_under_the_alias_of_its_source_has_the_same_offsets() -> Outcome {
     let of_test: Vec<&String> = there.iter().filter(|name| name.ends_with(&topic)).collect();
     assert_eq!(of_test, [&copy], "nothing else is made on the target");
 
-    // A restart goes on where it was.
+    let of_group = |partition| groups::offset(&pair.target, &topic, &copy, partition);
+    assert_eq!((of_group(0)?, of_group(1)?), (Some(17), Some(1300)), "offsets of groups go with the copy");
+    assert_eq!(groups::offset(&pair.target, &topic, &topic, 0)?, None);
+
+    // A restart goes on where it was, with records, offsets of groups and settings.
+    groups::commit(&pair.source, &topic, &[(&topic, 0, 20)])?;
+    pair.source.client().alter_topic(&topic, &[("retention.ms", "864000000000")])?;
+    let plan = mirroring.plan()?;
+    assert_eq!(plan["configs"][0]["changes"][0]["key"], "retention.ms", "{plan}");
+    assert_eq!(plan["groups"][0]["offsets"][0]["to"], 20, "{plan}");
+    assert_eq!(plan["missing_permissions"].as_array().map(Vec::len), Some(0), "{plan}");
     write(&pair.source, &topic, 1, 50)?;
     write_markers(&pair.source.client(), &topic, 2, 1 << 40, 5)?;
     write(&pair.source, &topic, 2, 50)?;
     assert_eq!(mirroring.report()?["status"]["replicated_records"], 100);
+    assert_eq!(of_group(0)?, Some(20));
+    assert_eq!(configs_of(&pair.target, &copy)?.get("retention.ms").map(String::as_str), Some("864000000000"));
     expect_copy((&pair.source, &topic), (&pair.target, &copy), 600)?;
 
     let (source, target) = (
