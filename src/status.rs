@@ -152,8 +152,10 @@ impl Subject {
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct TopicStatus {
-    /// Its name.
+    /// Its name at the source.
     pub topic: Arc<str>,
+    /// Its name on the target, where that differs.
+    pub target_topic: Option<Arc<str>>,
     /// The lag of its partitions together.
     pub lag: Lag,
     /// Its partitions, by number.
@@ -199,7 +201,10 @@ const UNKNOWN: i64 = -1;
 /// One partition, as its stream tells the rest of the world.
 #[derive(Debug)]
 pub(crate) struct Progress {
+    /// The name at the source.
     pub(crate) topic: Arc<str>,
+    /// The name on the target.
+    pub(crate) target_topic: Arc<str>,
     pub(crate) partition: i32,
     state: AtomicU8,
     source_next: AtomicI64,
@@ -229,9 +234,11 @@ pub(crate) struct Replicated {
 }
 
 impl Progress {
-    pub(crate) fn new(topic: Arc<str>, partition: i32) -> Arc<Self> {
+    /// Of a topic with its names on source and target.
+    pub(crate) fn new([topic, target_topic]: [Arc<str>; 2], partition: i32) -> Arc<Self> {
         Arc::new(Progress {
             topic,
+            target_topic,
             partition,
             state: AtomicU8::new(State::Starting as u8),
             source_next: AtomicI64::new(UNKNOWN),
@@ -362,14 +369,16 @@ impl Lag {
 
 /// Groups partitions by topic.
 pub(crate) fn topics(partitions: &[Arc<Progress>], now_ms: i64) -> Vec<TopicStatus> {
-    let mut topics: BTreeMap<&Arc<str>, Vec<PartitionStatus>> = BTreeMap::new();
+    let mut topics: BTreeMap<[&Arc<str>; 2], Vec<PartitionStatus>> = BTreeMap::new();
     for partition in partitions {
-        topics.entry(&partition.topic).or_default().push(partition.status(now_ms));
+        let names = [&partition.topic, &partition.target_topic];
+        topics.entry(names).or_default().push(partition.status(now_ms));
     }
-    let topic = |(topic, mut partitions): (&Arc<str>, Vec<PartitionStatus>)| {
+    let topic = |([topic, target_topic], mut partitions): ([&Arc<str>; 2], Vec<PartitionStatus>)| {
         partitions.sort_by_key(|partition| partition.partition);
         let lag = partitions.iter().map(|partition| partition.lag).fold(Lag::default(), Lag::and);
-        TopicStatus { topic: topic.clone(), lag, partitions }
+        let target_topic = (target_topic != topic).then(|| target_topic.clone());
+        TopicStatus { topic: topic.clone(), target_topic, lag, partitions }
     };
     topics.into_iter().map(topic).collect()
 }

@@ -11,14 +11,27 @@ use super::resolve::{self, Meaning};
 use super::value::{self, quote};
 use super::{
     AclDowngrade, ClientConfig, Config, ConfigExclusion, GroupSelection, IsolationLevel, OnDataLoss, OnRecordRefused,
-    OnTargetConflict, OnTopicReset, ReplicationFactor, Side, Start, TopicSelection, properties,
+    OnTargetConflict, OnTopicReset, ReplicationFactor, ReplicationPolicy, Side, Start, TopicNames, TopicSelection,
+    properties,
 };
 use crate::error::{Error, ErrorKind, Result};
 
 impl Properties {
     /// The configuration, and what to know about it. The error lists every problem on a line of its own, with file
     /// and line, in the order of the files. No message has the value of a secret.
+    ///
+    /// Of a file of MirrorMaker 2 that enables several flows, [`mirrors`](Properties::mirrors) builds them all.
     pub fn build(&self) -> Result<(Config, Vec<Warning>)> {
+        match self.flows()?.as_slice() {
+            [] => {}
+            [flow] => return self.of_flow(flow)?.build(),
+            [first, ..] => {
+                let message = format!(
+                    "several mirrors are configured where one is expected: choose one of the flows, for example {first}"
+                );
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+        }
         let mut build = Build::new()?;
         build.read(&self.items);
         build.apply_settings();
@@ -50,15 +63,13 @@ struct Build<'a> {
     given: BTreeMap<Target, (usize, &'a Entry)>,
     /// What has a value that is wrong.
     wrong: BTreeSet<Target>,
-    /// Whether the clusters are told in a way this version cannot read.
-    clusters_are_told: bool,
 }
 
 impl<'a> Build<'a> {
     fn new() -> Result<Self> {
         let (report, candidates, security) = (Report::default(), BTreeMap::new(), Vec::new());
         let (given, wrong) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Build { config: defaults()?, report, candidates, security, given, wrong, clusters_are_told: false })
+        Ok(Build { config: defaults()?, report, candidates, security, given, wrong })
     }
 
     /// Finds out what every key means.
@@ -71,13 +82,12 @@ impl<'a> Build<'a> {
                     self.report.problem(order, Some(origin), "", what);
                     continue;
                 }
-                Item::MirrorMaker2(origin) => {
-                    self.report.problem(order, Some(origin), "", resolve::MIRROR_MAKER_2);
-                    self.clusters_are_told = true;
+                Item::Remark { origin, key, message } => {
+                    self.report.warning(order, Some(origin), key, message);
                     continue;
                 }
             };
-            if let Origin::File { name, line } = &entry.origin
+            if let (Origin::File { name, line }, None) = (&entry.origin, &entry.written)
                 && let Some(first) = lines.insert((name, &entry.key), *line).filter(|first| first != line)
             {
                 let what = format!("stands here and in line {first}: keep one of them");
@@ -134,7 +144,7 @@ impl<'a> Build<'a> {
         let mut candidates = candidates.into_iter();
         let winner = candidates.next()?;
         for other in candidates.filter(|other| other.entry.value.trim() != winner.entry.value.trim()) {
-            let (used, origin) = (resolve::shown_key(&winner.entry.key, winner.entry.place), &winner.entry.origin);
+            let (used, origin) = (winner.entry.shown(), &winner.entry.origin);
             if rank(&other) == rank(&winner) {
                 let what = format!("has another value in {origin}: keep one of them");
                 self.problem(other.order, other.entry, &what);
@@ -207,6 +217,7 @@ impl<'a> Build<'a> {
         self.judge_servers();
         self.judge_topics();
         self.judge_name();
+        self.judge_topic_names();
         for side in [Side::Source, Side::Target] {
             self.judge_backoff(side);
         }
@@ -220,7 +231,7 @@ impl<'a> Build<'a> {
     fn judge_servers(&mut self) {
         for side in [Side::Source, Side::Target] {
             let target = ("bootstrap.servers", Some(side));
-            if !self.given.contains_key(&target) && !self.clusters_are_told {
+            if !self.given.contains_key(&target) {
                 self.problem_of(target, "is missing: give host:port of some of its brokers");
             }
         }
@@ -266,6 +277,31 @@ impl<'a> Build<'a> {
         self.config.name = Some(name);
     }
 
+    /// What stands in the names of topics has to fit there.
+    fn judge_topic_names(&mut self) {
+        let names = self.config.names.clone();
+        let parts = [
+            ("replication.policy.separator", Some(&names.separator)),
+            ("source.cluster.alias", names.source_alias.as_ref()),
+            ("target.cluster.alias", names.target_alias.as_ref()),
+        ];
+        for (key, text) in parts {
+            let Some(text) = text.filter(|text| !text.chars().all(value::is_name_char)) else { continue };
+            let what =
+                format!("is {}: it takes letters, digits, '.', '_' and '-', as a topic's name does", quote(text));
+            self.problem_of((key, None), &what);
+        }
+        if names.policy == ReplicationPolicy::Default && names.source_alias.is_none() {
+            let what =
+                "is missing: with replication.policy=default it stands before the name of every topic on the target";
+            self.problem_of(("source.cluster.alias", None), what);
+        }
+        if names.source_alias.is_some() && names.source_alias == names.target_alias {
+            let what = "is the same as source.cluster.alias: each cluster needs an alias of its own";
+            self.problem_of(("target.cluster.alias", None), what);
+        }
+    }
+
     /// A first pause longer than the longest was possible before Kafka 3.7 had a longest, so old files have it.
     fn judge_backoff(&mut self, side: Side) {
         let (first, longest) = (("retry.backoff.ms", Some(side)), ("retry.backoff.max.ms", Some(side)));
@@ -288,7 +324,7 @@ impl<'a> Build<'a> {
     }
 
     fn problem(&mut self, order: usize, entry: &Entry, what: &str) {
-        self.report.problem(order, Some(&entry.origin), &resolve::shown_key(&entry.key, entry.place), what);
+        self.report.problem(order, Some(&entry.origin), &entry.shown(), what);
     }
 
     /// A problem of a property, wherever it was set.
@@ -303,8 +339,7 @@ impl<'a> Build<'a> {
     }
 
     fn warning(&mut self, order: usize, entry: &Entry, message: String) {
-        let key = resolve::shown_key(&entry.key, entry.place);
-        self.report.warning(order, Some(&entry.origin), &key, message);
+        self.report.warning(order, Some(&entry.origin), &entry.shown(), message);
     }
 }
 
@@ -346,6 +381,12 @@ fn blank() -> Config {
         target: client,
         topics: TopicSelection::default(),
         groups: GroupSelection::default(),
+        names: TopicNames {
+            policy: ReplicationPolicy::Identity,
+            separator: String::new(),
+            source_alias: None,
+            target_alias: None,
+        },
         start: Start::Earliest,
         isolation_level: IsolationLevel::ReadCommitted,
         num_streams: 0,

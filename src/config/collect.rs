@@ -31,8 +31,12 @@ pub(super) enum Item {
         origin: Origin,
         what: String,
     },
-    /// A MirrorMaker 2 file.
-    MirrorMaker2(Origin),
+    /// A key of a MirrorMaker 2 file that has no effect here.
+    Remark {
+        origin: Origin,
+        key: String,
+        message: String,
+    },
 }
 
 /// A key with its value.
@@ -43,6 +47,8 @@ pub(super) struct Entry {
     pub(super) value: String,
     pub(super) place: Place,
     pub(super) origin: Origin,
+    /// What stands in the file, if `key` is what it was translated to.
+    pub(super) written: Option<String>,
 }
 
 /// Where a key is written, which decides how it is to be written.
@@ -54,6 +60,8 @@ pub(super) enum Place {
     FlatFile,
     /// In the file of the clients of one side, where client properties have no prefix.
     ClientFile(Side),
+    /// In a file of MirrorMaker 2, to be translated.
+    MirrorMaker2,
 }
 
 /// Where a property stood.
@@ -65,6 +73,19 @@ pub(super) enum Origin {
     },
     /// A call, with the name of what the user wrote, for example `--set`; may be empty.
     Call(Arc<str>),
+    /// Nowhere: it is what MirrorMaker 2 takes.
+    MirrorMaker2,
+}
+
+impl Entry {
+    /// The key as it is written, as far as it may be shown.
+    pub(super) fn shown(&self) -> String {
+        match &self.written {
+            // It was understood, so nothing of it is part of a value.
+            Some(written) => written.clone(),
+            None => resolve::shown_key(&self.key, self.place),
+        }
+    }
 }
 
 impl fmt::Display for Origin {
@@ -72,6 +93,7 @@ impl fmt::Display for Origin {
         match self {
             Origin::File { name, line } => write!(f, "{name}:{line}"),
             Origin::Call(name) => f.write_str(name),
+            Origin::MirrorMaker2 => f.write_str("MirrorMaker 2's defaults"),
         }
     }
 }
@@ -91,11 +113,11 @@ impl Properties {
     /// As [`set`](Properties::set), with a name for messages of what the user wrote, for example `--set`.
     pub fn set_from(&mut self, origin: &str, key: impl Into<String>, value: impl Into<String>) -> &mut Self {
         let (origin, key) = (Origin::Call(origin.into()), key.into().trim().to_owned());
-        self.items.push(Item::Entry(Entry { key, value: value.into(), place: Place::Call, origin }));
+        self.items.push(Item::Entry(Entry { key, value: value.into(), place: Place::Call, origin, written: None }));
         self
     }
 
-    /// Reads a file of properties in the spelling of a flat set. Fails only if it cannot be read as text;
+    /// Reads a file of properties in the spelling of a flat set, or one of MirrorMaker 2. Fails only if it cannot be read as text;
     /// what is wrong in it is told by [`build`](Properties::build).
     pub fn load_file(&mut self, path: impl AsRef<Path>) -> Result<&mut Self> {
         self.load(Place::FlatFile, path.as_ref())
@@ -125,13 +147,18 @@ impl Properties {
         let origin = |line| Origin::File { name: name.clone(), line };
         let lines = files::read(bytes)?;
         let of_mirror_maker_2 = lines.iter().flatten().find(|line| resolve::is_of_mirror_maker_2(&line.key));
-        if let Some(line) = of_mirror_maker_2 {
-            // One sentence instead of a complaint about each of its keys.
-            self.items.push(Item::MirrorMaker2(origin(line.number)));
-            return Ok(self);
-        }
+        let place = match (of_mirror_maker_2, place) {
+            (None, place) => place,
+            (Some(_), Place::ClientFile(_)) => {
+                return Err("it is a file of MirrorMaker 2, not of one client: give it with --config");
+            }
+            (Some(_), _) => Place::MirrorMaker2,
+        };
         self.items.extend(lines.into_iter().map(|line| match line {
-            Ok(line) => Item::Entry(Entry { key: line.key, value: line.value, place, origin: origin(line.number) }),
+            Ok(line) => {
+                let origin = origin(line.number);
+                Item::Entry(Entry { key: line.key, value: line.value, place, origin, written: None })
+            }
             Err(bad) => Item::Bad { origin: origin(bad.number), what: bad.what.to_owned() },
         }));
         Ok(self)
@@ -158,8 +185,8 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Properties {
 impl fmt::Debug for Properties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries = self.items.iter().filter_map(|item| match item {
-            Item::Entry(entry) => Some((resolve::shown_key(&entry.key, entry.place), entry.origin.to_string())),
-            Item::Bad { .. } | Item::MirrorMaker2(_) => None,
+            Item::Entry(entry) => Some((entry.shown(), entry.origin.to_string())),
+            Item::Bad { .. } | Item::Remark { .. } => None,
         });
         f.debug_map().entries(entries).finish()
     }

@@ -25,6 +25,8 @@ mod collect;
 mod document;
 mod files;
 mod ignored;
+pub mod mirror_maker_2;
+mod names;
 mod problems;
 pub mod properties;
 mod property;
@@ -37,6 +39,8 @@ mod time;
 mod value;
 
 pub use collect::Properties;
+pub use mirror_maker_2::Flow;
+pub use names::{ReplicationPolicy, TopicNames};
 pub use problems::Warning;
 pub use select::{ConfigExclusion, GroupSelection, TopicSelection};
 pub use time::utc;
@@ -90,6 +94,8 @@ pub struct Config {
     pub target: ClientConfig,
     /// `topics`, `topics.exclude`: what is mirrored.
     pub topics: TopicSelection,
+    /// `replication.policy` and what belongs to it: what topics are called on the target.
+    pub names: TopicNames,
     /// `groups`, `groups.exclude`: whose offsets are copied.
     pub groups: GroupSelection,
     /// `start`: where partitions begin that the mirror has not begun.
@@ -143,6 +149,11 @@ impl Config {
     /// Every property that is set, with its key in the spelling of a flat set; secrets are `[hidden]`.
     pub fn entries(&self) -> impl Iterator<Item = (String, String)> {
         resolve::all_keys().filter_map(|key| self.get(&key).map(|value| (key, value)))
+    }
+
+    /// Whether a topic of the source is mirrored, if it is none of Kafka's own.
+    pub fn mirrors(&self, topic: &str) -> bool {
+        self.topics.matches(topic) && !self.names.comes_from_target(topic)
     }
 
     /// How to reach one side.

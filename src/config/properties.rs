@@ -113,12 +113,18 @@ static MIRROR: &[Property] = &[
     mirror("replication.factor", Kind::Other("source, or a number from 1"), field!(replication_factor),
         "Of topics created on the target: source is what the source has, at most the number of brokers of the target.")
         .default("source"),
-    mirror("replication.policy", Kind::Choice(&["identity", "default"]), Field::Fixed,
-        "identity: a topic has the same name on the target. default: it is <source alias>.<topic>, as in MirrorMaker 2.")
-        .default("identity").availability(Availability::Only("identity")),
-    mirror("replication.policy.separator", Kind::Text, Field::Fixed,
-        "What stands between the alias and the topic with replication.policy=default.")
-        .default(".").availability(Availability::NotYet("topics keep their names in this version")),
+    mirror("replication.policy", Kind::Choice(&["identity", "default"]), field!(names.policy),
+        "identity: a topic has the same name on the target. default: it is <source alias>.<topic>, as in MirrorMaker 2, and topics \
+         that came from the target are not mirrored back.")
+        .default("identity"),
+    mirror("replication.policy.separator", Kind::Text, field!(names.separator),
+        "What stands between the alias and the topic with replication.policy=default: letters, digits, '.', '_' and '-'.")
+        .default("."),
+    mirror("source.cluster.alias", Kind::Text, field!(names.source_alias),
+        "What the source is called in the names of topics. Needed with replication.policy=default; with identity it stands before \
+         MirrorMaker 2's heartbeats only."),
+    mirror("target.cluster.alias", Kind::Text, field!(names.target_alias),
+        "What the target is called in the names of topics: those that came from it are not mirrored back."),
     mirror("sync.topic.configs", Kind::Boolean, field!(sync_topic_configs),
         "Whether settings of topics are copied, and kept equal.")
         .default("true"),

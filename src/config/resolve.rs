@@ -7,9 +7,9 @@ use super::property::{Property, Scope};
 use super::security::is_security_key;
 use super::{Side, properties};
 
-/// What is said of a MirrorMaker 2 file.
-pub(super) const MIRROR_MAKER_2: &str = "this is a MirrorMaker 2 file, which this version does not read yet: \
-    write source.bootstrap.servers, target.bootstrap.servers and topics, or give the files of a consumer and a producer";
+/// What is said of a key of a MirrorMaker 2 file elsewhere.
+const MIRROR_MAKER_2: &str =
+    "is a key of a MirrorMaker 2 file: such a file names its clusters, and is about several mirrors";
 
 /// What a key means.
 pub(super) enum Meaning {
@@ -88,7 +88,7 @@ fn of_client(bare: &str, side: Side, place: Place) -> Option<Meaning> {
             let what = format!("is a property of the clients of the {} only", other.name());
             match place {
                 Place::ClientFile(_) => format!("{what}: move it to their file, or set {key}"),
-                Place::Call | Place::FlatFile => format!("{what}: did you mean {key}?"),
+                Place::Call | Place::FlatFile | Place::MirrorMaker2 => format!("{what}: did you mean {key}?"),
             }
         };
         return Some(property.idle_elsewhere.map_or_else(|| Meaning::Mistake(wrong_side()), Meaning::Idle));
@@ -169,14 +169,18 @@ fn candidates(place: Place) -> Vec<(String, String)> {
                 _ if property.scope == Scope::Mirror => known.push(plain),
                 Place::ClientFile(side) if property.scope.sides().contains(&side) => known.push(plain),
                 Place::ClientFile(_) => {}
-                Place::Call | Place::FlatFile => known.extend(in_flat_set(spelling, property.scope.sides())),
+                Place::Call | Place::FlatFile | Place::MirrorMaker2 => {
+                    known.extend(in_flat_set(spelling, property.scope.sides()))
+                }
             }
         }
     }
     for ignored in IGNORED.iter().flat_map(|ignored| ignored.keys.iter().copied()) {
         match place {
             Place::ClientFile(_) => known.push((ignored.to_owned(), ignored.to_owned())),
-            Place::Call | Place::FlatFile => known.extend(in_flat_set(ignored, &[Side::Source, Side::Target])),
+            Place::Call | Place::FlatFile | Place::MirrorMaker2 => {
+                known.extend(in_flat_set(ignored, &[Side::Source, Side::Target]))
+            }
         }
     }
     known

@@ -55,7 +55,7 @@ fn another_value(property: &Property) -> Option<String> {
         Kind::Servers => "c:9093,[::1]:9094".to_owned(),
         Kind::Patterns => r"x, y\..*".to_owned(),
         Kind::Pairs => "cleanup.policy=compact,delete,retention.ms=1".to_owned(),
-        Kind::Text if property.key == "replication.policy.separator" => return None,
+        Kind::Text if property.key == "replication.policy.separator" => "_".to_owned(),
         Kind::Text | Kind::Name => "some-text".to_owned(),
         Kind::Other(_) => "3".to_owned(),
     })
@@ -89,6 +89,7 @@ fn every_value_round_trips_under_every_spelling() {
         for key in keys_of(property) {
             for spelling in [property.key].into_iter().chain(property.aliases.iter().copied()) {
                 let mut properties = flat(SERVERS);
+                properties.set("source.cluster.alias", "a");
                 properties.set(key.replace(property.key, spelling), value.as_str());
                 // So that a first pause of 2 ms is not above the longest, nor a wait above the time a request has.
                 let (config, _) =
@@ -287,10 +288,26 @@ fn policies_and_the_start_are_words() {
 }
 
 #[test]
+fn what_stands_in_the_names_of_topics_is_checked() {
+    let told = problem("replication.policy=default");
+    assert!(told.starts_with("source.cluster.alias: is missing"), "{told}");
+    let told = problem("source.cluster.alias=a b");
+    assert!(told.ends_with(
+        "source.cluster.alias: is 'a b': it takes letters, digits, '.', '_' and '-', as a topic's name does"
+    ));
+    let told = problem("source.cluster.alias=a\ntarget.cluster.alias=a");
+    assert!(told.contains("target.cluster.alias: is the same as"), "{told}");
+    let policy = "replication.policy=default\nsource.cluster.alias=a\ntarget.cluster.alias=b\n";
+    let (config, warnings) = build(&flat(&format!("{SERVERS}{policy}")));
+    assert!(
+        config.names.on_target("x") == "a.x" && config.mirrors("c.x") && !config.mirrors("b.x") && warnings.is_empty()
+    );
+}
+
+#[test]
 fn what_comes_later_is_said_clearly() {
     for (line, only) in [
         ("offsets=translate", "preserve"),
-        ("replication.policy=default", "identity"),
         ("http.listen=localhost:8080", "none"),
         ("throttle.bytes.per.second=1000", "none"),
     ] {
@@ -356,17 +373,6 @@ fn of_two_spellings_the_key_itself_counts() {
     let (config, _) =
         build(&flat(&format!("{SERVERS}source.isolation.level=read_uncommitted\ntarget.buffer.memory=2097152\n")));
     assert_eq!((config.isolation_level, config.buffer_memory), (IsolationLevel::ReadUncommitted, 2 << 20));
-}
-
-#[test]
-fn a_mirror_maker_2_file_is_recognised() {
-    let text = "# mm2\nclusters = a, b\na.bootstrap.servers = x:1\na->b.enabled = true\n";
-    let told = problems(&flat(text));
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].starts_with("mirror.properties:2: this is a MirrorMaker 2 file"), "{told:?}");
-    assert!(
-        problems(flat(SERVERS).set_from("--set", "a->b.topics", "x"))[0].starts_with("--set: this is a MirrorMaker 2")
-    );
 }
 
 #[test]
@@ -451,6 +457,8 @@ fn every_promised_property_is_there() {
         ("replication.factor", Some("source")),
         ("replication.policy", Some("identity")),
         ("replication.policy.separator", Some(".")),
+        ("source.cluster.alias", None),
+        ("target.cluster.alias", None),
         ("sync.topic.configs", Some("true")),
         ("sync.group.offsets", Some("true")),
         ("sync.topic.acls", Some("false")),

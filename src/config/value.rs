@@ -8,7 +8,7 @@ use super::property::{Kind, Property, Unit};
 use super::select::Patterns;
 use super::{
     AclDowngrade, IsolationLevel, OnDataLoss, OnRecordRefused, OnTargetConflict, OnTopicReset, ReplicationFactor,
-    Start, time,
+    ReplicationPolicy, Start, time,
 };
 
 /// What a value reads as that is not set; also how it is written in files.
@@ -298,6 +298,7 @@ macro_rules! words {
     };
 }
 
+words!(ReplicationPolicy, "identity" = Identity, "default" = Default);
 words!(OnDataLoss, "fail" = Fail, "continue" = Continue);
 words!(OnTopicReset, "fail" = Fail, "recreate-target" = RecreateTarget);
 words!(OnTargetConflict, "fail" = Fail);

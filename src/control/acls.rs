@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::acls::{self as memory, Ours};
 use crate::machine::acls::{self, Acl, Action, Policy, Step};
-use crate::machine::topics::selects;
+use crate::machine::topics::selected;
 use crate::status::Subject;
 use crate::wire::acls as wire;
 use crate::wire::cluster::{Cluster, Metadata};
@@ -135,13 +135,8 @@ pub(crate) fn plan(
     target: &BTreeSet<Acl>,
     ours: &BTreeSet<Acl>,
 ) -> Vec<Step> {
-    let mirrored = source_metadata.topics.iter().filter(|(name, topic)| selects(&config.topics, name, topic));
-    let policy = Policy {
-        topics: &config.topics,
-        mirrored: &mirrored.map(|(name, _)| name.clone()).collect(),
-        groups: &config.groups,
-        downgrade: config.topic_acls_downgrade,
-    };
+    let mirrored = selected(config, source_metadata).into_iter().collect();
+    let policy = Policy { config, mirrored: &mirrored };
     acls::plan(source, target, ours, &policy)
 }
 

@@ -9,12 +9,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Control;
-use crate::config::ReplicationFactor;
+use crate::config::{Config, ReplicationFactor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::configs::{self, Change, Policy, TargetTopic};
+use crate::machine::topics::{names_on_target, under_source_names};
 use crate::status::{Progress, State, Subject};
 use crate::wire;
-use crate::wire::cluster::Metadata;
+use crate::wire::cluster::{Cluster, Metadata};
 use crate::wire::configs::{ByTopic, TopicConfigs};
 use crate::wire::errors::BrokerError;
 
@@ -47,9 +48,10 @@ impl Control {
 
     /// Takes over how many replicas topics have.
     pub(super) fn remember_replicas(&self, source: &Metadata, target: &Metadata) {
-        let replicas = target.topics.iter().filter(|(_, topic)| topic.error_code == 0).filter_map(|(name, topic)| {
+        let replicas = source.topics.iter().filter_map(|(name, at_source)| {
+            let topic = target.topics.get(&*self.config.names.on_target(name)).filter(|topic| topic.error_code == 0)?;
             let wanted = match self.config.replication_factor {
-                ReplicationFactor::Source => source.topics.get(name)?.replication_factor,
+                ReplicationFactor::Source => at_source.replication_factor,
                 ReplicationFactor::Count(count) => count,
             };
             let (target, brokers) = (topic.replication_factor, target.broker_count);
@@ -97,7 +99,7 @@ impl Control {
         }
         let (source, target) = tokio::join!(
             wire::configs::describe(&self.source, &topics),
-            wire::configs::describe(&self.target, &topics)
+            describe_target(&self.target, &self.config, &topics)
         );
         let (source, target) = (source?, target?);
         let mut troubles = BTreeMap::new();
@@ -114,7 +116,7 @@ impl Control {
                 _ => {}
             }
         }
-        ask_for_minimum(&self.target, &mut pairs, self.config_policy()).await?;
+        ask_for_minimum(&self.target, &self.config, &mut pairs, self.config_policy()).await?;
         let changes = pairs.into_iter().map(|(topic, source, target)| {
             let changes = configs::plan(&source, &target, self.config_policy());
             (topic, changes)
@@ -128,8 +130,7 @@ impl Control {
     async fn change(&self, mut changes: Vec<(String, Vec<Change>)>) -> Result<BTreeMap<String, Error>> {
         let _only_one = self.prefixes.settings.lock().await;
         changes.retain(|(topic, _)| !self.prefixes.has_topic(topic));
-        let wanted: Vec<_> = changes.iter().map(|(topic, changes)| (topic.clone(), as_asked(changes))).collect();
-        let results = match wire::configs::alter(&self.target, &wanted, false).await {
+        let results = match alter_target(&self.target, &self.config, &changes, false).await {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 return Ok(changes
                     .iter()
@@ -198,6 +199,30 @@ fn is_of_mirror(progress: &Progress) -> bool {
     }
 }
 
+/// The configurations of the target's topics, by their names at the source.
+pub(crate) async fn describe_target(
+    target: &Cluster,
+    config: &Config,
+    topics: &[String],
+) -> Result<ByTopic<TopicConfigs>> {
+    let answers = wire::configs::describe(target, &names_on_target(config, topics)).await?;
+    Ok(under_source_names(config, topics, answers))
+}
+
+/// Changes the target's topics, or asks whether it would; what became of each, by their names at the source.
+pub(crate) async fn alter_target(
+    target: &Cluster,
+    config: &Config,
+    changes: &[(String, Vec<Change>)],
+    only_ask: bool,
+) -> Result<ByTopic<()>> {
+    let topics: Vec<String> = changes.iter().map(|(topic, _)| topic.clone()).collect();
+    let names = names_on_target(config, &topics).into_iter();
+    let wanted: Vec<_> = names.zip(changes).map(|(name, (_, changes))| (name, as_asked(changes))).collect();
+    let answers = wire::configs::alter(target, &wanted, only_ask).await?;
+    Ok(under_source_names(config, &topics, answers))
+}
+
 /// A topic on the target as `machine::configs` sees it.
 pub(crate) fn target_topic(described: &TopicConfigs, replication_factor: i16) -> TargetTopic {
     let has_own = described.own.contains_key("min.insync.replicas");
@@ -213,14 +238,16 @@ pub(crate) type Sides = (String, configs::Configs, TargetTopic);
 
 /// Asks for what decides whether a `min.insync.replicas` may be removed. That is rare.
 pub(crate) async fn ask_for_minimum(
-    target: &wire::cluster::Cluster,
+    target: &Cluster,
+    config: &Config,
     pairs: &mut [Sides],
     policy: Policy<'_>,
 ) -> Result<()> {
     let needs = |(_, source, target): &&mut Sides| configs::needs_inherited_minimum(source, target, policy);
     let mut open: Vec<&mut Sides> = pairs.iter_mut().filter(needs).collect();
     let names: Vec<String> = open.iter().map(|(topic, ..)| topic.clone()).collect();
-    let minimums = wire::configs::inherited_minimum(target, &names).await?;
+    let minimums = wire::configs::inherited_minimum(target, &names_on_target(config, &names)).await?;
+    let minimums = under_source_names(config, &names, minimums);
     for (topic, _, target) in &mut open {
         target.inherited_minimum = minimums.get(topic).and_then(|answer| answer.as_ref().ok().copied().flatten());
     }
@@ -228,7 +255,7 @@ pub(crate) async fn ask_for_minimum(
 }
 
 /// Changes as they are asked for.
-pub(crate) fn as_asked(changes: &[Change]) -> wire::configs::Changes<String> {
+fn as_asked(changes: &[Change]) -> wire::configs::Changes<String> {
     changes.iter().map(|change| (change.key().to_owned(), change.to().map(str::to_owned))).collect()
 }
 

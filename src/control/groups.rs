@@ -105,7 +105,7 @@ impl Control {
     }
 
     async fn group_round(&self) -> Result<usize> {
-        let survey = Survey::list(&self.source, &self.target, true).await?;
+        let survey = Survey::list(&self.source, &self.target, &self.config.names, true).await?;
         let known: Vec<String> = self.groups.known.borrow().keys().cloned().collect();
         let names = survey.names(&self.config.groups, known.into_iter());
         let mut round = Round::default();
@@ -136,7 +136,7 @@ impl Control {
                     offsets += reading.source.len();
                     let one = self.decide_group(&name, &reading, &replicated);
                     if let Some(coordinator) = reading.coordinator.filter(|_| !one.writes.is_empty()) {
-                        commits.push((coordinator, commit_of(&name, &one)));
+                        commits.push((coordinator, self.commit_of(&name, &one)));
                     }
                     planned.insert(name, one);
                 }
@@ -161,7 +161,8 @@ impl Control {
     /// Remembers what was written of a group, and counts it.
     fn settle_group(&self, name: String, mut actions: GroupActions, outcome: CommitOutcome, round: &mut Round) {
         let mut written = 0;
-        for write in actions.writes.iter().filter(|write| !outcome.failed.contains(&write.partition)) {
+        let is_written = |partition: &TopicPartition| !outcome.failed.contains(&self.on_target(partition));
+        for write in actions.writes.iter().filter(|write| is_written(&write.partition)) {
             machine::remember_written(&mut actions.memory, &write.partition, write.to);
             written += 1;
         }
@@ -224,7 +225,23 @@ impl Control {
         unanswered.len()
     }
 
-    /// The names of the topics that are mirrored.
+    /// What is written to the target, under its names of the topics.
+    fn commit_of(&self, group: &str, actions: &GroupActions) -> Commit {
+        let committed = actions.writes.iter().map(|write| {
+            let committed = Committed { offset: write.to, metadata: write.metadata.clone() };
+            (self.on_target(&write.partition), committed)
+        });
+        Commit { group: group.to_owned(), offsets: committed.collect() }
+    }
+
+    fn on_target(&self, (topic, partition): &TopicPartition) -> TopicPartition {
+        match self.config.names.on_target(topic) {
+            same if *same == **topic => (topic.clone(), *partition),
+            other => (Rc::from(&*other), *partition),
+        }
+    }
+
+    /// The names of the topics that are mirrored, at the source.
     fn mirrored_topics(&self) -> HashSet<Rc<str>> {
         let mut interned = self.groups.topics.borrow_mut();
         let mut topics = HashSet::new();
@@ -266,14 +283,6 @@ impl Control {
 /// Whether it usually passes without anybody doing anything.
 fn is_passing(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Broker | ErrorKind::Connect)
-}
-
-fn commit_of(group: &str, actions: &GroupActions) -> Commit {
-    let committed = actions
-        .writes
-        .iter()
-        .map(|write| (write.partition.clone(), Committed { offset: write.to, metadata: write.metadata.clone() }));
-    Commit { group: group.to_owned(), offsets: committed.collect() }
 }
 
 impl Round {

@@ -65,7 +65,7 @@ struct Control {
     parked: RefCell<BTreeSet<String>>,
     /// Topics that the source does not show any more, and how often in a row it did not.
     gone: RefCell<BTreeMap<String, u32>>,
-    /// The ids of topics that were deleted on the target to be made anew.
+    /// The ids of topics that were deleted on the target to be made anew, by their names there.
     deleted: RefCell<BTreeMap<String, u128>>,
     source_metadata: RefCell<Metadata>,
     /// The mirror's producer id, once it is known.
@@ -253,7 +253,7 @@ impl Control {
     /// A pattern that matches nothing is a mistake that is better found at once.
     async fn check_selection(&self) -> Result<()> {
         let metadata = self.source.metadata(None, false).await?;
-        if metadata.topics.iter().any(|(name, topic)| selects(&self.config.topics, name, topic)) {
+        if metadata.topics.iter().any(|(name, topic)| selects(&self.config, name, topic)) {
             return Ok(());
         }
         let message = format!(

@@ -56,7 +56,7 @@ pub(super) struct Prefixes {
     waiting: RefCell<BTreeMap<Place, Rc<Waiting>>>,
     changed: Notify,
     fillers: Fillers,
-    /// Topics whose settings allow the deletion of records, as far as this process saw to it.
+    /// Topics, by their names on the target, whose settings allow the deletion of records, as far as this process saw to it.
     opened: RefCell<BTreeSet<String>>,
     /// Held by whoever changes settings of topics on the target, so that nobody changes what another has just looked at.
     pub(super) settings: tokio::sync::Mutex<()>,
@@ -69,6 +69,8 @@ pub(super) struct Prefixes {
 /// A partition that waits for its start.
 struct Waiting {
     name: TopicPartition,
+    /// As it is called on the target.
+    target: TopicPartition,
     progress: Arc<Progress>,
     start: Start,
     /// The start that was chosen when the partition was looked at first: the end of a busy source moves on.
@@ -88,7 +90,7 @@ struct Waiting {
 #[derive(Default)]
 struct Work {
     settled: Vec<Rc<Waiting>>,
-    /// Topics whose settings have to be looked at before their partitions are mirrored.
+    /// Topics, by their names on the target, whose settings have to be looked at before their partitions are mirrored.
     touched: BTreeSet<String>,
     /// Topics with filler that is written or deleted in this round or a later one.
     filled: BTreeSet<String>,
@@ -131,12 +133,12 @@ impl Prefixes {
     }
 
     /// Nothing of this topic waits any more, and what comes under its name is new.
-    pub(super) fn forget(&self, topic: &str) {
+    pub(super) fn forget(&self, topic: &str, target_topic: &str) {
         self.waiting.borrow_mut().retain(|(name, _), waiting| {
             waiting.given_up.set(&**name == topic);
             !waiting.given_up.get()
         });
-        self.opened.borrow_mut().remove(topic);
+        self.opened.borrow_mut().remove(target_topic);
         if let Some(at_first) = self.at_first.borrow_mut().as_mut() {
             at_first.remove(topic);
         }
@@ -167,6 +169,7 @@ impl Control {
             let key = (progress.topic.clone(), progress.partition);
             let waiting = Waiting {
                 name: name(&progress),
+                target: (Rc::from(&*progress.target_topic), progress.partition),
                 start: start(&progress),
                 progress,
                 chosen: Cell::new(None),
@@ -212,10 +215,13 @@ impl Control {
     /// One round; `true` if it is better to wait a little before the next.
     async fn round(&self, due: Vec<Rc<Waiting>>) -> Result<bool> {
         let Some(identity) = self.identity.get() else { return Ok(true) };
-        let topics: BTreeSet<String> = due.iter().map(|waiting| waiting.name.0.to_string()).collect();
-        let topics: Vec<String> = topics.into_iter().collect();
+        let topics = |name: fn(&Waiting) -> &TopicPartition| {
+            let topics: BTreeSet<String> = due.iter().map(|waiting| name(waiting).0.to_string()).collect();
+            topics.into_iter().collect::<Vec<String>>()
+        };
+        let (at_source, on_target) = (topics(|waiting| &waiting.name), topics(|waiting| &waiting.target));
         let (source, target) =
-            tokio::join!(self.source.metadata(Some(&topics), false), self.target.metadata(Some(&topics), false));
+            tokio::join!(self.source.metadata(Some(&at_source), false), self.target.metadata(Some(&on_target), false));
         let (source, target) = (source?, target?);
         let mut work = self.decide(due, &source, &target, identity).await;
         let moves = !work.settled.is_empty() || !work.deletes.is_empty();
@@ -236,7 +242,7 @@ impl Control {
         let late: Vec<TopicPartition> = due
             .iter()
             .filter(|waiting| matches!(sources.get(&waiting.name), Some(Ok(start)) if start.wanted > 0))
-            .map(|waiting| waiting.name.clone())
+            .map(|waiting| waiting.target.clone())
             .collect();
         let targets = survey::targets(&self.target, target, &late, Some(identity)).await;
         let mut work = Work::default();
@@ -252,7 +258,7 @@ impl Control {
                 work.settled.push(waiting);
                 continue;
             }
-            match targets.get(&waiting.name) {
+            match targets.get(&waiting.target) {
                 Some(Ok(target)) => self.decide_one(waiting, source, *target, &mut work),
                 other => self.stall(&waiting, other.and_then(|answer| answer.as_ref().err()), &mut work),
             }
@@ -274,7 +280,7 @@ impl Control {
         let progress = &waiting.progress;
         progress.set_source_next(source.end);
         progress.set_replicated(Some(target.log_end), Replicated::default());
-        let topic = waiting.name.0.to_string();
+        let topic = waiting.target.0.to_string();
         let step = prefix::decide(&reading);
         tracing::debug!(topic, partition = waiting.name.1, ?reading, ?step, "start");
         match step {
@@ -335,7 +341,7 @@ impl Control {
         let kept_open = if to_close.is_empty() { BTreeMap::new() } else { self.close_topics(to_close).await };
         let mut ready = Vec::new();
         for waiting in std::mem::take(&mut work.settled) {
-            match kept_open.get(&*waiting.name.0) {
+            match kept_open.get(&*waiting.target.0) {
                 Some(error) if error.is_retriable() && error.kind() != ErrorKind::Authorization => {
                     self.stall(&waiting, Some(error), work);
                 }
@@ -434,7 +440,7 @@ impl Control {
     }
 
     fn give_up_topic(&self, work: &mut Work, topic: &str, error: &Error) {
-        let of_topic = |waiting: &Rc<Waiting>| &*waiting.name.0 == topic;
+        let of_topic = |waiting: &Rc<Waiting>| &*waiting.target.0 == topic;
         let fills = work.fills.iter().map(|(waiting, ..)| waiting);
         let deletes = work.deletes.iter().map(|(waiting, _)| waiting);
         for waiting in fills.chain(deletes).filter(|waiting| of_topic(waiting)) {
@@ -448,7 +454,7 @@ impl Control {
     async fn delete(&self, work: &Work, target: &Metadata) -> bool {
         let mut groups: BTreeMap<i32, Vec<&(Rc<Waiting>, i64)>> = BTreeMap::new();
         for delete in &work.deletes {
-            if let Some(leader) = leader_of(target, &delete.0.name) {
+            if let Some(leader) = leader_of(target, &delete.0.target) {
                 groups.entry(leader).or_default().push(delete);
             }
         }
@@ -464,7 +470,7 @@ impl Control {
 
     async fn delete_some(&self, leader: i32, deletes: &[&(Rc<Waiting>, i64)]) -> bool {
         let partitions: Vec<(TopicPartition, i64)> =
-            deletes.iter().map(|(waiting, before)| (waiting.name.clone(), *before)).collect();
+            deletes.iter().map(|(waiting, before)| (waiting.target.clone(), *before)).collect();
         let answer = async {
             // A connection of its own: the broker answers nothing else on it until the replicas have followed.
             let connection = self.target.dial(leader).await?;
@@ -485,7 +491,7 @@ impl Control {
         };
         let mut waits = false;
         for (waiting, before) in deletes {
-            let answer = answers.get(&waiting.name).copied().unwrap_or(Err(BrokerError::UNKNOWN_PARTITION));
+            let answer = answers.get(&waiting.target).copied().unwrap_or(Err(BrokerError::UNKNOWN_PARTITION));
             waits |= self.handle_deleted(waiting, *before, answer.err());
         }
         waits
@@ -510,7 +516,7 @@ impl Control {
         };
         if is_final {
             let what = format!("delete what stands for the offsets before {before}");
-            let error = removal::missing(&self.target, &what, "Delete", &waiting.name.0, error, None);
+            let error = removal::missing(&self.target, &what, "Delete", &waiting.target.0, error, None);
             self.refuse_start(waiting, error);
         }
         !is_final
@@ -520,10 +526,10 @@ impl Control {
     async fn fill(&self, work: &Work, target: &Metadata, identity: Identity) {
         let mut queues: BTreeMap<i32, RefCell<VecDeque<Job>>> = BTreeMap::new();
         for (waiting, from, to) in work.fills.iter().filter(|(waiting, ..)| waiting.may_delete.get()) {
-            let Some(leader) = leader_of(target, &waiting.name) else { continue };
+            let Some(leader) = leader_of(target, &waiting.target) else { continue };
             let job = Job {
-                topic: waiting.name.0.clone(),
-                partition: waiting.name.1,
+                topic: waiting.target.0.clone(),
+                partition: waiting.target.1,
                 from: *from,
                 to: *to,
                 size: waiting.batch_size.clone(),
@@ -539,7 +545,7 @@ impl Control {
             (0..lanes).map(|_| filling::lane(&self.target, *leader, jobs, &self.prefixes.fillers, identity, deadline))
         });
         for (topic, partition, error) in together::all(lanes.collect()).await.into_iter().flatten() {
-            let of = |(waiting, ..): &&(Rc<Waiting>, i64, i64)| waiting.name == (topic.clone(), partition);
+            let of = |(waiting, ..): &&(Rc<Waiting>, i64, i64)| waiting.target == (topic.clone(), partition);
             if let Some((waiting, ..)) = work.fills.iter().find(of) {
                 self.refuse_start(waiting, error);
             }

@@ -44,8 +44,7 @@ impl Control {
 
     async fn plan(&self) -> Result<(BTreeMap<String, Action>, Metadata)> {
         let source = self.source.metadata(None, false).await?;
-        let selected = source.topics.iter().filter(|(name, topic)| topics::selects(&self.config.topics, name, topic));
-        let selected: Vec<String> = selected.map(|(name, _)| name.clone()).collect();
+        let selected = topics::names_on_target(&self.config, &topics::selected(&self.config, &source));
         let mut target = self.target.metadata(Some(&selected), false).await?;
         // Brokers may show a topic for a moment after it was deleted.
         target.topics.retain(|name, topic| topic.id == 0 || self.deleted.borrow().get(name) != Some(&topic.id));
@@ -85,8 +84,7 @@ impl Control {
         self.see_to_gone(gone).await;
         let asked = creations.len() + growths.len();
         let mut unchanged = self.create(creations, target.controller_id).await?;
-        let grown = admin::grow_topics(&self.target, target.controller_id, &growths, false).await?;
-        unchanged.extend(grown.into_iter().filter_map(|(name, result)| Some((name, result.err()?))));
+        unchanged.extend(self.grow(growths, target.controller_id).await?);
         let changed = asked > unchanged.len();
         refused.append(&mut unchanged);
         self.begin(assigned).await;
@@ -101,7 +99,7 @@ impl Control {
         controller_id: i32,
     ) -> Result<BTreeMap<String, Error>> {
         let names: Vec<String> = topics.keys().cloned().collect();
-        let mut refused = BTreeMap::new();
+        let (mut refused, mut at_source) = (BTreeMap::new(), BTreeMap::new());
         let mut new = Vec::new();
         let configs = if self.config.sync_topic_configs {
             let described = configs::describe(&self.source, &names).await;
@@ -121,13 +119,23 @@ impl Control {
                 None => BTreeMap::new(),
             };
             let configs = machine::configs::for_new_topic(&configs, replication_factor, policy);
-            new.push(NewTopic { name, partitions, replication_factor, configs });
+            let on_target = self.config.names.on_target(&name).into_owned();
+            new.push(NewTopic { name: on_target.clone(), partitions, replication_factor, configs });
+            at_source.insert(on_target, name);
         }
         for some in new.chunks(CREATED_AT_ONCE) {
             let created = admin::create_topics(&self.target, controller_id, some).await?;
-            refused.extend(created.into_iter().filter_map(|(name, result)| Some((name, result.err()?))));
+            refused.extend(of_source(created, &at_source));
         }
         Ok(refused)
+    }
+
+    /// Adds partitions; returns the topics that got none, and why.
+    async fn grow(&self, topics: BTreeMap<String, i32>, controller_id: i32) -> Result<BTreeMap<String, Error>> {
+        let on_target = |name: &String| self.config.names.on_target(name).into_owned();
+        let growths = topics.iter().map(|(name, partitions)| (on_target(name), *partitions)).collect();
+        let at_source = topics.into_keys().map(|name| (on_target(&name), name)).collect();
+        Ok(of_source(admin::grow_topics(&self.target, controller_id, &growths, false).await?, &at_source))
     }
 
     /// Remembers which topics are not mirrored, and tells of those that were not refused before.
@@ -145,8 +153,12 @@ impl Control {
         self.remember(&topics).await;
         for (name, from, to, ids) in topics {
             let topic: Arc<str> = Arc::from(name.as_str());
+            let target_topic = match self.config.names.on_target(&name) {
+                same if same == name => topic.clone(),
+                other => Arc::from(&*other),
+            };
             for partition in from..to {
-                let progress = Progress::new(topic.clone(), partition as i32);
+                let progress = Progress::new([topic.clone(), target_topic.clone()], partition as i32);
                 self.shared.add_partition(progress.clone());
                 new.push(progress);
             }
@@ -209,17 +221,18 @@ impl Control {
         if !self.parked.borrow().contains(topic) {
             tracing::warn!(topic, %error, "topic is made anew");
             self.park(topic, &error, EventKind::Error).await;
-            self.prefixes.forget(topic);
+            self.prefixes.forget(topic, &self.config.names.on_target(topic));
             self.command_all(|| stream::Command::Forget(Arc::from(topic))).await;
             return;
         }
-        if let Err(error) = admin::delete_topic(&self.target, target.controller_id, topic).await {
+        let on_target = self.config.names.on_target(topic);
+        if let Err(error) = admin::delete_topic(&self.target, target.controller_id, &on_target).await {
             tracing::error!(topic, %error, "topic cannot be made anew; will be tried again");
             self.shared.events.send(Event::of_error(EventKind::Error, &error));
             return;
         }
-        if let Some(known) = target.topics.get(topic) {
-            self.deleted.borrow_mut().insert(topic.to_owned(), known.id);
+        if let Some(known) = target.topics.get(&*on_target) {
+            self.deleted.borrow_mut().insert(on_target.into_owned(), known.id);
         }
         tracing::info!(topic, "topic was deleted on the target, and is copied anew");
         self.shared.remove_topic(topic);
@@ -258,4 +271,13 @@ impl Control {
         let now = self.source_metadata.borrow().topics.get(topic).map(|topic| topic.id);
         mirrored != now
     }
+}
+
+/// What failed of what was done on the target, under the names that the topics have at the source.
+fn of_source(
+    results: impl IntoIterator<Item = (String, Result<()>)>,
+    at_source: &BTreeMap<String, String>,
+) -> BTreeMap<String, Error> {
+    let failed = results.into_iter().filter_map(|(name, result)| Some((name, result.err()?)));
+    failed.map(|(name, error)| (at_source.get(&name).cloned().unwrap_or(name), error)).collect()
 }

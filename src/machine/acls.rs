@@ -10,7 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{AclDowngrade, GroupSelection, TopicSelection};
+use crate::config::{AclDowngrade, Config, TopicNames};
 
 /// One permission or prohibition of an authorizer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -179,14 +179,11 @@ const OF_MIRRORS: &str = "kmirror.";
 
 /// What belongs to the mirror, and how it is copied.
 pub struct Policy<'a> {
-    /// The topics that are mirrored, whether they exist or not.
-    pub topics: &'a TopicSelection,
-    /// Those that exist at the source.
+    /// Which topics and groups are mirrored, whether they exist or not, what topics are called on the target, and what a permission
+    /// to write becomes.
+    pub config: &'a Config,
+    /// The topics that are mirrored and exist at the source.
     pub mirrored: &'a BTreeSet<String>,
-    /// The groups whose offsets are copied.
-    pub groups: &'a GroupSelection,
-    /// What a permission to write becomes.
-    pub downgrade: AclDowngrade,
 }
 
 /// What has to be done about one ACL on the target.
@@ -249,7 +246,7 @@ const DELETE_DENY: u8 = 3;
 /// What has to be done, so that nobody may do more on the target for a moment than before or after: prohibitions come first and go
 /// last, and a permission that replaces another one is there before that goes.
 pub fn plan(source: &BTreeSet<Acl>, target: &BTreeSet<Acl>, ours: &BTreeSet<Acl>, policy: &Policy<'_>) -> Vec<Step> {
-    let copies = |acl: &Acl| copy_of(acl, policy.downgrade).map(|copy| (copy, policy.takes(acl)));
+    let copies = |acl: &Acl| copy_of(acl, policy.config).map(|copy| (copy, policy.takes(acl)));
     let all: Vec<(Acl, bool)> = source.iter().filter_map(copies).collect();
     let wanted: BTreeSet<&Acl> = all.iter().filter(|(_, taken)| *taken).map(|(copy, _)| copy).collect();
     let at_source: BTreeSet<&Acl> = all.iter().map(|(copy, _)| copy).collect();
@@ -275,10 +272,10 @@ pub fn plan(source: &BTreeSet<Acl>, target: &BTreeSet<Acl>, ours: &BTreeSet<Acl>
 }
 
 /// What an ACL of the source is on the target; `None` if it has no place there.
-fn copy_of(acl: &Acl, downgrade: AclDowngrade) -> Option<Acl> {
-    let mut copy = Acl { name: name_on_target(acl), ..acl.clone() };
+fn copy_of(acl: &Acl, config: &Config) -> Option<Acl> {
+    let mut copy = under_names_of_target(acl, &config.names);
     let allows_topic = acl.resource == AclResource::Topic && acl.permission == AclPermission::Allow;
-    if downgrade == AclDowngrade::ReadOnly && allows_topic {
+    if config.topic_acls_downgrade == AclDowngrade::ReadOnly && allows_topic {
         match acl.operation {
             AclOperation::WRITE => return None,
             AclOperation::ALL => copy.operation = AclOperation::READ,
@@ -288,10 +285,21 @@ fn copy_of(acl: &Acl, downgrade: AclDowngrade) -> Option<Acl> {
     Some(copy)
 }
 
-/// The one place where a topic's name on the source becomes that on the target. They are the same with
-/// `replication.policy=identity`, the only one there is.
-fn name_on_target(acl: &Acl) -> String {
-    acl.name.clone()
+/// The same ACL for what the topics of the source are called on the target. What holds for all of them holds there for all that
+/// begin as they do.
+fn under_names_of_target(acl: &Acl, names: &TopicNames) -> Acl {
+    if acl.resource != AclResource::Topic {
+        return acl.clone();
+    }
+    let name = match (names.prefix(), acl.pattern) {
+        (Some(prefix), _) if acl.is_every_name() => {
+            return Acl { pattern: AclPattern::Prefixed, name: prefix, ..acl.clone() };
+        }
+        (Some(prefix), AclPattern::Prefixed) => format!("{prefix}{}", acl.name),
+        (None, AclPattern::Prefixed) => acl.name.clone(),
+        (_, AclPattern::Literal) => names.on_target(&acl.name).into_owned(),
+    };
+    Acl { name, ..acl.clone() }
 }
 
 impl Policy<'_> {
@@ -301,10 +309,10 @@ impl Policy<'_> {
         match acl.resource {
             AclResource::Topic if acl.is_every_name() => !self.mirrored.is_empty(),
             AclResource::Topic if is_prefix => self.mirrored.iter().any(|topic| topic.starts_with(&acl.name)),
-            AclResource::Topic => self.topics.matches(&acl.name),
-            AclResource::Group if acl.is_every_name() => self.groups.selects_any(),
-            AclResource::Group if is_prefix => self.groups.matches_prefix(&acl.name),
-            AclResource::Group => self.groups.matches(&acl.name),
+            AclResource::Topic => self.config.mirrors(&acl.name),
+            AclResource::Group if acl.is_every_name() => self.config.groups.selects_any(),
+            AclResource::Group if is_prefix => self.config.groups.matches_prefix(&acl.name),
+            AclResource::Group => self.config.groups.matches(&acl.name),
             AclResource::TransactionalId => !acl.name.starts_with(OF_MIRRORS),
         }
     }

@@ -78,11 +78,15 @@ pub fn plan(
     config: &Config,
 ) -> BTreeMap<String, Action> {
     let mut actions = BTreeMap::new();
-    for (name, topic) in source.topics.iter().filter(|(name, topic)| selects(&config.topics, name, topic)) {
+    for (name, topic) in source.topics.iter().filter(|(name, topic)| selects(config, name, topic)) {
         let known = mirrored.get(name);
-        let reset = reset_of(name, topic, target.topics.get(name), known, remembered.get(name), config);
+        let name_there = config.names.on_target(name);
+        let there = target.topics.get(&*name_there);
         let remembered = remembered.get(name);
-        if let Some(action) = reset.or_else(|| plan_topic(name, topic, target, known, remembered, config)) {
+        let reset = reset_of(name, topic, there, known, remembered, config);
+        let action =
+            reset.or_else(|| plan_topic([name, &name_there], topic, (target, there), known, remembered, config));
+        if let Some(action) = action {
             actions.insert(name.clone(), action);
         }
     }
@@ -95,8 +99,30 @@ pub fn plan(
 }
 
 /// Whether a topic of the source is to be mirrored.
-pub fn selects(selection: &crate::config::TopicSelection, name: &str, topic: &TopicMetadata) -> bool {
-    !topic.is_internal && selection.matches(name)
+pub fn selects(config: &Config, name: &str, topic: &TopicMetadata) -> bool {
+    !topic.is_internal && config.mirrors(name)
+}
+
+/// The names at the source of the topics that are to be mirrored.
+pub fn selected(config: &Config, source: &Metadata) -> Vec<String> {
+    let selected = source.topics.iter().filter(|(name, topic)| selects(config, name, topic));
+    selected.map(|(name, _)| name.clone()).collect()
+}
+
+/// The names on the target of topics of the source, in the same order.
+pub fn names_on_target(config: &Config, topics: &[String]) -> Vec<String> {
+    topics.iter().map(|topic| config.names.on_target(topic).into_owned()).collect()
+}
+
+/// Answers of the target about these topics, under the names that they have at the source.
+pub fn under_source_names<T>(
+    config: &Config,
+    topics: &[String],
+    mut answers: BTreeMap<String, T>,
+) -> BTreeMap<String, T> {
+    let named =
+        topics.iter().filter_map(|topic| Some((topic.clone(), answers.remove(&*config.names.on_target(topic))?)));
+    named.collect()
 }
 
 /// What to do about a topic that is not the one that was mirrored, on either side, now or when the mirror ran before.
@@ -130,26 +156,28 @@ fn reset_of(
         });
     }
     let known = known?;
+    let name_there = config.names.on_target(name);
     let conflict = |what: String| {
         let message = format!("{what}; start the mirror again to copy the topic anew");
         Error::new(ErrorKind::TargetConflict, message).with_topic(name)
     };
     match there {
         Some(there) if differ(there.id, known.ids.target) => Some(Action::Park(conflict(format!(
-            "topic '{name}' was deleted and created again on the target while it was mirrored (its id is {:032x}, it was {:032x})",
+            "topic '{name_there}' was deleted and created again on the target while it was mirrored (its id is {:032x}, it was {:032x})",
             there.id, known.ids.target
         )))),
         None if known.partitions > 0 => Some(Action::Gone(conflict(format!(
-            "topic '{name}' is gone on the target, or the permission to see it, while it is mirrored"
+            "topic '{name_there}' is gone on the target, or the permission to see it, while it is mirrored"
         )))),
         _ => None,
     }
 }
 
+/// What to do about a topic, given its names on both sides.
 fn plan_topic(
-    name: &str,
+    [name, name_there]: [&str; 2],
     topic: &TopicMetadata,
-    target: &Metadata,
+    (target, there): (&Metadata, Option<&TopicMetadata>),
     known: Option<&Mirrored>,
     remembered: Option<&TopicIds>,
     config: &Config,
@@ -162,7 +190,6 @@ fn plan_topic(
         return (error.class != Class::Leader).then(|| Action::Refuse(Error::new(kind, message).with_topic(name)));
     }
     let partitions = topic.leaders.len();
-    let there = target.topics.get(name);
     let error = there.map_or(Some(BrokerError::UNKNOWN_PARTITION), |there| BrokerError::of(there.error_code));
     match (error, there) {
         (Some(error), _) if error.code == BrokerError::UNKNOWN_PARTITION.code => {
@@ -178,7 +205,7 @@ fn plan_topic(
             })
         }
         (Some(error), _) if error.class == Class::Leader => None,
-        (Some(error), _) => refuse(format!("the target does not describe topic '{name}': {error}")),
+        (Some(error), _) => refuse(format!("the target does not describe topic '{name_there}': {error}")),
         // It may also have grown while no mirror ran.
         (None, Some(there))
             if there.leaders.len() < partitions
@@ -187,7 +214,7 @@ fn plan_topic(
             Some(Action::Grow { partitions: partitions as i32 })
         }
         (None, Some(there)) if there.leaders.len() < partitions => refuse(format!(
-            "topic '{name}' has {} partitions on the target and {partitions} on the source; add partitions on the target, or \
+            "topic '{name_there}' has {} partitions on the target and {partitions} on the source; add partitions on the target, or \
              delete it there so that it is created anew",
             there.leaders.len()
         )),

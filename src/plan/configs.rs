@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Planner, TopicAction, TopicPlan};
-use crate::control::configs::{as_asked, ask_for_minimum, by_hand, target_topic, told};
+use crate::control::configs::{alter_target, ask_for_minimum, by_hand, describe_target, target_topic, told};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::configs::{self, Change, Policy, TargetTopic};
 use crate::wire;
@@ -63,7 +63,8 @@ impl Planner {
         wire::configs::unsupported_is(described, &names, &TopicConfigs::default())
     }
 
-    /// Asks whether the target would create and enlarge topics; those that it would not are refused. Returns its errors.
+    /// Asks whether the target would create and enlarge topics; those that it would not are refused. Returns its errors, by the
+    /// names on the target.
     pub(super) async fn ask_target(
         &self,
         topics: &mut [TopicPlan],
@@ -83,7 +84,7 @@ impl Planner {
                 None => configs::Configs::new(),
             };
             new.push(NewTopic {
-                name: topic.topic.clone(),
+                name: topic.name_on_target().to_owned(),
                 partitions: topic.partitions as i32,
                 replication_factor,
                 configs: configs::for_new_topic(&configs, replication_factor, self.policy()),
@@ -94,11 +95,11 @@ impl Planner {
             errors.extend(answers.into_iter().filter_map(|(topic, answer)| Some((topic, answer.err()?))));
         }
         let growing = topics.iter().filter(|topic| topic.action == TopicAction::Grow);
-        let growing = growing.map(|topic| (topic.topic.clone(), topic.partitions as i32)).collect();
+        let growing = growing.map(|topic| (topic.name_on_target().to_owned(), topic.partitions as i32)).collect();
         let answers = admin::grow_topics(&self.target, target.controller_id, &growing, true).await?;
         errors.extend(answers.into_iter().filter_map(|(topic, answer)| Some((topic, answer.err()?))));
         for topic in topics {
-            if let Some(error) = errors.get(&topic.topic).or_else(|| unknown.get(&topic.topic)) {
+            if let Some(error) = errors.get(topic.name_on_target()).or_else(|| unknown.get(&topic.topic)) {
                 (topic.action, topic.reason) = (TopicAction::Refuse, Some(error.message().to_owned()));
             }
         }
@@ -127,7 +128,7 @@ impl Planner {
             matches!(topic.action, TopicAction::Mirror | TopicAction::Grow) && topic.refused_partitions.is_empty()
         };
         let names: Vec<String> = topics.iter().filter(there).map(|topic| topic.topic.clone()).collect();
-        let described = match wire::configs::describe(&self.target, &names).await {
+        let described = match describe_target(&self.target, &self.config, &names).await {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 configured.add("all topics", &[], Some(&error));
                 return Ok(configured);
@@ -138,7 +139,10 @@ impl Planner {
         for topic in names {
             match (told(source, &topic), told(&described, &topic)) {
                 (Ok(Some(of_source)), Ok(Some(of_target))) => {
-                    let replicas = target.topics.get(&topic).map_or(-1, |topic| topic.replication_factor);
+                    let replicas = target
+                        .topics
+                        .get(&*self.config.names.on_target(&topic))
+                        .map_or(-1, |topic| topic.replication_factor);
                     configured.target.insert(topic.clone(), of_target.own.clone());
                     pairs.push((topic, of_source.own.clone(), target_topic(of_target, replicas)));
                 }
@@ -146,7 +150,7 @@ impl Planner {
                 _ => {}
             }
         }
-        ask_for_minimum(&self.target, &mut pairs, self.policy()).await?;
+        ask_for_minimum(&self.target, &self.config, &mut pairs, self.policy()).await?;
         let plan = |(topic, source, target): &(String, configs::Configs, TargetTopic)| {
             (topic.clone(), configs::plan(source, target, self.policy()))
         };
@@ -158,8 +162,7 @@ impl Planner {
 
     /// Asks whether the target would take changes.
     async fn ask_for_changes(&self, changes: &[(String, Vec<Change>)], configured: &mut Configured) -> Result<()> {
-        let asked: Vec<_> = changes.iter().map(|(topic, changes)| (topic.clone(), as_asked(changes))).collect();
-        let answers = match wire::configs::alter(&self.target, &asked, true).await {
+        let answers = match alter_target(&self.target, &self.config, changes, true).await {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 changes.iter().map(|(topic, changes)| (topic.clone(), Err(by_hand(topic, changes, &error)))).collect()
             }

@@ -49,7 +49,7 @@ impl Planner {
         if !self.config.sync_group_offsets {
             return;
         }
-        let survey = match Survey::list(&self.source, &self.target, false).await {
+        let survey = match Survey::list(&self.source, &self.target, &self.config.names, false).await {
             Ok(survey) => survey,
             Err(error) => {
                 plan.groups_unseen.insert("groups".to_owned(), error.message().to_owned());

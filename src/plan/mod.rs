@@ -80,8 +80,10 @@ pub enum MarkerPermission {
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct TopicPlan {
-    /// Its name.
+    /// Its name at the source.
     pub topic: String,
+    /// Its name on the target, where that differs.
+    pub target_topic: Option<String>,
     /// What would be done.
     pub action: TopicAction,
     /// Its partitions at the source.
@@ -166,8 +168,7 @@ impl Planner {
 
     async fn plan(&self) -> Result<Plan> {
         let source = self.source.metadata(None, false).await?;
-        let selected = source.topics.iter().filter(|(name, topic)| topics::selects(&self.config.topics, name, topic));
-        let selected: Vec<String> = selected.map(|(name, _)| name.clone()).collect();
+        let selected = topics::names_on_target(&self.config, &topics::selected(&self.config, &source));
         let target = self.target.metadata(Some(&selected), false).await?;
         let id = |metadata: &Metadata| metadata.cluster_id.clone().unwrap_or_else(|| "unknown".to_owned());
         let (source_id, target_id) = (id(&source), id(&target));
@@ -180,7 +181,8 @@ impl Planner {
             .into_iter()
             .map(|(name, action)| {
                 let partitions = source.topics.get(&name).map_or(0, |topic| topic.leaders.len());
-                topic_plan(name, partitions, action)
+                let on_target = Some(self.config.names.on_target(&name).into_owned()).filter(|other| *other != name);
+                TopicPlan { target_topic: on_target, ..topic_plan(name, partitions, action) }
             })
             .collect();
         let source_configs = self.source_configs(&topics).await?;
@@ -229,25 +231,29 @@ impl Planner {
         identity: Option<Identity>,
     ) {
         let mirrored = || topics.iter().filter(|topic| topic.action != TopicAction::Refuse);
-        let names = |topic: &TopicPlan| -> Vec<TopicPartition> {
-            let name: Rc<str> = Rc::from(topic.topic.as_str());
-            (0..topic.partitions as i32).map(|partition| (name.clone(), partition)).collect()
+        let names = |topic: &TopicPlan| -> Vec<(TopicPartition, TopicPartition)> {
+            let [source, target]: [Rc<str>; 2] = [Rc::from(topic.topic.as_str()), Rc::from(topic.name_on_target())];
+            let partitions = 0..topic.partitions as i32;
+            partitions.map(|partition| ((source.clone(), partition), (target.clone(), partition))).collect()
         };
-        let wanted: HashMap<TopicPartition, Start> =
-            mirrored().flat_map(names).map(|partition| (partition, self.config.start)).collect();
+        let wanted: HashMap<TopicPartition, Start> = mirrored()
+            .flat_map(names)
+            .map(|(source, _)| source)
+            .map(|partition| (partition, self.config.start))
+            .collect();
         let sources = survey::sources(&self.source, source, &wanted, self.config.isolation_level).await;
         let late = |partition: &TopicPartition| matches!(sources.get(partition), Some(Ok(start)) if start.wanted > 0);
         let there = mirrored().filter(|topic| topic.action != TopicAction::Create);
         // Also of those that begin at 0: what is there may be somebody else's.
-        let there: Vec<TopicPartition> = there.flat_map(names).collect();
+        let there: Vec<TopicPartition> = there.flat_map(names).map(|(_, target)| target).collect();
         let targets = survey::targets(&self.target, target, &there, identity).await;
         let empty = TargetState { log_start: 0, log_end: 0, writer: LastWriter::Nobody };
         for topic in topics.iter_mut().filter(|topic| topic.action != TopicAction::Refuse) {
-            for partition in names(topic) {
+            for (partition, on_target) in names(topic) {
                 let state = match topic.action {
                     TopicAction::Create => Ok(empty),
-                    TopicAction::Grow if survey::leader_of(target, &partition).is_none() => Ok(empty),
-                    _ => match targets.get(&partition).cloned() {
+                    TopicAction::Grow if survey::leader_of(target, &on_target).is_none() => Ok(empty),
+                    _ => match targets.get(&on_target).cloned() {
                         // What cannot be told at the moment matters only for a late start.
                         Some(Err(error)) if late(&partition) => Err(error),
                         Some(Ok(state)) => Ok(state),
@@ -293,6 +299,7 @@ impl Planner {
 fn topic_plan(topic: String, partitions: usize, action: Action) -> TopicPlan {
     let mut plan = TopicPlan {
         topic,
+        target_topic: None,
         action: TopicAction::Refuse,
         partitions,
         replication_factor: None,
@@ -317,6 +324,10 @@ fn topic_plan(topic: String, partitions: usize, action: Action) -> TopicPlan {
 }
 
 impl TopicPlan {
+    fn name_on_target(&self) -> &str {
+        self.target_topic.as_deref().unwrap_or(&self.topic)
+    }
+
     /// What the target holds is not this mirror's, or can be filled.
     fn add_start(&mut self, partition: i32, source: &survey::SourceStart, target: TargetState) {
         let reading = Reading {

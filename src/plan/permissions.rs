@@ -52,7 +52,7 @@ impl Planner {
     }
 
     async fn look_at_source(&self, work: &Work<'_>, missing: &mut BTreeSet<MissingPermission>) -> Result<()> {
-        let is_unseen = |name: &&str| !work.source.topics.contains_key(*name) && self.config.topics.matches(name);
+        let is_unseen = |name: &&str| !work.source.topics.contains_key(*name) && self.config.mirrors(name);
         let unseen: Vec<String> = self.config.topics.named().filter(is_unseen).map(str::to_owned).collect();
         let seen = work.topics.iter().map(|topic| topic.topic.clone());
         let names: Vec<String> = seen.chain(unseen.iter().cloned()).collect();
@@ -71,7 +71,7 @@ impl Planner {
     }
 
     async fn look_at_target(&self, work: &Work<'_>, missing: &mut BTreeSet<MissingPermission>) -> Result<()> {
-        let mut names: Vec<String> = work.topics.iter().map(|topic| topic.topic.clone()).collect();
+        let mut names: Vec<String> = work.topics.iter().map(|topic| topic.name_on_target().to_owned()).collect();
         names.push(work.internal_topic.to_owned());
         let permitted = permissions::of_topics(&self.target, &names).await?;
         let may_write_somewhere = permitted.values().any(|permitted| permitted.allows(Operation::Write));
@@ -79,9 +79,10 @@ impl Planner {
         let mut need = Needs { side: "target", permitted, missing };
         for topic in work.topics {
             need.for_topic(topic, work.configured, self.config.sync_topic_configs);
-            let creates = work.target.topics.get(&topic.topic).is_none_or(|there| there.error_code != 0);
-            if creates && work.refused.get(&topic.topic).is_some_and(|error| error.kind() == ErrorKind::Authorization) {
-                need.tell("topic", &topic.topic, Operation::Create, "to create it");
+            let creates = work.target.topics.get(topic.name_on_target()).is_none_or(|there| there.error_code != 0);
+            let refused = work.refused.get(topic.name_on_target());
+            if creates && refused.is_some_and(|error| error.kind() == ErrorKind::Authorization) {
+                need.tell("topic", topic.name_on_target(), Operation::Create, "to create it");
             }
         }
         if creates_internal {
@@ -123,13 +124,13 @@ struct Needs<'a> {
 
 impl Needs<'_> {
     fn for_topic(&mut self, topic: &TopicPlan, configured: &Configured, follows_configs: bool) {
-        let name = topic.topic.as_str();
+        let name = topic.name_on_target();
         self.topic(name, Operation::Describe, "to see the topic");
         self.topic(name, Operation::Write, "to write records");
         if follows_configs {
             self.topic(name, Operation::DescribeConfigs, "to compare its configuration");
         }
-        let changes = configured.plans.iter().any(|plan| plan.topic == name && !plan.changes.is_empty());
+        let changes = configured.plans.iter().any(|plan| plan.topic == topic.topic && !plan.changes.is_empty());
         if changes {
             self.topic(name, Operation::AlterConfigs, "to change its configuration");
         }
@@ -138,7 +139,7 @@ impl Needs<'_> {
         }
         if !topic.prefixes.is_empty() {
             self.topic(name, Operation::Delete, "to delete what is filled in before the first offset");
-            let policy = configured.target.get(name).and_then(|own| own.get("cleanup.policy"));
+            let policy = configured.target.get(&topic.topic).and_then(|own| own.get("cleanup.policy"));
             if policy.is_some_and(|policy| policy == "compact") {
                 self.topic(name, Operation::AlterConfigs, "to allow that deletion in a compacted topic");
             }

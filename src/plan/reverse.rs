@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::{Plan, Planner, on_a_thread};
-use crate::config::Config;
+use crate::config::{Config, ReplicationPolicy};
 use crate::control::default_name;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::identity::promotion as memory;
 use crate::machine::promotion::relate;
 use crate::machine::topics::selects;
@@ -86,6 +86,11 @@ pub fn plan_reverse(config: Config, name: Option<String>) -> Result<ReversePlan>
 }
 
 async fn plan_back(config: Config, name: Option<String>) -> Result<ReversePlan> {
+    if config.names.policy == ReplicationPolicy::Default {
+        let message = "the way back of topics that have other names on the target cannot be planned: a mirror in the other direction \
+                       does not give them their old names";
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
     let mut back = config.clone();
     std::mem::swap(&mut back.source, &mut back.target);
     let old_source = Cluster::new("source", config.source.clone());
@@ -116,7 +121,7 @@ async fn plan_back(config: Config, name: Option<String>) -> Result<ReversePlan> 
 }
 
 fn selected(config: &Config, metadata: &Metadata) -> BTreeSet<String> {
-    let selected = metadata.topics.iter().filter(|(name, topic)| selects(&config.topics, name, topic));
+    let selected = metadata.topics.iter().filter(|(name, topic)| selects(config, name, topic));
     selected.map(|(name, _)| name.clone()).collect()
 }
 

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::identity::promotion::{self as memory, Mark};
 use crate::machine::promotion::{missing, moved};
+use crate::machine::topics::{names_on_target, under_source_names};
 use crate::wire::cluster::Cluster;
 use crate::wire::log_ends::{self, Ends};
 use crate::wire::positions::{self, TopicPartition, Which};
@@ -41,13 +42,13 @@ pub(crate) struct Stopped<'a> {
 /// Whatever keeps the mark from being written. After an error it is not known whether it was.
 pub(crate) async fn finish(stopped: Stopped<'_>) -> Result<PromoteReport> {
     let target = stopped.target;
-    let ends = log_ends::read(target, &stopped.topics, Which::LogEnd).await?;
-    let newest = newest(target, &ends, &stopped.known).await;
+    let ends = target_ends(target, stopped.config, &stopped.topics).await?;
+    let newest = newest(target, stopped.config, &ends, &stopped.known).await;
     let mark = Mark::new(now_ms(), stopped.start_number);
     write(target, stopped.name, &mark, &ends).await?;
     tracing::info!(name = stopped.name, "the mirror is marked as promoted");
     tokio::time::sleep(stopped.config.refresh_interval + GRACE).await;
-    let now = log_ends::read(target, &stopped.topics, Which::LogEnd).await?;
+    let now = target_ends(target, stopped.config, &stopped.topics).await?;
     let report = PromoteReport {
         name: stopped.name.to_owned(),
         promoted: true,
@@ -66,6 +67,12 @@ pub(crate) async fn finish(stopped: Stopped<'_>) -> Result<PromoteReport> {
         written_afterwards: moved(&ends, &now).into_iter().map(Into::into).collect(),
     };
     Ok(report.sum_up())
+}
+
+/// Where the copies of topics end, by their names at the source.
+pub(crate) async fn target_ends(target: &Cluster, config: &Config, topics: &[String]) -> Result<Ends> {
+    let ends = log_ends::read(target, &names_on_target(config, topics), Which::LogEnd).await?;
+    Ok(under_source_names(config, topics, ends))
 }
 
 /// Writes the mark, again after a failure: it says the same then.
@@ -92,7 +99,7 @@ async fn write(target: &Cluster, name: &str, mark: &Mark, ends: &Ends) -> Result
 
 /// When the newest record was produced that the target has, of partitions that lack records. What cannot be found out is not
 /// known: it is no reason not to switch over.
-async fn newest(target: &Cluster, ends: &Ends, known: &KnownEnds) -> Newest {
+async fn newest(target: &Cluster, config: &Config, ends: &Ends, known: &KnownEnds) -> Newest {
     let mut wanted: HashMap<String, Vec<(i32, i64)>> = HashMap::new();
     for (topic, next) in ends {
         for (partition, next) in (0..).zip(next) {
@@ -102,12 +109,14 @@ async fn newest(target: &Cluster, ends: &Ends, known: &KnownEnds) -> Newest {
             }
         }
     }
-    let names: Vec<String> = wanted.keys().cloned().collect();
+    let names: Vec<String> = wanted.keys().map(|topic| config.names.on_target(topic).into_owned()).collect();
     let Ok(metadata) = target.metadata(Some(&names), false).await else { return Newest::new() };
+    let mut at_source: HashMap<Rc<str>, String> = HashMap::new();
     let mut by_leader: HashMap<i32, Vec<(TopicPartition, i64)>> = HashMap::new();
     for (name, partitions) in wanted {
-        let topic: Rc<str> = Rc::from(name.as_str());
-        let Some(described) = metadata.topics.get(&name) else { continue };
+        let topic: Rc<str> = Rc::from(&*config.names.on_target(&name));
+        let Some(described) = metadata.topics.get(&*topic) else { continue };
+        at_source.insert(topic.clone(), name);
         for (partition, next) in partitions {
             if let Some(leader) = described.leaders.get(partition as usize) {
                 by_leader.entry(*leader).or_default().push(((topic.clone(), partition), next - 1));
@@ -122,8 +131,9 @@ async fn newest(target: &Cluster, ends: &Ends, known: &KnownEnds) -> Newest {
             // A control batch carries the time of the broker.
             if let Ok(Some(header)) = header
                 && !header.is_control()
+                && let Some(name) = at_source.get(&topic)
             {
-                newest.insert((topic.to_string(), partition), header.max_timestamp);
+                newest.insert((name.clone(), partition), header.max_timestamp);
             }
         }
     }

@@ -22,8 +22,6 @@ use crate::identity::promotion::{self as memory, Memory};
 use crate::machine::promotion::moved;
 use crate::mirror::{Mirror, leave_signals_to_the_host};
 use crate::wire::cluster::Cluster;
-use crate::wire::log_ends;
-use crate::wire::positions::Which;
 
 pub use report::{MovedEnd, PromoteReport, PromotedGroups, PromotedPartition, PromotedTopic};
 
@@ -179,7 +177,7 @@ impl Outside {
         }
         let Some(error) = source_error else { return Ok(None) };
         tracing::warn!(%error, "the source is given up: the mirror is promoted without it");
-        let selected = |topic: &String| self.config.topics.matches(topic);
+        let selected = |topic: &String| self.config.mirrors(topic);
         let stopped = Stopped {
             config: &self.config,
             target: &self.target,
@@ -209,7 +207,7 @@ impl Outside {
             return Err(Error::new(ErrorKind::Config, format!("the mirror '{name}' is not promoted")));
         };
         let topics: Vec<String> = memory.target_ends.keys().cloned().collect();
-        let now = log_ends::read(&self.target, &topics, Which::LogEnd).await?;
+        let now = marking::target_ends(&self.target, &self.config, &topics).await?;
         let moved = moved(&memory.target_ends, &now);
         if !moved.is_empty() {
             return Err(cannot_undo(&name, mark.promoted_at_ms, &moved));

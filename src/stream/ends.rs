@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::Stream;
 use super::contents::record_at;
-use super::opening::Target;
+use super::opening::{Names, Target};
 use crate::batch::{self, Header, marker};
 use crate::error::Result;
 use crate::machine::partition::{Likeness, Tail};
@@ -201,31 +201,32 @@ async fn headers_between(
 }
 
 /// Compares the last records of the target with what the source has at the same offsets. With it the leader epoch that the
-/// source has just before the target's end.
+/// source has just before the target's end. By the name at the source.
 pub(super) async fn compare(
     stream: &Stream,
     leaders: [i32; 2],
+    names: &[Names],
     targets: &ByPartition<Target>,
 ) -> Result<HashMap<TopicPartition, (Likeness, i32)>> {
-    let known = targets.iter().filter_map(|(partition, target)| Some((partition, target.as_ref().ok()?)));
-    let filled: Vec<(&TopicPartition, &Target)> =
+    let known = names.iter().filter_map(|names| Some((names, targets.get(&names.target)?.as_ref().ok()?)));
+    let filled: Vec<(&Names, &Target)> =
         known.filter(|(_, target)| target.log.log_end_offset > target.log.log_start_offset).collect();
     if filled.is_empty() {
         return Ok(HashMap::new());
     }
     let source = stream.source.broker(leaders[super::Side::Source as usize]).await?;
-    let at_end =
-        |(partition, target): &(&TopicPartition, &Target)| ((*partition).clone(), target.log.log_end_offset - 1);
+    let at_end = |(names, target): &(&Names, &Target)| (names.source.clone(), target.log.log_end_offset - 1);
     let ends = positions::batch_headers(&source, &filled.iter().map(at_end).collect::<Vec<_>>()).await?;
-    let behind_markers = |(partition, target): &(&TopicPartition, &Target)| {
+    let behind_markers = |(names, target): &(&Names, &Target)| {
         let last = target.end.last_batch?.last_offset();
-        (last + 1 != target.log.log_end_offset).then(|| ((*partition).clone(), last))
+        (last + 1 != target.log.log_end_offset).then(|| (names.source.clone(), last))
     };
     let earlier: Vec<_> = filled.iter().filter_map(behind_markers).collect();
     let earlier = positions::batch_headers(&source, &earlier).await?;
     let header_of = |answers: &ByPartition<Option<Header>>, partition| answers.get(partition).copied()?.ok().flatten();
     let mut compared = HashMap::new();
-    for (partition, target) in filled {
+    for (names, target) in filled {
+        let partition = &names.source;
         let end = target.log.log_end_offset;
         let at_end = header_of(&ends, partition).filter(|header| holds(header, end - 1));
         let last_epoch = at_end.map_or(-1, |header| header.partition_leader_epoch);
@@ -238,7 +239,7 @@ pub(super) async fn compare(
                     Some(likeness) => likeness,
                     None => {
                         let target = stream.target.broker(leaders[super::Side::Target as usize]).await?;
-                        compare_records(&source, &target, partition, offset).await?
+                        compare_records(&source, &target, names, offset).await?
                     }
                 }
             }
@@ -247,7 +248,7 @@ pub(super) async fn compare(
             Likeness::Different { offset } => {
                 let from = target.log.log_start_offset;
                 let target = stream.target.broker(leaders[super::Side::Target as usize]).await?;
-                Likeness::Different { offset: first_difference(&source, &target, partition, from, offset).await? }
+                Likeness::Different { offset: first_difference(&source, &target, names, from, offset).await? }
             }
             likeness => likeness,
         };
@@ -275,13 +276,13 @@ fn judge(target: &Header, source: Option<Header>) -> Option<Likeness> {
 async fn first_difference(
     source: &Connection,
     target: &Connection,
-    partition: &TopicPartition,
+    names: &Names,
     mut from: i64,
     mut different: i64,
 ) -> Result<i64> {
     while from < different {
         let middle = from + (different - from) / 2;
-        match compare_records(source, target, partition, middle).await? {
+        match compare_records(source, target, names, middle).await? {
             Likeness::Different { .. } => different = middle,
             // Where one has no record there is nothing to tell them apart by.
             Likeness::Same | Likeness::Unknown => from = middle + 1,
@@ -291,14 +292,9 @@ async fn first_difference(
 }
 
 /// Compares the records at one offset.
-async fn compare_records(
-    source: &Connection,
-    target: &Connection,
-    partition: &TopicPartition,
-    offset: i64,
-) -> Result<Likeness> {
+async fn compare_records(source: &Connection, target: &Connection, names: &Names, offset: i64) -> Result<Likeness> {
     let (on_source, on_target) =
-        (record_at(source, partition, offset).await?, record_at(target, partition, offset).await?);
+        (record_at(source, &names.source, offset).await?, record_at(target, &names.target, offset).await?);
     Ok(match (on_source, on_target) {
         (Some(on_source), Some(on_target)) if on_source == on_target => Likeness::Same,
         (Some(_), Some(_)) => Likeness::Different { offset },

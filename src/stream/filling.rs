@@ -118,7 +118,7 @@ impl Filler {
             let Some(fill) = slot.machine.poll_fill(now) else { continue };
             slot.last_sent = now;
             count += fill.count;
-            let partition = (slot.topic.clone(), slot.partition);
+            let partition = (slot.target_topic.clone(), slot.partition);
             let markers = Markers { partition, from: fill.from, count: fill.count, fence: fill.fence };
             orders.push(Order { slot: index, ticket: fill.ticket, markers });
             if count + super::MARKERS > MARKERS_AT_ONCE {

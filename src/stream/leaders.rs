@@ -36,7 +36,10 @@ pub(super) async fn run(stream: Rc<Stream>) {
 
 /// Reads the leaders of all partitions of the stream; `false` if some have none yet.
 async fn refresh(stream: &Rc<Stream>, side: Side) -> crate::error::Result<bool> {
-    let topics: Vec<String> = stream.by_name.borrow().keys().map(ToString::to_string).collect();
+    let topics: Vec<String> = match side {
+        Side::Source => stream.by_name.borrow().keys().map(ToString::to_string).collect(),
+        Side::Target => stream.names_at_source.borrow().keys().map(ToString::to_string).collect(),
+    };
     let metadata = stream.cluster(side).metadata(Some(&topics), false).await?;
     Ok(apply(stream, side, &metadata))
 }
@@ -52,7 +55,7 @@ fn apply(stream: &Rc<Stream>, side: Side, metadata: &Metadata) -> bool {
             if slot.forgotten {
                 continue;
             }
-            let topic = metadata.topics.get(&*slot.topic);
+            let topic = metadata.topics.get(slot.topic_at(side));
             let leader =
                 topic.and_then(|topic| topic.leaders.get(slot.partition as usize)).copied().unwrap_or(NO_LEADER);
             (std::mem::replace(&mut slot.leaders[side as usize], leader), leader)

@@ -59,6 +59,8 @@ struct Stream {
     target: Cluster,
     slots: RefCell<Vec<Slot>>,
     by_name: RefCell<HashMap<Rc<str>, HashMap<i32, usize>>>,
+    /// The names at the source of topics, by their names on the target.
+    names_at_source: RefCell<HashMap<Rc<str>, Rc<str>>>,
     /// Work for each source broker: slots whose wish to fetch has changed.
     fetchers: RefCell<HashMap<i32, Rc<Lane>>>,
     /// Work for each target broker: slots that have something to send.
@@ -80,7 +82,10 @@ struct Stream {
 
 /// One partition of the stream.
 struct Slot {
+    /// The name at the source.
     topic: Rc<str>,
+    /// The name on the target.
+    target_topic: Rc<str>,
     partition: i32,
     machine: Partition<Batch>,
     progress: Arc<Progress>,
@@ -151,6 +156,7 @@ pub(crate) fn run(
         budget,
         slots: RefCell::default(),
         by_name: RefCell::default(),
+        names_at_source: RefCell::default(),
         fetchers: RefCell::default(),
         senders: RefCell::default(),
         fillers: RefCell::default(),
@@ -193,13 +199,16 @@ impl Stream {
 
     fn assign(&self, partitions: Vec<Arc<Progress>>) {
         let mut names: HashMap<Arc<str>, Rc<str>> = HashMap::new();
+        let mut name = |name: &Arc<str>| names.entry(name.clone()).or_insert_with(|| Rc::from(&**name)).clone();
         for progress in partitions {
-            let topic = names.entry(progress.topic.clone()).or_insert_with(|| Rc::from(&*progress.topic)).clone();
+            let (topic, target_topic) = (name(&progress.topic), name(&progress.target_topic));
+            self.names_at_source.borrow_mut().insert(target_topic.clone(), topic.clone());
             let mut slots = self.slots.borrow_mut();
             self.by_name.borrow_mut().entry(topic.clone()).or_default().insert(progress.partition, slots.len());
             self.closed.borrow_mut().insert(slots.len());
             slots.push(Slot {
                 topic,
+                target_topic,
                 partition: progress.partition,
                 machine: Partition::new(self.identity, self.limits()),
                 progress,
@@ -219,6 +228,7 @@ impl Stream {
 
     fn forget(&self, topic: &str) {
         let forgotten = self.by_name.borrow_mut().remove(topic).unwrap_or_default();
+        self.names_at_source.borrow_mut().retain(|_, at_source| &**at_source != topic);
         let mut slots = self.slots.borrow_mut();
         for index in forgotten.into_values() {
             let Some(slot) = slots.get_mut(index) else { continue };
@@ -368,7 +378,12 @@ impl Stream {
         self.events.send(Event::of_error(EventKind::PartitionParked, &error));
     }
 
-    /// The slot of a partition.
+    /// The name at the source of a topic of the target.
+    fn name_at_source(&self, target_topic: &str) -> Option<Rc<str>> {
+        self.names_at_source.borrow().get(target_topic).cloned()
+    }
+
+    /// The slot of a partition, by the name of its topic at the source.
     fn slot(&self, topic: &str, partition: i32) -> Option<usize> {
         self.by_name.borrow().get(topic)?.get(&partition).copied()
     }
@@ -401,6 +416,16 @@ impl Stream {
         match side {
             Side::Source => &self.source,
             Side::Target => &self.target,
+        }
+    }
+}
+
+impl Slot {
+    /// The name of its topic.
+    fn topic_at(&self, side: Side) -> &str {
+        match side {
+            Side::Source => &self.topic,
+            Side::Target => &self.target_topic,
         }
     }
 }

@@ -54,28 +54,30 @@ fn take_due(stream: &Stream) -> std::collections::BTreeSet<usize> {
 
 /// Opens partitions that share their leaders.
 async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
-    let partitions: Vec<(TopicPartition, i32)> = {
+    let (partitions, names): (Vec<(TopicPartition, i32)>, Vec<Names>) = {
         let all = stream.slots.borrow();
         let name = |index: &usize| {
             let slot = &all[*index];
-            ((slot.topic.clone(), slot.partition), slot.machine.position_epoch())
+            let source = (slot.topic.clone(), slot.partition);
+            let target = (slot.target_topic.clone(), slot.partition);
+            ((source.clone(), slot.machine.position_epoch()), Names { source, target })
         };
-        slots.iter().map(name).collect()
+        slots.iter().map(name).unzip()
     };
     let sources = read_source(&stream, leaders[Side::Source as usize], &partitions);
-    let names: Vec<TopicPartition> = partitions.iter().map(|(partition, _)| partition.clone()).collect();
-    let targets = read_target(&stream, leaders[Side::Target as usize], &names);
+    let on_target: Vec<TopicPartition> = names.iter().map(|names| names.target.clone()).collect();
+    let targets = read_target(&stream, leaders[Side::Target as usize], &on_target);
     let (sources, targets) = tokio::join!(sources, targets);
     let likenesses = match (&sources, &targets) {
-        (Ok(_), Ok(targets)) => ends::compare(&stream, leaders, targets).await,
+        (Ok(_), Ok(targets)) => ends::compare(&stream, leaders, &names, targets).await,
         _ => Ok(HashMap::new()),
     };
     let now = stream.now();
-    for (index, partition) in slots.into_iter().zip(&names) {
-        let source = answer_of(&stream, Side::Source, &sources, partition);
-        let target = answer_of(&stream, Side::Target, &targets, partition);
+    for (index, names) in slots.into_iter().zip(&names) {
+        let source = answer_of(&stream, Side::Source, &sources, &names.source);
+        let target = answer_of(&stream, Side::Target, &targets, &names.target);
         let likeness = match &likenesses {
-            Ok(likenesses) => Ok(likenesses.get(partition).copied().unwrap_or((Likeness::Unknown, -1))),
+            Ok(likenesses) => Ok(likenesses.get(&names.source).copied().unwrap_or((Likeness::Unknown, -1))),
             Err(error) => Err(error.clone()),
         };
         if let (Ok((_, visible)), Some(slot)) = (&source, stream.slots.borrow().get(index)) {
@@ -142,6 +144,12 @@ async fn read_source(
         Ok((log, get(&visible, partition)?))
     };
     Ok(names.iter().map(|partition| (partition.clone(), log(partition))).collect())
+}
+
+/// What a partition is called on both sides.
+pub(super) struct Names {
+    pub(super) source: TopicPartition,
+    pub(super) target: TopicPartition,
 }
 
 /// A target's log, and the last records of it.

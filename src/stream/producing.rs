@@ -119,7 +119,7 @@ impl Sender {
             let header = batch.payload.rewrite_header(batch.stamp);
             let part = Part { partition: slot.partition, header, payload: batch.payload.payload() };
             tickets.insert(index, batch.ticket);
-            topics.entry(slot.topic.clone()).or_default().push(part);
+            topics.entry(slot.target_topic.clone()).or_default().push(part);
             if slot.machine.can_produce() {
                 self.lane.put(index);
             }
@@ -162,8 +162,9 @@ async fn receive(
     match response {
         Ok(response) => {
             for topic in &response.responses {
+                let Some(name) = stream.name_at_source(&topic.name.0) else { continue };
                 for partition in &topic.partition_responses {
-                    let slot = stream.slot(&topic.name.0, partition.index);
+                    let slot = stream.slot(&name, partition.index);
                     let Some((slot, ticket)) = slot.and_then(|slot| tickets.remove_entry(&slot)) else { continue };
                     let produced = match BrokerError::of(partition.error_code) {
                         None => Produced::Appended { base_offset: partition.base_offset },

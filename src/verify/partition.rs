@@ -71,8 +71,10 @@ pub async fn verify(planned: &Planned, work: &Work<'_>) -> Verified {
     if planned.target.is_none() {
         tally.missing_partition(source.start, source.end);
     } else {
-        let reader =
-            |cluster, side| Reader::new(cluster, side, &planned.topic, planned.partition, work.config, work.readers);
+        let reader = |cluster, side| {
+            let topic = if side == Side::Source { &planned.topic } else { &planned.target_topic };
+            Reader::new(cluster, side, topic, planned.partition, work.config, work.readers)
+        };
         let mut partition = Partition {
             work,
             source,

@@ -15,6 +15,7 @@ use super::report::Unread;
 use super::{MEANWHILE, VerifyOptions};
 use crate::config::{Config, IsolationLevel};
 use crate::error::{Error, ErrorKind, Result};
+use crate::machine::topics::names_on_target;
 use crate::wire::admin::refused;
 use crate::wire::cluster::{Cluster, Metadata, TopicMetadata};
 use crate::wire::errors::{BrokerError, Class};
@@ -34,6 +35,8 @@ pub struct Plan {
 /// One partition to compare.
 #[derive(Debug, Clone)]
 pub struct Planned {
+    /// The topic's name on the target.
+    pub target_topic: String,
     /// The topic.
     pub topic: String,
     /// Its number.
@@ -75,32 +78,43 @@ pub async fn plan(config: &Config, options: &VerifyOptions, patience: Instant) -
     let meanwhile = Instant::now() + MEANWHILE;
     let ours = settled(&source, &selected, |_| 0, meanwhile).await?;
     // A mirror that has just started creates its topics first.
-    let wanted = |name: &str| ours.topics.get(name).map_or(0, |topic| topic.leaders.len());
-    let theirs = settled(&target, &selected, wanted, meanwhile.max(patience)).await?;
+    let names: BTreeMap<String, &String> = names_on_target(config, &selected).into_iter().zip(&selected).collect();
+    let selected_there: Vec<String> = names.keys().cloned().collect();
+    let wanted = |name: &str| {
+        let at_source = names.get(name).and_then(|name| ours.topics.get(*name));
+        at_source.map_or(0, |topic| topic.leaders.len())
+    };
+    let theirs = settled(&target, &selected_there, wanted, meanwhile.max(patience)).await?;
     let mut plan = Plan::default();
     let (mut on_source, mut on_target) = (BTreeSet::new(), BTreeSet::new());
-    for name in &selected {
-        match partitions_of(name, &ours, &theirs) {
+    // What partitions are called on both sides.
+    let mut all = BTreeMap::new();
+    for (name_there, name) in &names {
+        let counts = partitions_of(&ours, "source", name)
+            .and_then(|count| Ok((count, partitions_of(&theirs, "target", name_there)?)));
+        match counts {
             Ok((source_count, target_count)) => {
                 plan.topics += 1;
-                let topic: Rc<str> = Rc::from(name.as_str());
-                on_source.extend((0..source_count).map(|index| (topic.clone(), index)));
-                on_target.extend((0..target_count).map(|index| (topic.clone(), index)));
+                let [topic, topic_there]: [Rc<str>; 2] = [Rc::from(name.as_str()), Rc::from(name_there.as_str())];
+                let named = |index: i32| ((topic.clone(), index), (topic_there.clone(), index));
+                on_source.extend((0..source_count).map(|index| named(index).0));
+                on_target.extend((0..target_count).map(|index| named(index).1));
+                all.extend((0..source_count.max(target_count)).map(named));
             }
-            Err(error) => plan.unread.push(Unread { topic: name.clone(), partition: None, error }),
+            Err(error) => plan.unread.push(Unread { topic: (*name).clone(), partition: None, error }),
         }
     }
-    let compacts = [compacted(&source, &selected).await, compacted(&target, &selected).await];
+    let compacts = [compacted(&source, &selected).await, compacted(&target, &selected_there).await];
     let theirs = logs(&target, &on_target, config.isolation_level).await;
     let ours = logs(&source, &on_source, config.isolation_level).await;
-    for name in on_source.union(&on_target) {
-        let (topic, partition) = (name.0.to_string(), name.1);
-        let source = ours.get(name).cloned().transpose();
-        let target = theirs.get(name).cloned().transpose();
+    for (name, name_there) in all {
+        let (topic, target_topic, partition) = (name.0.to_string(), name_there.0.to_string(), name.1);
+        let source = ours.get(&name).cloned().transpose();
+        let target = theirs.get(&name_there).cloned().transpose();
         match (source, target) {
             (Ok(source), Ok(target)) => {
-                let compacts = compacts.each_ref().map(|compacted| compacted.contains(&topic));
-                plan.partitions.push(Planned { topic, partition, compacts, source, target });
+                let compacts = [compacts[0].contains(&topic), compacts[1].contains(&target_topic)];
+                plan.partitions.push(Planned { topic, target_topic, partition, compacts, source, target });
             }
             (Err(error), _) | (_, Err(error)) => plan.unread.push(Unread { topic, partition: Some(partition), error }),
         }
@@ -112,7 +126,7 @@ pub async fn plan(config: &Config, options: &VerifyOptions, patience: Instant) -
 }
 
 fn select(config: &Config, options: &VerifyOptions, metadata: &Metadata) -> Result<Vec<String>> {
-    let mirrored = |name: &&String, topic: &TopicMetadata| !topic.is_internal && config.topics.matches(name.as_str());
+    let mirrored = |name: &&String, topic: &TopicMetadata| !topic.is_internal && config.mirrors(name);
     let narrowed = |name: &&String| options.topics.as_ref().is_none_or(|topics| topics.matches(name));
     let mirrored = metadata.topics.iter().filter(|(name, topic)| mirrored(name, topic)).map(|(name, _)| name);
     let selected: Vec<String> = mirrored.filter(narrowed).cloned().collect();
@@ -152,23 +166,20 @@ async fn settled(
     }
 }
 
-/// How many partitions source and target have of a topic.
-fn partitions_of(name: &str, ours: &Metadata, theirs: &Metadata) -> Result<(i32, i32)> {
-    let count = |metadata: &Metadata, side: &str| {
-        let topic = metadata.topics.get(name);
-        let code = topic.map_or(BrokerError::UNKNOWN_PARTITION.code, |topic| topic.error_code);
-        match BrokerError::of(code) {
-            None => Ok(topic.map_or(0, |topic| topic.leaders.len() as i32)),
-            Some(error) if error.code == BrokerError::UNKNOWN_PARTITION.code => Ok(0),
-            Some(error) => {
-                let unauthorized = error.class == Class::Unauthorized;
-                let kind = if unauthorized { ErrorKind::Authorization } else { ErrorKind::Broker };
-                let message = format!("the {side} does not describe topic '{name}': {error}");
-                Err(Error::new(kind, message).with_topic(name).with_kafka_code(error.code))
-            }
+/// How many partitions a cluster has of a topic.
+fn partitions_of(metadata: &Metadata, side: &str, name: &str) -> Result<i32> {
+    let topic = metadata.topics.get(name);
+    let code = topic.map_or(BrokerError::UNKNOWN_PARTITION.code, |topic| topic.error_code);
+    match BrokerError::of(code) {
+        None => Ok(topic.map_or(0, |topic| topic.leaders.len() as i32)),
+        Some(error) if error.code == BrokerError::UNKNOWN_PARTITION.code => Ok(0),
+        Some(error) => {
+            let unauthorized = error.class == Class::Unauthorized;
+            let kind = if unauthorized { ErrorKind::Authorization } else { ErrorKind::Broker };
+            let message = format!("the {side} does not describe topic '{name}': {error}");
+            Err(Error::new(kind, message).with_topic(name).with_kafka_code(error.code))
         }
-    };
-    Ok((count(ours, "source")?, count(theirs, "target")?))
+    }
 }
 
 /// Which topics a cluster compacts. Where it does not tell, a topic counts as not compacted.

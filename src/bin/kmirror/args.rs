@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kmirror::Sample;
+use kmirror::config::Flow;
 
 use crate::output;
 
@@ -149,9 +150,13 @@ pub(crate) struct MirrorOptions {
     /// Properties of the target's clients, without prefix (as in MirrorMaker 1)
     #[arg(long = "producer.config", value_name = "FILE")]
     pub(crate) producer_config: Option<PathBuf>,
-    /// All properties, those of clients with the prefix source. or target.
+    /// All properties, those of clients with the prefix source. or target.; or a MirrorMaker 2 file, whose enabled flows are
+    /// mirrored all at once
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Vec<PathBuf>,
+    /// Of a MirrorMaker 2 file: only this flow, written as source->target; can be repeated
+    #[arg(long, value_name = "FLOW")]
+    pub(crate) flow: Vec<Flow>,
     /// One property; counts before what files say; can be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub(crate) set: Vec<(String, String)>,

@@ -19,10 +19,11 @@ use crate::{logs, output, settings};
 pub(crate) fn command(options: &PlanOptions) -> ExitCode {
     let plan = logs::start(LogFormat::Text, &Display::new())
         .and_then(|()| settings::configure(&options.mirror))
-        .and_then(kmirror::plan);
-    match plan {
-        Ok(plan) if options.json => output::print_json(&plan),
-        Ok(plan) => output::print(&text(&plan)),
+        .and_then(|configs| configs.into_iter().map(kmirror::plan).collect::<kmirror::Result<Vec<Plan>>>());
+    match plan.as_deref() {
+        Ok([plan]) if options.json => output::print_json(plan),
+        Ok(plans) if options.json => output::print_json(&plans),
+        Ok(plans) => output::print(&plans.iter().map(text).collect::<Vec<_>>().join("\n")),
         Err(error) => {
             output::complain(error.message());
             return ExitCode::from(error.kind().exit_code());
@@ -74,7 +75,8 @@ fn push_topic(text: &mut String, topic: &TopicPlan) {
         (TopicAction::Mirror, _) => "mirror into the topic that is there".to_owned(),
         _ => format!("refuse: {}", topic.reason.as_deref().unwrap_or("no reason is known")),
     };
-    text.push_str(&format!("{}  {}: {what}\n", topic.topic, counted(topic.partitions as u64, "partition")));
+    let renamed = topic.target_topic.as_ref().map(|name| format!(" as {name}")).unwrap_or_default();
+    text.push_str(&format!("{}{renamed}  {}: {what}\n", topic.topic, counted(topic.partitions as u64, "partition")));
     for prefix in &topic.prefixes {
         text.push_str(&format!(
             "    partition {} begins at {}: fill from {}, about {}\n",

@@ -30,13 +30,18 @@ impl Display {
     pub(crate) fn new() -> Self {
         let smart = std::env::var("TERM").is_ok_and(|term| term != "dumb");
         if !std::io::stderr().is_terminal() || !smart {
-            return Display(ProgressBar::hidden());
+            return Display::hidden();
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
             bar.set_style(style);
         }
         Display(bar)
+    }
+
+    /// Nowhere.
+    pub(crate) fn hidden() -> Self {
+        Display(ProgressBar::hidden())
     }
 
     pub(crate) fn is_shown(&self) -> bool {
@@ -120,6 +125,7 @@ impl Progress {
 fn log(status: &Status, rate: Rate) {
     let parked = parked(status);
     tracing::info!(
+        mirror = status.name,
         state = status.state.name(),
         lag_records = status.lag.records,
         lag_ms = status.lag.ms,

@@ -79,7 +79,7 @@ fn prepare(arguments: &PromoteArguments, display: &Display) -> Result<(Config, S
     logs::start(arguments.log_format, display)?;
     let shown = display.clone();
     let signals = Signals::listen(move || shown.leave())?;
-    Ok((settings::configure(&arguments.mirror)?, signals))
+    Ok((settings::configure_one(&arguments.mirror)?, signals))
 }
 
 fn promote(arguments: &PromoteArguments, config: Config, signals: &Signals) -> End {

@@ -14,7 +14,7 @@ use crate::{logs, output, plan, settings};
 pub(crate) fn command(options: &RunOptions, name: &str) -> ExitCode {
     let name = Some(name.to_owned()).filter(|name| !name.is_empty());
     let plan = logs::start(options.log_format, &Display::new())
-        .and_then(|()| settings::configure(&options.mirror))
+        .and_then(|()| settings::configure_one(&options.mirror))
         .and_then(|config| kmirror::plan_reverse(config, name));
     match plan {
         Ok(plan) if options.json => output::print_json(&plan),

@@ -14,7 +14,7 @@ use kmirror::{Error, ErrorKind, Event, EventKind, Mirror, Result, State, Status}
 use crate::args::RunOptions;
 use crate::progress::{Display, Progress};
 use crate::signals::Signals;
-use crate::summary::{self, End};
+use crate::summary::{self, End, Ended};
 use crate::{logs, reverse, settings};
 
 /// How long answers under way are waited for.
@@ -30,27 +30,47 @@ pub(crate) fn command(options: &RunOptions) -> ExitCode {
     }
     let started = Instant::now();
     let display = Display::new();
-    let (end, status) = match prepare(options, &display) {
-        Ok((config, signals)) => {
-            let run = Run { options, signals, started, progress: Progress::new(display.clone()) };
-            run.mirror(config)
-        }
-        Err(error) => (End::Failed(error), None),
+    let ended: Vec<Ended> = match prepare(options, &display) {
+        Ok((configs, signals)) => run_all(options, configs, &signals, &display, started),
+        Err(error) => vec![(End::Failed(error), None)],
     };
     display.clear();
-    if let Some(error) = end.error(status.as_ref()) {
+    for error in ended.iter().filter_map(|(end, status)| end.error(status.as_ref())) {
         logs::complain(options.log_format, &error);
     }
     if options.json {
-        summary::print_json(&end, status.as_ref(), started.elapsed());
+        summary::print_json(&ended, started.elapsed());
     } else {
-        summary::print_text(&end, status.as_ref(), started.elapsed());
+        for (end, status) in &ended {
+            summary::print_text(end, status.as_ref(), started.elapsed());
+        }
     }
-    end.exit_code()
+    summary::exit_code(&ended)
+}
+
+/// Runs the mirrors at the same time, each to its own end: what ends one leaves the others alone.
+fn run_all(
+    options: &RunOptions,
+    configs: Vec<Config>,
+    signals: &Signals,
+    display: &Display,
+    started: Instant,
+) -> Vec<Ended> {
+    // One display shows one mirror; of several there are log lines.
+    let display = if configs.len() == 1 { display.clone() } else { Display::hidden() };
+    let run = |config| {
+        let run = Run { options, signals: signals.clone(), started, progress: Progress::new(display.clone()) };
+        run.mirror(config)
+    };
+    let lost = |_| (End::Failed(Error::new(ErrorKind::Internal, "the thread of a mirror ended unexpectedly")), None);
+    std::thread::scope(|scope| {
+        let running: Vec<_> = configs.into_iter().map(|config| scope.spawn(|| run(config))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap_or_else(lost)).collect()
+    })
 }
 
 /// All that can be wrong before a cluster is asked.
-fn prepare(options: &RunOptions, display: &Display) -> Result<(Config, Signals)> {
+fn prepare(options: &RunOptions, display: &Display) -> Result<(Vec<Config>, Signals)> {
     logs::start(options.log_format, display)?;
     let shown = display.clone();
     let signals = Signals::listen(move || shown.leave())?;
@@ -61,8 +81,8 @@ fn prepare(options: &RunOptions, display: &Display) -> Result<(Config, Signals)>
     for warning in objections.warnings {
         tracing::warn!("{warning}");
     }
-    let config = settings::configure(&options.mirror)?;
-    Ok((config, signals))
+    let configs = settings::configure(&options.mirror)?;
+    Ok((configs, signals))
 }
 
 struct Run<'a> {

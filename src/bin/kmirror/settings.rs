@@ -1,13 +1,15 @@
 //! From flags and files to the configuration of a mirror.
 //! Which of them counts is decided by `Properties`; here is told where each one comes from.
 
+use std::collections::BTreeSet;
+
 use kmirror::config::{Config, Properties, Side, properties};
 use kmirror::{Error, ErrorKind, Result};
 
 use crate::args::MirrorOptions;
 
-/// The configuration. What is worth a warning is logged.
-pub(crate) fn configure(options: &MirrorOptions) -> Result<Config> {
+/// The configuration of each mirror: several only of a MirrorMaker 2 file. What is worth a warning is logged.
+pub(crate) fn configure(options: &MirrorOptions) -> Result<Vec<Config>> {
     let mut properties = load_files(options)?;
     let flags = [
         ("--num.streams", "num.streams", &options.num_streams),
@@ -29,11 +31,29 @@ pub(crate) fn configure(options: &MirrorOptions) -> Result<Config> {
             );
         }
     }
-    let (config, warnings) = properties.build()?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
+    let mirrors = match options.flow.as_slice() {
+        [] => properties.mirrors()?,
+        flows => flows.iter().map(|flow| properties.of_flow(flow)?.build()).collect::<Result<_>>()?,
+    };
+    let mut configs = Vec::new();
+    let mut told = BTreeSet::new();
+    for (config, warnings) in mirrors {
+        // What holds for several flows is told once.
+        for warning in warnings.iter().map(ToString::to_string).filter(|warning| told.insert(warning.clone())) {
+            tracing::warn!("{warning}");
+        }
+        configs.push(config);
     }
-    Ok(config)
+    Ok(configs)
+}
+
+/// The configuration of the only mirror: a command that is about one says which of several flows is meant.
+pub(crate) fn configure_one(options: &MirrorOptions) -> Result<Config> {
+    let mut configs = configure(options)?;
+    match (configs.pop(), configs.is_empty()) {
+        (Some(config), true) => Ok(config),
+        _ => Err(Error::new(ErrorKind::Config, "several flows are enabled: choose one of them with --flow")),
+    }
 }
 
 /// Reads all files, and tells of all that cannot be read.

@@ -29,11 +29,21 @@ pub(crate) enum End {
     Failed(Error),
 }
 
-impl End {
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(self.code())
-    }
+/// How a mirror ended, and what it said of itself then; nothing if it could not start.
+pub(crate) type Ended = (End, Option<Status>);
 
+/// Of several mirrors that of the first that failed, else of the first that did not end by itself.
+pub(crate) fn exit_code(ended: &[Ended]) -> ExitCode {
+    ExitCode::from(decisive(ended).map_or(0, End::code))
+}
+
+fn decisive(ended: &[Ended]) -> Option<&End> {
+    let mut ends = ended.iter().map(|(end, _)| end);
+    let failed = ends.clone().find(|end| matches!(end, End::Failed(_)));
+    failed.or_else(|| ends.clone().find(|end| end.code() != 0)).or_else(|| ends.next())
+}
+
+impl End {
     fn code(&self) -> u8 {
         match self {
             End::CaughtUp | End::Promoted => 0,
@@ -79,7 +89,11 @@ struct Document<'a> {
     signal: Option<&'static str>,
     error: Option<ErrorDocument>,
     seconds: f64,
+    /// Of the only mirror.
     status: Option<&'a Status>,
+    /// Where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mirrors: Vec<Document<'a>>,
 }
 
 #[derive(Serialize)]
@@ -105,20 +119,32 @@ impl From<Error> for ErrorDocument {
     }
 }
 
-/// Prints the result of a run as one JSON document.
-pub(crate) fn print_json(end: &End, status: Option<&Status>, running: Duration) {
+/// Prints the result of a run as one JSON document: of several mirrors the one that decides, with all of them in a list.
+pub(crate) fn print_json(ended: &[Ended], running: Duration) {
+    match (ended, decisive(ended)) {
+        ([(end, status)], _) => output::print_json(&document(end, status.as_ref(), running)),
+        (several, Some(end)) => {
+            let mirrors = several.iter().map(|(end, status)| document(end, status.as_ref(), running)).collect();
+            output::print_json(&Document { mirrors, ..document(end, None, running) });
+        }
+        (_, None) => {}
+    }
+}
+
+fn document<'a>(end: &End, status: Option<&'a Status>, running: Duration) -> Document<'a> {
     let signal = match end {
         End::Signal(signal) => Some(signal.name()),
         _ => None,
     };
-    output::print_json(&Document {
+    Document {
         outcome: end.outcome(),
         exit_code: end.code(),
         signal,
         error: end.error(status).map(ErrorDocument::from),
         seconds: (running.as_secs_f64() * 1000.0).round() / 1000.0,
         status,
-    });
+        mirrors: Vec::new(),
+    }
 }
 
 /// Prints the result of a run for people. Without a status there is none.

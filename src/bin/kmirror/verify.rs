@@ -25,11 +25,25 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) fn command(arguments: &VerifyArguments) -> ExitCode {
     let started = Instant::now();
     let display = Display::new();
-    let end = match prepare(arguments, &display) {
-        Ok((config, options, signals)) => verify(arguments, config, options, &signals, &display, started),
-        Err(error) => End::Failed(error),
+    let ends: Vec<End> = match prepare(arguments, &display) {
+        Ok((configs, options, signals)) => {
+            let one = |config| verify(arguments, config, options.clone(), &signals, &display, started);
+            configs.into_iter().map(one).collect()
+        }
+        Err(error) => vec![End::Failed(error)],
     };
     display.clear();
+    if arguments.json && ends.len() > 1 {
+        output::print_json(&ends.iter().map(|end| document(end, started.elapsed())).collect::<Vec<_>>());
+    }
+    for end in &ends {
+        tell(arguments, end, started.elapsed(), ends.len() == 1);
+    }
+    // Of several flows the first that is not as it should be.
+    ExitCode::from(ends.iter().map(End::code).find(|code| *code != 0).unwrap_or(0))
+}
+
+fn tell(arguments: &VerifyArguments, end: &End, running: Duration, alone: bool) {
     let error = end.error();
     // Differences are the result, and told with it.
     if let Some(error) =
@@ -37,12 +51,11 @@ pub(crate) fn command(arguments: &VerifyArguments) -> ExitCode {
     {
         logs::complain(arguments.log_format, error);
     }
-    if arguments.json {
-        print_json(&end, error, started.elapsed());
-    } else if let End::Finished(report) = &end {
-        output::print(&text(report, started.elapsed()));
+    if arguments.json && alone {
+        output::print_json(&document(end, running));
+    } else if let (End::Finished(report), false) = (end, arguments.json) {
+        output::print(&text(report, running));
     }
-    ExitCode::from(end.code())
 }
 
 /// Why it ended.
@@ -85,11 +98,11 @@ impl End {
 }
 
 /// All that can be wrong before a cluster is asked.
-fn prepare(arguments: &VerifyArguments, display: &Display) -> Result<(Config, VerifyOptions, Signals)> {
+fn prepare(arguments: &VerifyArguments, display: &Display) -> Result<(Vec<Config>, VerifyOptions, Signals)> {
     logs::start(arguments.log_format, display)?;
     let shown = display.clone();
     let signals = Signals::listen(move || shown.leave())?;
-    let config = settings::configure(&arguments.mirror)?;
+    let configs = settings::configure(&arguments.mirror)?;
     let mut options = VerifyOptions::default();
     if let Some(topics) = &arguments.topics {
         options.topics = Some(TopicSelection::new(topics, "").map_err(|error| error.context("--topics"))?);
@@ -98,7 +111,7 @@ fn prepare(arguments: &VerifyArguments, display: &Display) -> Result<(Config, Ve
     options.sample_seed = arguments.sample_seed;
     options.max_differences = arguments.differences;
     options.wait = arguments.wait;
-    Ok((config, options, signals))
+    Ok((configs, options, signals))
 }
 
 fn verify(
@@ -158,20 +171,20 @@ struct Document<'a> {
     report: Option<&'a VerifyReport>,
 }
 
-fn print_json(end: &End, error: Option<Error>, running: Duration) {
+fn document(end: &End, running: Duration) -> Document<'_> {
     let (signal, report) = match end {
         End::Signal(signal) => (Some(signal.name()), None),
         End::Finished(report) => (None, Some(&**report)),
         End::Failed(_) => (None, None),
     };
-    output::print_json(&Document {
+    Document {
         outcome: end.outcome(),
         exit_code: end.code(),
         signal,
-        error: error.map(ErrorDocument::from),
+        error: end.error().map(ErrorDocument::from),
         seconds: (running.as_secs_f64() * 1000.0).round() / 1000.0,
         report,
-    });
+    }
 }
 
 /// The result for people: what is wrong, line by line, and at last the sentence that counts.

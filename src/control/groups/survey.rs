@@ -1,10 +1,10 @@
 //! Reads what both clusters have of consumer groups: which groups, of what type, with members or not, and their offsets.
 //! Used by the running mirror and by `plan`; writes nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
-use crate::config::GroupSelection;
+use crate::config::{GroupSelection, TopicNames};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::groups as machine;
 use crate::wire::cluster::{Cluster, Metadata};
@@ -18,6 +18,7 @@ const OFFSETS_TOPIC: &str = "__consumer_offsets";
 pub(crate) struct Survey<'a> {
     source: &'a Cluster,
     target: &'a Cluster,
+    names: &'a TopicNames,
     source_groups: Listing,
     target_groups: Listing,
     /// Whether the target may be asked for coordinators also if that has it create their topic.
@@ -37,9 +38,14 @@ pub(crate) type Readings = BTreeMap<String, Result<Option<Reading>>>;
 
 impl<'a> Survey<'a> {
     /// Lists the groups of both clusters.
-    pub(crate) async fn list(source: &'a Cluster, target: &'a Cluster, may_create: bool) -> Result<Self> {
+    pub(crate) async fn list(
+        source: &'a Cluster,
+        target: &'a Cluster,
+        names: &'a TopicNames,
+        may_create: bool,
+    ) -> Result<Self> {
         let (source_groups, target_groups) = tokio::join!(groups::list(source), groups::list(target));
-        Ok(Survey { source, target, source_groups: source_groups?, target_groups: target_groups?, may_create })
+        Ok(Survey { source, target, names, source_groups: source_groups?, target_groups: target_groups?, may_create })
     }
 
     /// The groups to look at. One that was there before and is not listed may have lost its coordinator, or the permission
@@ -71,7 +77,7 @@ impl<'a> Survey<'a> {
         unseen
     }
 
-    /// Reads some groups: the source's offsets first, and the target's of those that have any there.
+    /// Reads some groups, by the names of topics at the source: the source's offsets first, and the target's of those that have any there.
     pub(crate) async fn read(&self, names: &[String], topics: &HashSet<Rc<str>>) -> Readings {
         let mut readings = Readings::new();
         let listed = |name: &String| self.source_groups.groups.get(name);
@@ -111,9 +117,22 @@ impl<'a> Survey<'a> {
         let names: Vec<String> = sources.keys().cloned().collect();
         let mut coordinators = locate(self.target, &self.target_groups, &names, self.may_create, readings).await;
         self.refuse_live_of_old_brokers(&mut coordinators, readings).await;
-        for (name, target) in groups::offsets(self.target, &coordinators, topics).await {
+        // By the names on the target, as it knows no others.
+        let named = |topic: &Rc<str>| match self.names.on_target(topic) {
+            same if *same == **topic => (topic.clone(), topic.clone()),
+            other => (Rc::from(&*other), topic.clone()),
+        };
+        let at_source: HashMap<Rc<str>, Rc<str>> = topics.iter().map(named).collect();
+        let on_target: HashSet<Rc<str>> = at_source.keys().cloned().collect();
+        for (name, target) in groups::offsets(self.target, &coordinators, &on_target).await {
             let Some(source) = sources.remove(&name) else { continue };
             let coordinator = coordinators.get(&name).copied();
+            let target = target.map(|offsets| -> Offsets {
+                let named = offsets.into_iter().filter_map(|((topic, partition), committed)| {
+                    Some(((at_source.get(&topic)?.clone(), partition), committed))
+                });
+                named.collect()
+            });
             readings.insert(name, target.map(|target| Some(Reading { source, target, coordinator })));
         }
         // A cluster without the topic of coordinators has no offsets of anybody.

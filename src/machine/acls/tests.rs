@@ -59,12 +59,7 @@ impl Case {
         }
         let (config, _) = properties.build().unwrap();
         let names = ["orders", "billing.eu", "other"].into_iter().filter(|topic| config.topics.matches(topic));
-        let policy = Policy {
-            topics: &config.topics,
-            mirrored: &names.map(str::to_owned).collect(),
-            groups: &config.groups,
-            downgrade: config.topic_acls_downgrade,
-        };
+        let policy = Policy { config: &config, mirrored: &names.map(str::to_owned).collect() };
         plan(&self.source, &self.target, &self.ours, &policy)
     }
 
@@ -153,6 +148,25 @@ fn what_concerns_what_is_mirrored_is_copied() {
     ] {
         let expected: &[(Action, &str)] = if taken { &[(Create, text)] } else { &[] };
         case(&[text], &[], &[]).expect(expected);
+    }
+}
+
+/// What holds for all topics of the source holds on the target for all that begin with its alias.
+#[test]
+fn topics_of_another_name_get_the_acls_under_that() {
+    for (at_source, on_target) in [
+        ("deny User:a READ topic orders", "deny User:a READ topic east.orders"),
+        ("allow User:a READ topic ^bill", "allow User:a READ topic ^east.bill"),
+        ("allow User:a READ topic *", "allow User:a READ topic ^east."),
+        ("allow User:a READ group one", "allow User:a READ group one"),
+        ("allow User:a WRITE id tx", "allow User:a WRITE id tx"),
+    ] {
+        let renaming = |source: &[&str], target: &[&str], ours: &[&str]| {
+            case(source, target, ours).set("replication.policy", "default").set("source.cluster.alias", "east")
+        };
+        renaming(&[at_source], &[], &[]).expect(&[(Create, on_target)]);
+        renaming(&[at_source], &[on_target], &[on_target]).expect(&[]);
+        renaming(&[], &[on_target], &[on_target]).expect(&[(Delete, on_target)]);
     }
 }
 

@@ -13,6 +13,7 @@ mod fill_faults;
 mod groups;
 mod harness;
 mod mirror;
+mod mirror_maker_2;
 mod open_transactions;
 mod permissions;
 mod prefix;
