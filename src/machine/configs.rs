@@ -138,7 +138,10 @@ pub fn plan(source: &Configs, target: &TargetTopic, policy: Policy<'_>) -> Vec<C
     {
         wanted.insert(MIN_IN_SYNC.to_owned(), at_most_replicas(target.replication_factor));
     }
-    let superfluous = target.own.iter().filter(|(key, _)| !wanted.contains_key(*key) && !is_left_alone(key, policy));
+    let superfluous = target
+        .own
+        .iter()
+        .filter(|(key, _)| !wanted.contains_key(*key) && !is_left_alone(key, policy) && key.as_str() != AFTER_MAX);
     let delete = |(key, from): (&String, &String)| Change::Delete {
         key: key.clone(),
         from: from.clone(),
@@ -147,7 +150,8 @@ pub fn plan(source: &Configs, target: &TargetTopic, policy: Policy<'_>) -> Vec<C
     let mut changes: Vec<Change> = superfluous.map(delete).collect();
     for (key, (value, reason)) in wanted {
         let from = target.own.get(&key).cloned();
-        if from.as_ref() != Some(&value) {
+        let is_loose = key == AFTER_MAX && !policy.overrides.contains_key(&key) && is_looser(from.as_deref(), &value);
+        if from.as_ref() != Some(&value) && !is_loose {
             changes.push(Change::Set { key, value, from, reason });
         }
     }
@@ -205,6 +209,13 @@ fn is_left_alone(key: &str, policy: Policy<'_>) -> bool {
 /// where it is so strict that the difference of two clocks matters.
 fn is_too_strict(key: &str, value: &str) -> bool {
     key == AFTER_MAX && value.parse::<i64>().is_ok_and(|limit| limit < HOUR_MS)
+}
+
+/// The limit for records from the future is never made stricter on the target: the source may hold records that it took
+/// under another limit, and somebody may have seen to it that the target takes them, too.
+fn is_looser(target: Option<&str>, source: &str) -> bool {
+    let number = |text: &str| text.parse::<i64>().ok();
+    target.and_then(number).zip(number(source)).is_some_and(|(target, source)| target > source)
 }
 
 fn is_being_filled(own: &Configs) -> bool {
@@ -330,6 +341,14 @@ mod tests {
         };
         assert_eq!(source("9000000"), configs(&[("message.timestamp.after.max.ms", "9000000")]));
         assert_eq!(source("1000"), Configs::new());
+        // What the target takes already it goes on taking.
+        let limit = |value| [("message.timestamp.after.max.ms", value)];
+        assert_eq!(follow(&[], &topic(&limit("90000000")), policy), configs(&limit("90000000")));
+        assert_eq!(follow(&limit("9000000"), &topic(&limit("90000000")), policy), configs(&limit("90000000")));
+        assert_eq!(follow(&limit("9000000"), &topic(&limit("4000000")), policy), configs(&limit("9000000")));
+        let overrides = configs(&limit("7000000"));
+        let policy = Policy { overrides: &overrides, excluded: &excluded };
+        assert_eq!(follow(&[], &topic(&limit("90000000")), policy), configs(&limit("7000000")));
     }
 
     #[test]

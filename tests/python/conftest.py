@@ -1,6 +1,7 @@
 """What the tests of the module get from the Rust test that starts them: two clusters and topics with records."""
 
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,10 @@ from typing import Any
 import pytest
 
 import kmirror
+
+
+# Shells start background jobs with Ctrl-C ignored; then nothing here could be interrupted.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

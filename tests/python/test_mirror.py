@@ -90,7 +90,7 @@ def test_waiting_ends_in_time(clusters: Clusters, mirror_of: MirrorOf) -> None:
 def test_ctrl_c_ends_every_wait(clusters: Clusters, mirror_of: MirrorOf) -> None:
     with mirror_of(clusters.busy_topic, lag_interval_ms=60_000) as mirror, paused(mirror):
         with interrupted_soon():
-            mirror.wait_until_caught_up()
+            mirror.wait_until_caught_up(timeout=HANG_LIMIT)
         with interrupted_soon():
             while True:
                 mirror.poll(timeout=HANG_LIMIT)
