@@ -225,3 +225,6 @@ fn plan_topic(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! What is done about topics, row by row: what either cluster says of one, and what the mirror knew of it before.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use super::*;
+use crate::config::Properties;
+
+const UNKNOWN: i16 = 3;
+const DENIED: i16 = 29;
+const NO_LEADER: i16 = 5;
+
+fn config(lines: &[(&str, &str)]) -> Config {
+    let mut properties = Properties::new();
+    for (key, value) in [("source.bootstrap.servers", "a:1"), ("target.bootstrap.servers", "b:1")].iter().chain(lines) {
+        properties.set(*key, *value);
+    }
+    properties.build().unwrap().0
+}
+
+fn topic(id: u128, partitions: usize) -> TopicMetadata {
+    TopicMetadata { id, leaders: vec![1; partitions], replication_factor: 3, ..TopicMetadata::default() }
+}
+
+fn broken(error_code: i16) -> TopicMetadata {
+    TopicMetadata { error_code, ..TopicMetadata::default() }
+}
+
+fn cluster(topic: Option<TopicMetadata>) -> Metadata {
+    let topics = topic.into_iter().map(|topic| ("t".to_owned(), topic)).collect();
+    Metadata { broker_count: 2, topics, ..Metadata::default() }
+}
+
+/// What was known of the topic: by this process, or by one before it.
+#[derive(Clone, Copy)]
+enum Before {
+    Nothing,
+    Mirrored(TopicIds, usize),
+    Remembered(TopicIds),
+}
+
+fn decide(source: Option<TopicMetadata>, target: Option<TopicMetadata>, before: Before, config: &Config) -> String {
+    let known = |ids, partitions| BTreeMap::from([("t".to_owned(), Mirrored { ids, partitions })]);
+    let (mirrored, remembered) = match before {
+        Before::Nothing => Default::default(),
+        Before::Mirrored(ids, partitions) => (known(ids, partitions), BTreeMap::new()),
+        Before::Remembered(ids) => (BTreeMap::new(), BTreeMap::from([("t".to_owned(), ids)])),
+    };
+    let mut actions = plan(&cluster(source), &cluster(target), &mirrored, &remembered, config);
+    let action = actions.remove("t");
+    assert!(actions.is_empty());
+    match action {
+        None => "nothing".to_owned(),
+        Some(Action::Create { partitions, replication_factor, clamped_from }) => {
+            format!("create {partitions} x {replication_factor} of {clamped_from:?}")
+        }
+        Some(Action::Grow { partitions }) => format!("grow to {partitions}"),
+        Some(Action::Mirror { from, to, ids }) => format!("mirror {from}..{to} {}/{}", ids.source, ids.target),
+        Some(Action::Refuse(error)) => format!("refuse {}", error.kind().name()),
+        Some(Action::Park(error)) => format!("park {}", error.kind().name()),
+        Some(Action::Recreate(error)) => format!("recreate {}", error.kind().name()),
+        Some(Action::Gone(error)) => format!("gone {}", error.kind().name()),
+    }
+}
+
+const IDS: TopicIds = TopicIds { source: 1, target: 2 };
+
+#[test]
+fn a_topic_is_created_grows_and_is_mirrored() {
+    use Before::*;
+    let config = config(&[]);
+    for (source, target, before, expected) in [
+        (Some(topic(1, 4)), None, Nothing, "create 4 x 2 of Some(3)"),
+        (Some(topic(1, 4)), Some(broken(UNKNOWN)), Nothing, "create 4 x 2 of Some(3)"),
+        (Some(topic(1, 4)), Some(topic(2, 4)), Nothing, "mirror 0..4 1/2"),
+        (Some(topic(1, 4)), Some(topic(2, 9)), Nothing, "mirror 0..4 1/2"),
+        (Some(topic(1, 4)), Some(topic(2, 4)), Mirrored(IDS, 4), "nothing"),
+        (Some(topic(1, 6)), Some(topic(2, 4)), Mirrored(IDS, 4), "grow to 6"),
+        (Some(topic(1, 6)), Some(topic(2, 6)), Mirrored(IDS, 4), "mirror 4..6 1/2"),
+        // One that grew while no mirror ran, and one that is somebody else's.
+        (Some(topic(1, 6)), Some(topic(2, 4)), Remembered(IDS), "grow to 6"),
+        (Some(topic(1, 6)), Some(topic(2, 4)), Nothing, "refuse topic"),
+        (Some(topic(1, 6)), Some(topic(7, 4)), Remembered(IDS), "refuse topic"),
+        (Some(topic(0, 6)), Some(topic(0, 4)), Remembered(TopicIds { source: 0, target: 0 }), "refuse topic"),
+        (Some(topic(1, 4)), Some(topic(2, 4)), Remembered(IDS), "mirror 0..4 1/2"),
+        (None, Some(topic(2, 4)), Nothing, "nothing"),
+    ] {
+        let case = format!("{source:?} {target:?}");
+        assert_eq!(decide(source, target, before, &config), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_topic_that_is_not_the_one_it_was_stops() {
+    use Before::*;
+    let fail = config(&[]);
+    for (source, target, before, expected) in [
+        (Some(topic(9, 4)), Some(topic(2, 4)), Mirrored(IDS, 4), "park topic_reset"),
+        (Some(topic(9, 4)), Some(topic(2, 4)), Remembered(IDS), "refuse topic_reset"),
+        // Its copy was deleted to start anew.
+        (Some(topic(9, 4)), None, Remembered(IDS), "create 4 x 2 of Some(3)"),
+        (Some(topic(9, 4)), Some(topic(8, 4)), Remembered(IDS), "mirror 0..4 9/8"),
+        (Some(topic(1, 4)), Some(topic(8, 4)), Mirrored(IDS, 4), "park target_conflict"),
+        (Some(topic(1, 4)), None, Mirrored(IDS, 4), "gone target_conflict"),
+        (None, Some(topic(2, 4)), Mirrored(IDS, 4), "gone topic"),
+        // Clusters without ids tell nothing.
+        (Some(topic(0, 4)), Some(topic(0, 4)), Mirrored(IDS, 4), "nothing"),
+        (Some(topic(9, 4)), Some(topic(2, 4)), Mirrored(TopicIds { source: 0, target: 0 }, 4), "nothing"),
+    ] {
+        let case = format!("{source:?} {target:?}");
+        assert_eq!(decide(source, target, before, &fail), expected, "{case}");
+    }
+    let recreate = config(&[("on.topic.reset", "recreate-target")]);
+    for before in [Mirrored(IDS, 4), Remembered(IDS)] {
+        assert_eq!(decide(Some(topic(9, 4)), Some(topic(2, 4)), before, &recreate), "recreate topic_reset");
+    }
+}
+
+#[test]
+fn what_a_cluster_does_not_describe_is_refused_or_waited_for() {
+    let config = config(&[]);
+    for (source, target, expected) in [
+        (broken(DENIED), None, "refuse authorization"),
+        (broken(NO_LEADER), None, "nothing"),
+        (topic(1, 4), Some(broken(DENIED)), "refuse topic"),
+        (topic(1, 4), Some(broken(NO_LEADER)), "nothing"),
+    ] {
+        let case = format!("{source:?} {target:?}");
+        assert_eq!(decide(Some(source), target, Before::Nothing, &config), expected, "{case}");
+    }
+}
+
+#[test]
+fn replicas_are_those_of_the_source_or_as_asked_for_but_no_more_than_brokers() {
+    for (wanted, expected) in
+        [("source", "2 of Some(3)"), ("1", "1 of None"), ("2", "2 of None"), ("5", "2 of Some(5)")]
+    {
+        let config = config(&[("replication.factor", wanted)]);
+        assert_eq!(
+            decide(Some(topic(1, 4)), None, Before::Nothing, &config),
+            format!("create 4 x {expected}"),
+            "{wanted}"
+        );
+    }
+}
+
+#[test]
+fn only_what_is_selected_is_mirrored_under_its_name_on_the_target() {
+    let internal = TopicMetadata { is_internal: true, ..topic(1, 4) };
+    assert_eq!(decide(Some(internal), None, Before::Nothing, &config(&[])), "nothing");
+    assert_eq!(decide(Some(topic(1, 4)), None, Before::Nothing, &config(&[("topics", "u")])), "nothing");
+    let renaming = config(&[("replication.policy", "default"), ("source.cluster.alias", "a")]);
+    // A topic of the same name there is another one.
+    assert_eq!(decide(Some(topic(1, 4)), Some(topic(2, 4)), Before::Nothing, &renaming), "create 4 x 2 of Some(3)");
+    let there = Metadata { topics: BTreeMap::from([("a.t".to_owned(), topic(2, 4))]), ..cluster(None) };
+    let actions = plan(&cluster(Some(topic(1, 4))), &there, &BTreeMap::new(), &BTreeMap::new(), &renaming);
+    assert!(matches!(actions["t"], Action::Mirror { from: 0, to: 4, ids: IDS }), "{actions:?}");
+}
