@@ -350,6 +350,29 @@ fn answers_to_older_questions_are_left_out() {
 }
 
 #[test]
+fn what_was_asked_before_a_stop_is_no_answer_after_it() {
+    let mut partition = new();
+    assert!(partition.poll_open(Duration::ZERO));
+    partition.park(Error::new(ErrorKind::Topic, "gone"));
+    partition.resume(Duration::ZERO);
+    assert!(partition.poll_open(Duration::ZERO));
+    partition.handle_opened(reading(source(0, 1000), filled_to(10)), Duration::ZERO);
+    assert_eq!((partition.phase(), partition.position()), (Phase::Closed { due: Duration::ZERO }, None));
+    open(&mut partition, source(0, 1000), filled_to(20));
+    assert_eq!(partition.position(), Some(20));
+}
+
+#[test]
+fn it_is_empty_until_something_is_fetched_and_when_all_is_acknowledged() {
+    let mut partition = running_at(0);
+    assert!(partition.is_empty());
+    fetched(&mut partition, &[batch(0, 5)]);
+    assert!(!partition.is_empty());
+    append_all(&mut partition);
+    assert!(partition.is_empty());
+}
+
+#[test]
 fn a_lost_answer_closes_and_keeps_no_memory() {
     let (mut partition, tickets) = three_in_flight(limits());
     partition.handle_produced(tickets[2], Produced::Lost, Duration::ZERO);

@@ -69,6 +69,9 @@ fn what_is_not_this_mirrors_is_left_alone() {
 fn a_start_that_takes_too_long_is_refused_with_the_estimate() {
     let most = OFFSETS_PER_SECOND * LONGEST_FILL.as_secs() as i64;
     assert!(matches!(decide(&reading(most, (0, 0), LastWriter::Nobody)), Step::Fill { .. }));
+    // Only what is left to fill takes time.
+    let rest = decide(&reading(2 * most, (0, most), filler_up_to(most)));
+    assert!(matches!(rest, Step::Fill { from, .. } if from == most), "{rest:?}");
     let Step::Refuse(error) = decide(&reading(2 * most, (0, 0), LastWriter::Nobody)) else {
         panic!("it is refused");
     };
