@@ -1,4 +1,5 @@
 //! What is done about topics, row by row: what either cluster says of one, and what the mirror knew of it before.
+//! Each row is what somebody would see who runs `kmirror plan`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
