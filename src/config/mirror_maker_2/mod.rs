@@ -1,7 +1,7 @@
 //! Reads files of MirrorMaker 2: which mirrors they are about, and what of them each mirror gets.
 //!
 //! A file is about several clusters, and every flow from one to another that is enabled is a mirror of its own. For
-//! each of them the file is translated, line by line ([`translate`]), into what a file of kmirror would say, and then built as
+//! each of them the file is translated, line by line (`translate`), into what a file of kmirror would say, and then built as
 //! such a file is: what the values mean is decided there. Defaults are MirrorMaker 2's where its own keys are concerned.
 
 use std::collections::{BTreeMap, BTreeSet};
