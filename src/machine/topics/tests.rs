@@ -156,3 +156,15 @@ fn only_what_is_selected_is_mirrored_under_its_name_on_the_target() {
     let actions = plan(&cluster(Some(topic(1, 4))), &there, &BTreeMap::new(), &BTreeMap::new(), &renaming);
     assert!(matches!(actions["t"], Action::Mirror { from: 0, to: 4, ids: IDS }), "{actions:?}");
 }
+
+#[test]
+fn names_are_mapped_there_and_back() {
+    let renaming = config(&[("replication.policy", "default"), ("source.cluster.alias", "a"), ("topics.exclude", "u")]);
+    let mut source = cluster(Some(topic(1, 4)));
+    source.topics.insert("u".to_owned(), topic(3, 1));
+    assert_eq!(selected(&renaming, &source), ["t"]);
+    let topics = ["t", "u"].map(str::to_owned);
+    assert_eq!(names_on_target(&renaming, &topics), ["a.t", "a.u"]);
+    let answers = BTreeMap::from([("a.t".to_owned(), 1), ("u".to_owned(), 2)]);
+    assert_eq!(under_source_names(&renaming, &topics, answers), BTreeMap::from([("t".to_owned(), 1)]));
+}
