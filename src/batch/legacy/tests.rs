@@ -48,6 +48,7 @@ fn plain_messages_become_one_batch_of_their_run() {
         let timestamp = if magic == 0 { -1 } else { 10_000 };
         assert_eq!(first, Told { offset: 10, timestamp, key, value, headers: Vec::new() });
         assert_eq!(found[0].header.max_timestamp, if magic == 0 { -1 } else { 14_000 });
+        assert_eq!(found[0].header.partition_leader_epoch, -1, "these formats know none");
     }
 }
 
@@ -78,6 +79,7 @@ fn wrappers_count_from_their_end_in_format_1_and_not_at_all_in_format_0() {
         assert_eq!(offsets_and_times(wrapped(1, 51, codec | 8, &relative)), [(50, 77), (51, 77)]);
         let found = batches(wrapped(1, 51, codec, &[plain(1, 0), plain(1, 1)]));
         assert_eq!(found[0].header.attributes, i16::from(codec), "the codec stays");
+        assert_eq!(found[0].header.partition_leader_epoch, -1, "these formats know none");
     }
 }
 
