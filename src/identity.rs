@@ -158,8 +158,13 @@ fn start_key(number: i32) -> String {
 }
 
 fn start_number(record: &Record) -> Option<i32> {
-    let key = record.key.as_ref().filter(|_| record.value.is_some())?;
-    std::str::from_utf8(key).ok()?.strip_prefix(START_PREFIX)?.parse().ok()
+    record.value.as_ref()?;
+    record_key(record)?.strip_prefix(START_PREFIX)?.parse().ok()
+}
+
+/// The key of a record, if it is one of ours.
+fn record_key(record: &Record) -> Option<&str> {
+    std::str::from_utf8(record.key.as_ref()?).ok()
 }
 
 /// A number that no other process draws at the same moment: the standard library seeds its hashers at random.
@@ -172,7 +177,7 @@ fn nonce() -> u64 {
 fn remembered(records: &[Record]) -> BTreeMap<String, TopicIds> {
     let mut topics = BTreeMap::new();
     for record in records {
-        let key = record.key.as_ref().and_then(|key| std::str::from_utf8(key).ok());
+        let key = record_key(record);
         let Some(name) = key.and_then(|key| key.strip_prefix(TOPIC_PREFIX)) else { continue };
         let ids = record.value.as_ref().and_then(|value| serde_json::from_slice::<Ids>(value).ok());
         let number = |text: &str| u128::from_str_radix(text, 16).ok();

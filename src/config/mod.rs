@@ -285,3 +285,13 @@ pub enum ReplicationFactor {
     /// This many.
     Count(i16),
 }
+
+impl ReplicationFactor {
+    /// The replicas that are asked for, of a topic that has so many at the source.
+    pub(crate) fn wanted(self, at_source: i16) -> i16 {
+        match self {
+            ReplicationFactor::Source => at_source,
+            ReplicationFactor::Count(count) => count,
+        }
+    }
+}

@@ -9,7 +9,6 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use super::Control;
-use crate::config::IsolationLevel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::status::{Progress, State};
 use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
@@ -98,10 +97,7 @@ impl Control {
 
     /// Asks the leaders once; returns the partitions of which no end came.
     pub(super) async fn ask_for_ends(&self, open: Vec<Arc<Progress>>, ends: &mut Vec<End>) -> Vec<Arc<Progress>> {
-        let which = match self.config.isolation_level {
-            IsolationLevel::ReadCommitted => Which::LastStable,
-            IsolationLevel::ReadUncommitted => Which::HighWatermark,
-        };
+        let which = Which::visible_to(self.config.isolation_level);
         let mut missing = Vec::new();
         let mut groups: BTreeMap<i32, Vec<Arc<Progress>>> = BTreeMap::new();
         for progress in open {

@@ -9,14 +9,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Control;
-use crate::config::{Config, ReplicationFactor};
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::configs::{self, Change, Policy, TargetTopic};
 use crate::machine::topics::{names_on_target, under_source_names};
 use crate::status::{Progress, State, Subject};
 use crate::wire;
 use crate::wire::cluster::{Cluster, Metadata};
-use crate::wire::configs::{ByTopic, TopicConfigs};
+use crate::wire::configs::{ByTopic, MIN_IN_SYNC, TopicConfigs};
 use crate::wire::errors::BrokerError;
 
 /// How often is looked whether all topics have begun, before they are looked at for the first time.
@@ -43,17 +43,14 @@ struct Replicas {
 impl Control {
     /// How the target's topics differ from the source's on purpose.
     pub(super) fn config_policy(&self) -> Policy<'_> {
-        Policy { overrides: &self.config.topic_configs_override, excluded: &self.config.topic_configs_exclude }
+        Policy::of(&self.config)
     }
 
     /// Takes over how many replicas topics have.
     pub(super) fn remember_replicas(&self, source: &Metadata, target: &Metadata) {
         let replicas = source.topics.iter().filter_map(|(name, at_source)| {
             let topic = target.topics.get(&*self.config.names.on_target(name)).filter(|topic| topic.error_code == 0)?;
-            let wanted = match self.config.replication_factor {
-                ReplicationFactor::Source => at_source.replication_factor,
-                ReplicationFactor::Count(count) => count,
-            };
+            let wanted = self.config.replication_factor.wanted(at_source.replication_factor);
             let (target, brokers) = (topic.replication_factor, target.broker_count);
             Some((name.clone(), Replicas { wanted, target, brokers }))
         });
@@ -225,7 +222,7 @@ pub(crate) async fn alter_target(
 
 /// A topic on the target as `machine::configs` sees it.
 pub(crate) fn target_topic(described: &TopicConfigs, replication_factor: i16) -> TargetTopic {
-    let has_own = described.own.contains_key("min.insync.replicas");
+    let has_own = described.own.contains_key(MIN_IN_SYNC);
     TargetTopic {
         own: described.own.clone(),
         inherited_minimum: described.minimum.filter(|_| !has_own),

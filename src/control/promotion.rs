@@ -14,7 +14,7 @@ use crossbeam_channel::Sender;
 use tokio::sync::Notify;
 
 use super::Control;
-use crate::config::{IsolationLevel, utc};
+use crate::config::utc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::identity::promotion::{self as memory, EndsWritten, Watch};
@@ -270,10 +270,7 @@ impl Control {
             let told = progress.source_next().map(|next| Known { next, at_ms: progress.source_told_at() });
             add(&mut known, &progress.topic, progress.partition as usize, told);
         }
-        let which = match self.config.isolation_level {
-            IsolationLevel::ReadCommitted => Which::LastStable,
-            IsolationLevel::ReadUncommitted => Which::HighWatermark,
-        };
+        let which = Which::visible_to(self.config.isolation_level);
         let at_ms = now_ms();
         if reachable && let Ok(ends) = log_ends::read(&self.source, topics, which).await {
             for (topic, next) in ends {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use kafka_protocol::records::Record;
 use serde::{Deserialize, Serialize};
 
-use super::json;
 use super::log::{Follower, InternalLog};
+use super::{json, record_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::machine::acls::Acl;
@@ -40,7 +40,7 @@ impl Ours {
 
     fn apply(&mut self, records: &[Record]) {
         for record in records {
-            let key = record.key.as_ref().and_then(|key| std::str::from_utf8(key).ok());
+            let key = record_key(record);
             let Some(written) = key.and_then(|key| key.strip_prefix(PREFIX)) else { continue };
             // What cannot be read is as if it had not been written: nothing is deleted for it.
             let Ok(acl) = serde_json::from_str::<Acl>(written) else { continue };

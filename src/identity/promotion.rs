@@ -9,7 +9,7 @@ use kafka_protocol::records::Record;
 use serde::{Deserialize, Serialize};
 
 use super::log::{BYTES_AT_ONCE, Follower, InternalLog};
-use super::{Claim, accept, first_claim, json, remembered, start_number};
+use super::{Claim, accept, first_claim, json, record_key, remembered, start_number};
 use crate::config::utc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::promotion::Known;
@@ -86,7 +86,7 @@ fn read_memory(records: &[Record]) -> Memory {
     };
     let (mut source, mut target, mut confirmed_at) = (BTreeMap::new(), BTreeMap::new(), i64::MIN);
     for record in records {
-        let Some(key) = record.key.as_ref().and_then(|key| std::str::from_utf8(key).ok()) else { continue };
+        let Some(key) = record_key(record) else { continue };
         if let Some(topic) = key.strip_prefix(SOURCE_PREFIX) {
             put(&mut source, topic, read::<SourceEnds>(record));
         } else if let Some(topic) = key.strip_prefix(TARGET_PREFIX) {

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::ConfigExclusion;
+use crate::config::{Config, ConfigExclusion};
+use crate::wire::configs::MIN_IN_SYNC;
 use crate::wire::removal::{self, Settings};
 
 /// What was set on a topic itself.
@@ -41,7 +42,6 @@ pub const NOT_COPIED: &[(&str, &str)] = &[
 ];
 const TIERED: &str = "where old segments are kept is decided on the target, which may have no tiered storage";
 
-const MIN_IN_SYNC: &str = "min.insync.replicas";
 const AFTER_MAX: &str = "message.timestamp.after.max.ms";
 /// The default of [`AFTER_MAX`].
 const HOUR_MS: i64 = 3_600_000;
@@ -53,6 +53,13 @@ pub struct Policy<'a> {
     pub overrides: &'a Configs,
     /// `topic.configs.exclude`.
     pub excluded: &'a ConfigExclusion,
+}
+
+impl<'a> Policy<'a> {
+    /// The one that is configured.
+    pub fn of(config: &'a Config) -> Self {
+        Policy { overrides: &config.topic_configs_override, excluded: &config.topic_configs_exclude }
+    }
 }
 
 /// A topic on the target.

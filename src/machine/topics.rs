@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, OnTopicReset, ReplicationFactor};
+use crate::config::{Config, OnTopicReset};
 use crate::error::{Error, ErrorKind};
 use crate::wire::cluster::{Metadata, TopicMetadata};
 use crate::wire::errors::{BrokerError, Class};
@@ -193,10 +193,7 @@ fn plan_topic(
     let error = there.map_or(Some(BrokerError::UNKNOWN_PARTITION), |there| BrokerError::of(there.error_code));
     match (error, there) {
         (Some(error), _) if error.code == BrokerError::UNKNOWN_PARTITION.code => {
-            let wanted = match config.replication_factor {
-                ReplicationFactor::Source => topic.replication_factor,
-                ReplicationFactor::Count(count) => count,
-            };
+            let wanted = config.replication_factor.wanted(topic.replication_factor);
             let possible = wanted.min(target.broker_count as i16);
             Some(Action::Create {
                 partitions: partitions as i32,

@@ -175,7 +175,7 @@ impl Planner {
     }
 
     fn policy(&self) -> Policy<'_> {
-        Policy { overrides: &self.config.topic_configs_override, excluded: &self.config.topic_configs_exclude }
+        Policy::of(&self.config)
     }
 }
 

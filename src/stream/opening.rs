@@ -126,7 +126,7 @@ async fn read_source(
     let names: Vec<TopicPartition> = partitions.iter().map(|(partition, _)| partition.clone()).collect();
     let starts = positions::list_offsets(&connection, &names, Which::LogStart).await?;
     let ends = positions::list_offsets(&connection, &names, Which::LogEnd).await?;
-    let which = if stream.read_committed() { Which::LastStable } else { Which::HighWatermark };
+    let which = Which::visible_to(stream.config.isolation_level);
     let visible = positions::list_offsets(&connection, &names, which).await?;
     let known: Vec<(TopicPartition, i32)> = partitions.iter().filter(|(_, epoch)| *epoch >= 0).cloned().collect();
     let epochs = match known.is_empty() {

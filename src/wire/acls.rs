@@ -114,21 +114,19 @@ fn denied(cluster: &Cluster, what: &str, operation: &str, error: BrokerError, de
 
 /// Creates ACLs; the result of each, in their order.
 pub async fn create(cluster: &Cluster, acls: &[Acl]) -> Result<Vec<Result<()>>> {
-    let mut results = Vec::with_capacity(acls.len());
-    for some in chunks(acls) {
-        match create_some(cluster, some).await {
-            Ok(some) => results.extend(some),
-            Err(error) => whole(some, error, &mut results)?,
-        }
-    }
-    Ok(results)
+    in_chunks(acls, async |some| create_some(cluster, some).await).await
 }
 
 /// Deletes exactly these ACLs; the result of each, in their order. One that is not there counts as deleted.
 pub async fn delete(cluster: &Cluster, acls: &[Acl]) -> Result<Vec<Result<()>>> {
+    in_chunks(acls, async |some| delete_some(cluster, some).await).await
+}
+
+/// Does something with ACLs, in as many requests as it takes.
+async fn in_chunks(acls: &[Acl], ask: impl AsyncFn(&[Acl]) -> Result<Vec<Result<()>>>) -> Result<Vec<Result<()>>> {
     let mut results = Vec::with_capacity(acls.len());
     for some in chunks(acls) {
-        match delete_some(cluster, some).await {
+        match ask(some).await {
             Ok(some) => results.extend(some),
             Err(error) => whole(some, error, &mut results)?,
         }

@@ -123,12 +123,11 @@ fn created(cluster: &Cluster, answers: Vec<CreatableTopicResult>) -> BTreeMap<St
 
 /// The change that a new topic needs of which more replicas would have to be in sync than there are: brokers may have such a default.
 fn minimum_that_lets_it_live(topic: &CreatableTopicResult) -> Option<(String, configs::Changes<&'static str>)> {
-    const MIN_IN_SYNC: &str = "min.insync.replicas";
-    let mut configs = topic.configs.iter().flatten().filter(|config| config.name.as_str() == MIN_IN_SYNC);
-    let minimum: i16 = configs.next()?.value.as_ref()?.parse().ok()?;
+    let mut own = topic.configs.iter().flatten().filter(|config| config.name.as_str() == configs::MIN_IN_SYNC);
+    let minimum: i16 = own.next()?.value.as_ref()?.parse().ok()?;
     let replicas = topic.replication_factor;
     let is_dead = topic.error_code == 0 && replicas > 0 && minimum > replicas;
-    is_dead.then(|| (topic.name.0.to_string(), vec![(MIN_IN_SYNC, Some(replicas.to_string()))]))
+    is_dead.then(|| (topic.name.0.to_string(), vec![(configs::MIN_IN_SYNC, Some(replicas.to_string()))]))
 }
 
 const TOPIC_ALREADY_EXISTS: i16 = 36;

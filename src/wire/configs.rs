@@ -20,7 +20,8 @@ const AT_ONCE: usize = 250;
 const TOPIC_RESOURCE: i8 = 2;
 /// A configuration that was set on the topic itself.
 const DYNAMIC_TOPIC_CONFIG: i8 = 1;
-const MIN_IN_SYNC: &str = "min.insync.replicas";
+/// How many replicas have to be in sync for records to be taken.
+pub const MIN_IN_SYNC: &str = "min.insync.replicas";
 
 /// An answer for each topic.
 pub type ByTopic<T> = BTreeMap<String, Result<T>>;

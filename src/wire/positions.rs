@@ -18,6 +18,7 @@ use super::cluster::topic_name;
 use super::connection::Connection;
 use super::errors::BrokerError;
 use crate::batch::Header;
+use crate::config::IsolationLevel;
 use crate::error::Result;
 
 /// A partition by name and number.
@@ -38,6 +39,16 @@ pub enum Which {
     LastStable,
     /// The first record of this time or later, in milliseconds since 1970; -1 if there is none.
     Timestamp(i64),
+}
+
+impl Which {
+    /// Where what consumers of this isolation level can see ends.
+    pub fn visible_to(isolation: IsolationLevel) -> Self {
+        match isolation {
+            IsolationLevel::ReadCommitted => Which::LastStable,
+            IsolationLevel::ReadUncommitted => Which::HighWatermark,
+        }
+    }
 }
 
 /// Brokers show what is not replicated yet only to a "debugging replica".

@@ -56,10 +56,7 @@ pub(crate) async fn sources(
     wanted: &HashMap<TopicPartition, Start>,
     isolation: IsolationLevel,
 ) -> Answers<SourceStart> {
-    let end = match isolation {
-        IsolationLevel::ReadCommitted => Which::LastStable,
-        IsolationLevel::ReadUncommitted => Which::HighWatermark,
-    };
+    let end = Which::visible_to(isolation);
     let partitions: Vec<TopicPartition> = wanted.keys().cloned().collect();
     ask(source, metadata, &partitions, async |connection: &Connection, partitions: &[TopicPartition]| {
         let starts = positions::list_offsets(connection, partitions, Which::LogStart).await?;

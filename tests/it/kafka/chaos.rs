@@ -156,20 +156,16 @@ impl Chaos {
         self.settle()?;
         let mut wanted = Vec::new();
         for topic in TOPICS {
-            // A leader that has just been elected does not know yet what all replicas have.
-            let bounds = || Ok(self.pair.source.client().stable_bounds(topic).ok());
-            wanted.push(wait_for(&format!("the source tells where {topic} ends"), HEALING, bounds)?);
+            wanted.push(told(topic, || self.pair.source.client().stable_bounds(topic))?);
         }
         let committed = self.commit_somewhere(&wanted)?;
         let report = self.mirroring.report()?;
-        let copied =
-            wait_for("the target tells what is committed", HEALING, || Ok(committed_at(&self.pair.target).ok()))?;
+        let copied = told(GROUP, || committed_at(&self.pair.target))?;
         if copied != committed {
             return fail(format!("P5: the group has committed {committed:?} at the source, {copied:?} at the target"));
         }
         for (topic, wanted) in TOPICS.iter().zip(wanted) {
-            let bounds = || Ok(self.pair.target.client().bounds(topic).ok());
-            let reached = wait_for(&format!("the target tells where {topic} ends"), HEALING, bounds)?;
+            let reached = told(topic, || self.pair.target.client().bounds(topic))?;
             for (partition, wanted) in wanted {
                 let (said, is) = (said_to_be_next(&report, topic, partition), reached[&partition].end);
                 if is < wanted.end || said.is_none_or(|said| said > is) {
@@ -187,8 +183,7 @@ impl Chaos {
     /// Has the group go on at the source, by any number of offsets in each partition. While no mirror runs it must not go
     /// back: nobody could tell that from a use of the target.
     fn commit_somewhere(&mut self, bounds: &[BTreeMap<i32, Bounds>]) -> Outcome<Committed> {
-        let before =
-            wait_for("the source tells what is committed", HEALING, || Ok(committed_at(&self.pair.source).ok()))?;
+        let before = told(GROUP, || committed_at(&self.pair.source))?;
         let mut list = TopicPartitionList::new();
         for (topic, bounds) in TOPICS.iter().zip(bounds) {
             for (partition, bounds) in bounds {
@@ -225,8 +220,7 @@ impl Chaos {
     /// P7: the mirror that runs reaches the source's end without a restart.
     fn expect_alive(&mut self) -> Outcome {
         for topic in TOPICS {
-            let bounds = || Ok(self.pair.source.client().bounds(topic).ok());
-            let wanted = wait_for(&format!("the source tells where {topic} ends"), HEALING, bounds)?;
+            let wanted = told(topic, || self.pair.source.client().bounds(topic))?;
             let target = self.pair.target.client();
             let mut last = None;
             let waited = wait_for(&format!("P7: {topic} catches up after the last fault"), HEALING, || {
@@ -256,6 +250,11 @@ impl Chaos {
     fn clock(&self) -> String {
         format!("{:>6.1} s", self.started.elapsed().as_secs_f64())
     }
+}
+
+/// What a cluster tells of something, asked again: a leader that has just been elected does not know yet what all replicas have.
+fn told<T>(of: &str, ask: impl Fn() -> Outcome<T>) -> Outcome<T> {
+    wait_for(&format!("a cluster tells of {of}"), HEALING, || Ok(ask().ok()))
 }
 
 type Committed = BTreeMap<(String, i32), i64>;

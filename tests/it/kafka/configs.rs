@@ -5,17 +5,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kafka_protocol::messages::DeleteAclsRequest;
-use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use serde_json::Value;
 
 use super::mirror::{configs_of, wait_copied};
-use super::permissions::{acl, create};
+use super::permissions::{acl, create, grant};
 use crate::support::cluster::{Cluster, Options, Pair, shared, unique};
 use crate::support::late::advance;
 use crate::support::mirroring::Mirroring;
 use crate::support::process::Kmirror;
-use crate::support::raw::{check, text};
 use crate::support::records::{Generator, Writing, produce};
 use crate::support::{Failure, Outcome, wait_for};
 
@@ -199,23 +196,6 @@ fn deny(cluster: &Cluster, topic: &str, operations: &[i8]) -> Outcome {
     create(cluster, std::iter::once(one(ALL, ALLOW)).chain(denials).collect())
 }
 
-fn grant(cluster: &Cluster, topic: &str, operation: i8) -> Outcome {
-    let filter = DeleteAclsFilter::default()
-        .with_resource_type_filter(TOPIC)
-        .with_resource_name_filter(Some(text(topic)))
-        .with_pattern_type_filter(LITERAL)
-        .with_principal_filter(None)
-        .with_host_filter(None)
-        .with_operation(operation)
-        .with_permission_type(DENY);
-    let request = DeleteAclsRequest::default().with_filters(vec![filter]);
-    for answer in cluster.client().any()?.send(3, &request)?.filter_results {
-        check(answer.error_code, "cannot delete an ACL")?;
-        assert_eq!(answer.matching_acls.len(), 1, "the permission was missing");
-    }
-    Ok(())
-}
-
 #[test]
 fn a_missing_permission_is_planned_for_and_holds_up_one_topic_only() -> Outcome {
     let pair = guarded()?;
@@ -242,7 +222,7 @@ fn a_missing_permission_is_planned_for_and_holds_up_one_topic_only() -> Outcome 
     assert!(!pair.target.client().topics()?.iter().any(|topic| topic.starts_with("kmirror.")), "a plan writes nothing");
     deny(&pair.target, free, &[WRITE])?;
     assert!(missing(&mirroring.plan()?).contains(&format!("target Write {free}")));
-    grant(&pair.target, free, WRITE)?;
+    grant(&pair.target, (TOPIC, free), WRITE)?;
 
     let mut mirror = mirroring.start()?;
     let set = [("retention.ms", "900000000000")];
@@ -256,12 +236,12 @@ fn a_missing_permission_is_planned_for_and_holds_up_one_topic_only() -> Outcome 
     pair.source.client().alter_topic(free, &[("retention.ms", "800000000000")])?;
     wait_configured(&pair, free, &[("retention.ms", "800000000000")], &mirror)?;
 
-    grant(&pair.target, fixed, ALTER_CONFIGS)?;
+    grant(&pair.target, (TOPIC, fixed), ALTER_CONFIGS)?;
     wait_configured(&pair, fixed, &set, &mirror)?;
-    grant(&pair.target, uncreated, CREATE)?;
+    grant(&pair.target, (TOPIC, uncreated), CREATE)?;
     wait_copied(&pair, uncreated)?;
-    grant(&pair.source, unread, READ)?;
-    grant(&pair.source, unread, DESCRIBE_CONFIGS)?;
+    grant(&pair.source, (TOPIC, unread), READ)?;
+    grant(&pair.source, (TOPIC, unread), DESCRIBE_CONFIGS)?;
     wait_copied(&pair, unread)?;
     wait_configured(&pair, unread, &set, &mirror)?;
     mirror.kill9()

@@ -56,6 +56,24 @@ pub(super) fn create(cluster: &Cluster, acls: Vec<AclCreation>) -> Outcome {
     Ok(())
 }
 
+/// Takes back what was denied of one thing.
+pub(super) fn grant(cluster: &Cluster, (kind, name): (i8, &str), operation: i8) -> Outcome {
+    let filter = DeleteAclsFilter::default()
+        .with_resource_type_filter(kind)
+        .with_resource_name_filter(Some(text(name)))
+        .with_pattern_type_filter(LITERAL)
+        .with_principal_filter(None)
+        .with_host_filter(None)
+        .with_operation(operation)
+        .with_permission_type(DENY);
+    let request = DeleteAclsRequest::default().with_filters(vec![filter]);
+    for answer in cluster.client().any()?.send(3, &request)?.filter_results {
+        check(answer.error_code, "cannot delete an ACL")?;
+        assert_eq!(answer.matching_acls.len(), 1, "the permission was missing");
+    }
+    Ok(())
+}
+
 /// A pair of which the target lets the mirror neither write markers nor have a transactional id.
 fn guarded() -> Outcome<Pair> {
     let options = Options::default()
@@ -82,21 +100,7 @@ fn allow_transactions(target: &Cluster, mirror: &str) -> Outcome {
 }
 
 fn allow_markers(target: &Cluster) -> Outcome {
-    let filter = DeleteAclsFilter::default()
-        .with_resource_type_filter(CLUSTER.0)
-        .with_resource_name_filter(Some(text(CLUSTER.1)))
-        .with_pattern_type_filter(LITERAL)
-        .with_principal_filter(None)
-        .with_host_filter(None)
-        .with_operation(ALTER)
-        .with_permission_type(DENY);
-    for answer in
-        target.client().any()?.send(3, &DeleteAclsRequest::default().with_filters(vec![filter]))?.filter_results
-    {
-        check(answer.error_code, "cannot delete an ACL")?;
-        assert_eq!(answer.matching_acls.len(), 1, "the permission was missing");
-    }
-    Ok(())
+    grant(target, CLUSTER, ALTER)
 }
 
 /// Committed and aborted transactions in every partition.

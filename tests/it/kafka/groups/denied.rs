@@ -3,57 +3,25 @@
 
 use std::collections::BTreeSet;
 
-use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
-use kafka_protocol::messages::{CreateAclsRequest, DeleteAclsRequest, create_acls_request::AclCreation};
-
+use super::super::permissions::{acl, create, grant};
 use super::{LIMIT, wait_said, write};
 use crate::support::cluster::{Cluster, Options, Pair};
 use crate::support::groups;
 use crate::support::mirroring::Mirroring;
 use crate::support::proxy::CLIENTS_COME_FROM;
-use crate::support::raw::{check, text};
 use crate::support::{Failure, Outcome, wait_for};
 
 const GROUP: i8 = 3;
 const LITERAL: i8 = 3;
 const DENY: i8 = 2;
 const ALLOW: i8 = 3;
+const ANY: i8 = 1;
 const ALL: i8 = 2;
 const READ: i8 = 3;
 const DESCRIBE: i8 = 8;
 
 fn set(cluster: &Cluster, group: &str, host: &str, operation: i8, permission: i8) -> Outcome {
-    let acl = AclCreation::default()
-        .with_resource_type(GROUP)
-        .with_resource_name(text(group))
-        .with_resource_pattern_type(LITERAL)
-        .with_principal(text("User:ANONYMOUS"))
-        .with_host(text(host))
-        .with_operation(operation)
-        .with_permission_type(permission);
-    let request = CreateAclsRequest::default().with_creations(vec![acl]);
-    for answer in cluster.client().any()?.send(3, &request)?.results {
-        check(answer.error_code, "cannot create an ACL")?;
-    }
-    Ok(())
-}
-
-/// Takes back what was denied of a group.
-fn grant(cluster: &Cluster, group: &str) -> Outcome {
-    let filter = DeleteAclsFilter::default()
-        .with_resource_type_filter(GROUP)
-        .with_resource_name_filter(Some(text(group)))
-        .with_pattern_type_filter(LITERAL)
-        .with_principal_filter(None)
-        .with_host_filter(None)
-        .with_operation(1)
-        .with_permission_type(DENY);
-    let request = DeleteAclsRequest::default().with_filters(vec![filter]);
-    for answer in cluster.client().any()?.send(3, &request)?.filter_results {
-        check(answer.error_code, "cannot delete an ACL")?;
-        assert_eq!(answer.matching_acls.len(), 1, "the permission was missing");
-    }
-    Ok(())
+    create(cluster, vec![acl((GROUP, group), LITERAL, host, operation, permission)])
 }
 
 #[test]
@@ -116,9 +84,9 @@ fn one_denied_group_is_named_and_the_others_go_on() -> Outcome {
     for (_, _, fix) in expected {
         wait_said(&running, fix)?;
     }
-    grant(&pair.source, "hidden")?;
-    grant(&pair.target, "unreadable")?;
-    grant(&pair.target, "unwritable")?;
+    grant(&pair.source, (GROUP, "hidden"), ANY)?;
+    grant(&pair.target, (GROUP, "unreadable"), ANY)?;
+    grant(&pair.target, (GROUP, "unwritable"), ANY)?;
     for group in all {
         groups::wait_offset(&pair.target, group, "denied", 0, 12)?;
     }
