@@ -12,6 +12,7 @@ pub mod partition;
 pub mod prefix;
 pub mod promotion;
 pub mod topics;
+pub mod translation;
 
 #[cfg(test)]
 mod simulation;

@@ -8,7 +8,9 @@
 //! target said so, or send a batch whose offset on the target would not be its offset on the source.
 //!
 //! Source and target offsets are the same numbers here; `position` is always the *next* offset, the first one that
-//! is not yet replicated.
+//! is not yet replicated. With `offsets=translate` ([`Holes::Mapped`]) the machine sees the target through
+//! [`OffsetMap`](super::translation::OffsetMap), which shows the mirror's own records at their offsets of the source and nothing else: a
+//! hole is then not filled but written down, and the target's log end is where the next record comes from.
 
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use crate::error::{Error, ErrorKind};
 use crate::machine::opening::{Doubt, first_sequence_at, sequence_after};
 pub use crate::machine::opening::{Identity, Likeness, Reading, SourceLog, Tail, TargetLog};
 use crate::status::Replicated;
-use window::Window;
+use window::{Done, Window};
 
 mod answers;
 mod resume;
@@ -25,7 +27,7 @@ mod types;
 mod window;
 
 pub use answers::{Filled, Produced};
-pub use types::{Content, Fetched, Fill, LeftOut, Limits, Phase, Produce, Ticket};
+pub use types::{Anchor, Content, Fetched, Fill, Holes, LeftOut, Limits, Mapping, Phase, Produce, Ticket};
 
 /// The machine of one partition. `P` is the payload of a batch.
 #[derive(Debug)]
@@ -91,7 +93,7 @@ enum Filling {
     StoodStill { read_at: Duration },
     /// Holes can be filled.
     Settled,
-    /// Markers from this offset up to another are under way.
+    /// Markers from this offset up to another are under way, or the note where the holes between them are.
     UnderWay { from: i64, next: i64 },
 }
 
@@ -174,6 +176,11 @@ impl<P> Partition<P> {
         self.position_epoch
     }
 
+    /// Whether an answer would be listened to: it is about what was sent since the position was read.
+    pub fn is_awaited(&self, ticket: Ticket) -> bool {
+        self.phase == Phase::Running && ticket.generation == self.generation
+    }
+
     /// Whether nothing is in flight, so that a stop loses no answer.
     pub fn is_idle(&self) -> bool {
         self.window.sent() == 0 && !self.is_filling()
@@ -196,7 +203,12 @@ impl<P> Partition<P> {
 
     /// Whether it is a hole's turn.
     pub fn can_fill(&self) -> bool {
-        self.phase == Phase::Running && !self.is_filling() && self.window.next_hole().is_some()
+        let stood_still = matches!(self.filling, Filling::StoodStill { .. } | Filling::Settled);
+        let is_turn = match self.limits.holes {
+            Holes::Mapped if stood_still => self.window.has_open_hole(),
+            Holes::Mapped | Holes::Filled { .. } => self.window.next_hole().is_some(),
+        };
+        self.phase == Phase::Running && !self.is_filling() && is_turn
     }
 
     /// The next source offset to fetch, if more is wanted now.
@@ -246,21 +258,48 @@ impl<P> Partition<P> {
 
     /// The next order to fill a hole, if it is a hole's turn and the target's log has stood still before.
     pub fn poll_fill(&mut self, now: Duration) -> Option<Fill> {
+        let Holes::Filled { at_once } = self.limits.holes else { return None };
         let (from, next) = self.window.next_hole().filter(|_| self.can_fill())?;
+        if !self.is_settled(now) {
+            return None;
+        }
+        let count = (next - from).min(i64::from(at_once)) as i32;
+        self.filling = Filling::UnderWay { from, next: from + i64::from(count) };
+        let ticket = Ticket { generation: self.generation, base_offset: from };
+        Some(Fill { ticket, from, count, fence: self.identity.fence })
+    }
+
+    /// The next order to write down where holes are, if there are any and the target's log has stood still before. Unlike
+    /// filling it does not wait for what is before them.
+    pub fn poll_map(&mut self, now: Duration) -> Option<Mapping> {
+        if self.limits.holes != Holes::Mapped || !self.can_fill() || !self.is_settled(now) {
+            return None;
+        }
+        let holes = self.window.write_holes(self.next_sequence);
+        let (from, next) = (holes.first()?.0, holes.last()?.1.source_offset);
+        self.filling = Filling::UnderWay { from, next };
+        let ticket = Ticket { generation: self.generation, base_offset: from };
+        let anchors = holes.into_iter().map(|(_, anchor)| anchor).collect();
+        Some(Mapping { ticket, anchors, fence: self.identity.fence })
+    }
+
+    /// Whether the log has stood still. Where it is not known, the partition waits for that as soon as a hole is all there is
+    /// to do.
+    fn is_settled(&mut self, now: Duration) -> bool {
         let settled = match self.filling {
             Filling::StoodStill { read_at } => now.saturating_sub(read_at) < self.limits.settle,
             filling => filling == Filling::Settled,
         };
-        if !settled {
+        if settled {
+            return true;
+        }
+        self.filling = Filling::Unsettled;
+        if let Some((from, _)) = self.window.next_hole() {
             self.generation = self.generation.wrapping_add(1);
             self.filling = Filling::Settling { log_end_offset: from };
             self.phase = Phase::Closed { due: now + self.limits.settle };
-            return None;
         }
-        let count = (next - from).min(i64::from(self.limits.markers)) as i32;
-        self.filling = Filling::UnderWay { from, next: from + i64::from(count) };
-        let ticket = Ticket { generation: self.generation, base_offset: from };
-        Some(Fill { ticket, from, count, fence: self.identity.fence })
+        false
     }
 
     /// What a fetch brought that asked for `fetch_offset`. An answer to an older question is left out.
@@ -380,15 +419,20 @@ impl<P> Partition<P> {
     /// Takes what is acknowledged from the front of the window.
     fn settle(&mut self) {
         let mut progressed = false;
-        while let Some(fetched) = self.window.pop_acknowledged() {
-            let header = &fetched.header;
-            self.replicated.records += header.record_count as u64;
-            self.replicated.bytes += fetched.size as u64;
-            self.replicated.last_timestamp = header.max_timestamp;
-            self.position = Some(header.last_offset() + 1);
-            self.position_epoch = header.partition_leader_epoch;
-            self.alone = false;
+        while let Some(done) = self.window.pop_done() {
             progressed = true;
+            match done {
+                Done::Records(fetched) => {
+                    let header = &fetched.header;
+                    self.replicated.records += header.record_count as u64;
+                    self.replicated.bytes += fetched.size as u64;
+                    self.replicated.last_timestamp = header.max_timestamp;
+                    self.position = Some(header.last_offset() + 1);
+                    self.position_epoch = header.partition_leader_epoch;
+                    self.alone = false;
+                }
+                Done::Hole { next } => self.pass_hole(next),
+            }
         }
         if progressed {
             self.recover();
@@ -400,6 +444,13 @@ impl<P> Partition<P> {
                 self.park(error);
             }
         }
+    }
+
+    /// What was a hole is replicated.
+    fn pass_hole(&mut self, next: i64) {
+        self.position = Some(next);
+        // The epoch at the end of a hole in front of records is not later than theirs.
+        self.position_epoch = if self.window.is_empty() { self.fetch_epoch } else { -1 };
     }
 
     /// It goes on: what went wrong before is over.

@@ -25,7 +25,7 @@ use crate::batch::Batch;
 use crate::config::{Config, IsolationLevel, OnDataLoss, OnRecordRefused};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind, Events};
-use crate::machine::partition::{Identity, Limits, Partition, Phase};
+use crate::machine::partition::{Holes, Identity, Limits, Partition, Phase};
 use crate::status::{Progress, State};
 use crate::wire::cluster::Cluster;
 use crate::wire::memory::Budget;
@@ -245,7 +245,7 @@ impl Stream {
             max_in_flight: self.config.target.max_in_flight,
             queued_bytes: self.config.source.max_partition_fetch_bytes as usize,
             batch_bytes: LARGEST_BATCH,
-            markers: MARKERS,
+            holes: Holes::Filled { at_once: MARKERS },
             settle: settle_time(self.identity),
             go_on_after_loss: self.config.on_data_loss == OnDataLoss::Continue,
             skip_refused: self.config.on_record_refused == OnRecordRefused::Skip,

@@ -28,6 +28,8 @@ pub enum Produced {
 pub enum Filled {
     /// The target answered, and its log ended at this offset afterwards.
     LogEnd(i64),
+    /// It is written down where the holes are.
+    Mapped,
     /// The target said no.
     Refused(BrokerError),
     /// It cannot be done, for a reason that the driver has found.
@@ -48,7 +50,7 @@ const FENCES: i32 = 255;
 impl<P> Partition<P> {
     /// An answer, or the loss of one, to a batch that was sent.
     pub fn handle_produced(&mut self, ticket: Ticket, produced: Produced, now: Duration) {
-        if self.phase != Phase::Running || ticket.generation != self.generation {
+        if !self.is_awaited(ticket) {
             return;
         }
         let base_offset = ticket.base_offset;
@@ -73,21 +75,21 @@ impl<P> Partition<P> {
     /// An answer, or the loss of one, to an order to fill.
     pub fn handle_filled(&mut self, ticket: Ticket, filled: Filled, now: Duration) {
         let Filling::UnderWay { from, next } = self.filling else { return };
-        if self.phase != Phase::Running || ticket.generation != self.generation || ticket.base_offset != from {
+        if !self.is_awaited(ticket) || ticket.base_offset != from {
             return;
         }
         match filled {
             Filled::LogEnd(log_end_offset) if log_end_offset == next => {
                 self.filling = Filling::Settled;
                 self.window.fill_up_to(next);
-                self.position = Some(next);
-                if self.window.is_empty() {
-                    self.position_epoch = self.fetch_epoch;
-                } else {
-                    // The epoch at the end of a hole in front of records is not later than theirs.
-                    self.position_epoch = -1;
-                }
+                self.pass_hole(next);
                 self.alone = true;
+                self.recover();
+                self.settle();
+            }
+            Filled::Mapped => {
+                self.filling = Filling::Settled;
+                self.window.holes_are_written();
                 self.recover();
                 self.settle();
             }

@@ -43,7 +43,7 @@ fn limits() -> Limits {
         max_in_flight: 5,
         queued_bytes: 10_000,
         batch_bytes: 1000,
-        markers: 3,
+        holes: Holes::Filled { at_once: 3 },
         settle: SETTLE,
         backoff: BACKOFF,
         backoff_max: Duration::from_secs(1),

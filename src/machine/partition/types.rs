@@ -16,8 +16,8 @@ pub struct Limits {
     pub queued_bytes: usize,
     /// The largest batch that is sent; larger ones are cut by whoever cuts what was fetched.
     pub batch_bytes: usize,
-    /// Markers in one order to fill a hole.
-    pub markers: i32,
+    /// What becomes of offsets without a record.
+    pub holes: Holes,
     /// How long the target's log must stand still before the first hole after an opening is filled.
     pub settle: Duration,
     /// The first pause after a failure, doubled for each further one.
@@ -28,6 +28,18 @@ pub struct Limits {
     pub go_on_after_loss: bool,
     /// `on.record.refused=skip`: a record that the target never takes becomes a hole.
     pub skip_refused: bool,
+}
+
+/// What becomes of source offsets that have no record to be copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holes {
+    /// They are filled with control markers, so that offsets stay the same (`offsets=preserve`).
+    Filled {
+        /// Markers in one order.
+        at_once: i32,
+    },
+    /// They are written down before the records behind them are sent (`offsets=translate`).
+    Mapped,
 }
 
 /// A batch as the machine sees it; the payload is never looked at.
@@ -79,6 +91,26 @@ pub struct Fill {
     pub count: i32,
     /// The coordinator epoch to write them with.
     pub fence: i32,
+}
+
+/// An order to write down where holes are: what it says must be durable before the answer comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// To be handed back with the answer.
+    pub ticket: Ticket,
+    /// Where records go on, in ascending order.
+    pub anchors: Vec<Anchor>,
+    /// The number of this start and attempt: what is written with a lower one, and lands later, does not count.
+    pub fence: i32,
+}
+
+/// The next record behind a hole: the one with this sequence number is at this offset of the source, or the first behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anchor {
+    /// The first offset behind the hole.
+    pub source_offset: i64,
+    /// The sequence number of the record that comes next.
+    pub sequence: i32,
 }
 
 /// Which request an answer belongs to.

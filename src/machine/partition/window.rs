@@ -1,13 +1,14 @@
 //! What a partition has fetched and not yet seen acknowledged, in offset order and without gaps: records and holes.
 //!
-//! A hole is a range of offsets of which the reader sees no record. It is a barrier: it is filled only when everything
-//! before it is acknowledged, and nothing behind it is sent before it is filled. The first `sent` entries are under way;
-//! they are records only, or the one hole in front.
+//! A hole is a range of offsets of which the reader sees no record. It is a barrier: nothing behind it is sent before it is
+//! filled or written down, and it is filled only when everything before it is acknowledged. The first `sent` entries are
+//! under way; they are records, and holes that are written down.
 
 use std::collections::VecDeque;
 
-use super::Fetched;
+use super::{Anchor, Fetched};
 use crate::error::Error;
+use crate::machine::opening::{first_sequence_at, sequence_after};
 
 #[derive(Debug)]
 pub(super) struct Window<P> {
@@ -19,10 +20,36 @@ pub(super) struct Window<P> {
 #[derive(Debug)]
 pub(super) enum Entry<P> {
     Records { fetched: Fetched<P>, acknowledged: bool, refused: Option<Error> },
-    Hole { from: i64, next: i64 },
+    Hole { from: i64, next: i64, written: Written },
+}
+
+/// Whether it is written down where a hole is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    No,
+    UnderWay,
+    Yes,
+}
+
+/// What is done with, from the front of the window.
+#[derive(Debug)]
+pub(super) enum Done<P> {
+    Records(Fetched<P>),
+    /// A hole up to an offset.
+    Hole {
+        next: i64,
+    },
 }
 
 impl<P> Entry<P> {
+    fn hole(from: i64, next: i64) -> Self {
+        Entry::Hole { from, next, written: Written::No }
+    }
+
+    fn is_written_hole(&self) -> bool {
+        matches!(self, Entry::Hole { written: Written::Yes, .. })
+    }
+
     fn from(&self) -> i64 {
         match self {
             Entry::Records { fetched, .. } => fetched.header.base_offset,
@@ -52,9 +79,9 @@ impl<P> Window<P> {
         self.queued_bytes
     }
 
-    /// Entries under way.
+    /// Batches under way.
     pub(super) fn sent(&self) -> usize {
-        self.sent
+        self.entries.iter().take(self.sent).filter(|entry| matches!(entry, Entry::Records { .. })).count()
     }
 
     pub(super) fn push_records(&mut self, fetched: Fetched<P>) {
@@ -66,18 +93,18 @@ impl<P> Window<P> {
     pub(super) fn push_hole(&mut self, hole_from: i64, hole_next: i64) {
         let movable = self.entries.len() > self.sent;
         match self.entries.back_mut() {
-            Some(Entry::Hole { next, .. }) if movable && *next == hole_from => *next = hole_next,
-            _ => self.entries.push_back(Entry::Hole { from: hole_from, next: hole_next }),
+            Some(Entry::Hole { next, written: Written::No, .. }) if movable && *next == hole_from => *next = hole_next,
+            _ => self.entries.push_back(Entry::hole(hole_from, hole_next)),
         }
     }
 
     /// The records that are to be sent next, if a hole or a refused batch does not come before them.
     pub(super) fn next_records(&self) -> Option<&Fetched<P>> {
-        let refused = |entry: &Entry<P>| !matches!(entry, Entry::Records { refused: None, .. });
+        let refused = |entry: &Entry<P>| matches!(entry, Entry::Records { refused: Some(_), .. });
         if self.entries.iter().take(self.sent).any(refused) {
             return None;
         }
-        match self.entries.get(self.sent) {
+        match self.entries.iter().skip(self.sent).find(|entry| !entry.is_written_hole()) {
             Some(Entry::Records { fetched, .. }) => Some(fetched),
             _ => None,
         }
@@ -86,13 +113,52 @@ impl<P> Window<P> {
     /// The hole whose turn it is: everything before it is acknowledged.
     pub(super) fn next_hole(&self) -> Option<(i64, i64)> {
         match self.entries.front() {
-            Some(Entry::Hole { from, next }) if self.sent == 0 => Some((*from, *next)),
+            Some(Entry::Hole { from, next, .. }) if self.sent == 0 => Some((*from, *next)),
             _ => None,
         }
     }
 
-    /// The entry behind those under way is under way now.
+    /// Whether some hole is not written down.
+    pub(super) fn has_open_hole(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry, Entry::Hole { written: Written::No, .. }))
+    }
+
+    /// Where records go on behind every hole that is not written down, given the sequence number of what is sent next. These
+    /// are under way now.
+    pub(super) fn write_holes(&mut self, next_sequence: Option<i32>) -> Vec<(i64, Anchor)> {
+        let mut sequence = next_sequence;
+        let mut anchors = Vec::new();
+        for entry in self.entries.iter_mut().skip(self.sent) {
+            match entry {
+                Entry::Records { fetched, .. } => {
+                    let first = sequence.unwrap_or_else(|| first_sequence_at(fetched.header.base_offset));
+                    sequence = Some(sequence_after(first, fetched.header.record_count));
+                }
+                Entry::Hole { from, next, written: written @ Written::No } => {
+                    *written = Written::UnderWay;
+                    let sequence = sequence.unwrap_or_else(|| first_sequence_at(*next));
+                    anchors.push((*from, Anchor { source_offset: *next, sequence }));
+                }
+                Entry::Hole { .. } => {}
+            }
+        }
+        anchors
+    }
+
+    /// The holes under way are written down.
+    pub(super) fn holes_are_written(&mut self) {
+        for entry in &mut self.entries {
+            if let Entry::Hole { written: written @ Written::UnderWay, .. } = entry {
+                *written = Written::Yes;
+            }
+        }
+    }
+
+    /// The records that come next are under way now, and with them what is written down of the holes before them.
     pub(super) fn send(&mut self) -> Option<&Fetched<P>> {
+        while self.entries.get(self.sent).is_some_and(Entry::is_written_hole) {
+            self.sent += 1;
+        }
         self.sent += 1;
         match self.entries.get(self.sent - 1) {
             Some(Entry::Records { fetched, .. }) => Some(fetched),
@@ -127,15 +193,17 @@ impl<P> Window<P> {
         }
     }
 
-    /// Takes an acknowledged batch from the front.
-    pub(super) fn pop_acknowledged(&mut self) -> Option<Fetched<P>> {
-        if !matches!(self.entries.front(), Some(Entry::Records { acknowledged: true, .. })) {
-            return None;
+    /// Takes an acknowledged batch, or a hole that is written down, from the front.
+    pub(super) fn pop_done(&mut self) -> Option<Done<P>> {
+        match self.entries.front()? {
+            Entry::Records { acknowledged: true, .. } => {}
+            front if front.is_written_hole() => {}
+            _ => return None,
         }
-        match self.pop() {
-            Some(Entry::Records { fetched, .. }) => Some(fetched),
-            _ => None,
-        }
+        self.pop().map(|entry| match entry {
+            Entry::Records { fetched, .. } => Done::Records(fetched),
+            Entry::Hole { next, .. } => Done::Hole { next },
+        })
     }
 
     /// The refused batch in front and why, once it is its turn.
@@ -148,7 +216,7 @@ impl<P> Window<P> {
 
     /// The hole in front is filled up to an offset.
     pub(super) fn fill_up_to(&mut self, offset: i64) {
-        if let Some(Entry::Hole { from, next }) = self.entries.front_mut() {
+        if let Some(Entry::Hole { from, next, .. }) = self.entries.front_mut() {
             *from = offset;
             let done = offset >= *next;
             self.sent = 0;
@@ -164,7 +232,7 @@ impl<P> Window<P> {
         if let Some(front) = self.entries.pop_front() {
             self.forget_bytes(&front);
             let (from, next) = (front.from(), front.next());
-            self.entries.push_front(Entry::Hole { from, next });
+            self.entries.push_front(Entry::hole(from, next));
         }
         self.forget_answers();
     }
@@ -177,8 +245,9 @@ impl<P> Window<P> {
 
     fn forget_answers(&mut self) {
         for entry in &mut self.entries {
-            if let Entry::Records { acknowledged, refused, .. } = entry {
-                (*acknowledged, *refused) = (false, None);
+            match entry {
+                Entry::Records { acknowledged, refused, .. } => (*acknowledged, *refused) = (false, None),
+                Entry::Hole { written, .. } => *written = Written::No,
             }
         }
     }

@@ -9,9 +9,11 @@ use std::time::Duration;
 use super::network::{Connection, Fault, Request};
 use super::planted::Bug;
 use super::process::Process;
+use super::translated;
 use super::world::{Entry, FOREIGN, Kind, MAX_RECORDS, MIRROR, Source, Target, bytes_of, limits};
 use crate::error::ErrorKind;
-use crate::machine::partition::{Limits, Phase};
+use crate::machine::partition::{Holes, Limits, Phase};
+use crate::machine::translation::Note;
 
 /// What a history is about, besides crashes, cut connections, slow replicas and elections, which are in all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,29 +37,41 @@ pub(super) enum Trouble {
     SourceRetention,
     /// The source loses what was copied already.
     SourceUnclean,
+    /// The source compacts its log while it is copied.
+    SourceCompacts,
+}
+
+impl Trouble {
+    fn changes_source(self) -> bool {
+        matches!(self, Trouble::SourceRetention | Trouble::SourceUnclean | Trouble::SourceCompacts)
+    }
 }
 
 #[derive(Debug)]
-struct Plan {
-    trouble: Trouble,
+pub(super) struct Plan {
+    pub(super) trouble: Trouble,
     /// The step at which it happens.
     at: u32,
     steps: u32,
     /// Mirror processes alive at once.
-    processes: usize,
+    pub(super) processes: usize,
     one_at_a_time: bool,
-    limits: Limits,
+    pub(super) limits: Limits,
     /// Of 1000 steps, how many break something.
     faults: u32,
     /// Of 100 batches, how many are such that the target gets markers for them.
     holes: u32,
     /// Batches until the source holds what the trouble is about.
     clean_batches: usize,
+    /// Offsets are translated: others write to the target all the time.
+    pub(super) translates: bool,
 }
 
 impl Plan {
     fn draw(rng: &mut fastrand::Rng) -> Self {
+        let translates = rng.u32(0..3) == 0;
         let trouble = match rng.u32(0..100) {
+            share if translates => translated::trouble(share),
             0..38 => Trouble::Nothing,
             38..48 => Trouble::StateExpires,
             48..52 => Trouble::TargetEmptied,
@@ -74,6 +88,7 @@ impl Plan {
         let limits = Limits {
             go_on_after_loss: rng.bool(),
             skip_refused: rng.bool(),
+            holes: if translates { Holes::Mapped } else { limits(1, 0).holes },
             ..limits(max_in_flight, rng.usize(100..900))
         };
         Plan {
@@ -81,7 +96,7 @@ impl Plan {
             at: rng.u32(0..steps),
             steps,
             // Two that find different things at the source, before and after it lost something, cannot agree what is a hole.
-            processes: if rng.u32(0..4) == 0 && !matches!(trouble, Trouble::SourceRetention | Trouble::SourceUnclean) {
+            processes: if rng.u32(0..4) == 0 && (!trouble.changes_source() || trouble == Trouble::SourceCompacts) {
                 2
             } else {
                 1
@@ -91,6 +106,7 @@ impl Plan {
             holes: [0, 10, 40, 70][rng.usize(0..4)],
             faults: [0, 15, 50, 120][rng.usize(0..4)],
             clean_batches: rng.usize(0..12),
+            translates,
         }
     }
 }
@@ -105,9 +121,11 @@ pub(super) use tell;
 #[derive(Debug)]
 pub(super) struct History {
     pub(super) rng: fastrand::Rng,
-    plan: Plan,
+    pub(super) plan: Plan,
     pub(super) source: Source,
     pub(super) target: Target,
+    /// What the mirror has written down on the target, with translated offsets.
+    pub(super) internal: Vec<Note>,
     pub(super) connections: Vec<Connection>,
     pub(super) processes: Vec<Process>,
     pub(super) now: Duration,
@@ -142,8 +160,9 @@ impl History {
         let mut history = History {
             source: Source::beginning_at(first),
             target: Target::beginning_at(first),
+            internal: Vec::new(),
             connections: Vec::new(),
-            processes: (1..=plan.processes).map(|start| Process::new(start as i32, plan.limits, bug)).collect(),
+            processes: Vec::new(),
             starts: plan.processes as i32,
             now: Duration::ZERO,
             verbose,
@@ -154,6 +173,10 @@ impl History {
             rng,
             plan,
         };
+        for start in 1..=history.starts {
+            let lens = history.start_translating(start);
+            history.processes.push(Process::new(start, history.plan.limits, lens, bug));
+        }
         if history.plan.trouble == Trouble::TargetTakesSmall {
             history.target.max_records = history.rng.i32(1..MAX_RECORDS);
         }
@@ -192,6 +215,7 @@ impl History {
             94..96 => self.target.expand(self.rng.usize(0..3)),
             // In bursts, so that there are pauses after which more than one batch is ready to be sent.
             96..98 => (0..self.rng.u32(1..5)).for_each(|_| self.grow()),
+            98..100 if self.plan.translates => self.others_go_on(process),
             _ => {}
         }
     }
@@ -239,12 +263,15 @@ impl History {
 
     pub(super) fn serve(&mut self, at: usize) {
         let connection = &mut self.connections[at];
-        if !connection.serve(&mut self.target, self.plan.one_at_a_time) {
+        if !connection.serve(&mut self.target, &mut self.internal, self.plan.one_at_a_time) {
             return;
         }
         let (broker, process) = (connection.broker, connection.process);
         let Some(&entry) = self.target.leader().log.last() else { return };
         tell!(self, "broker {broker} appends {entry:?} of process {process}");
+        if self.plan.translates {
+            return self.check_translated(false);
+        }
         // Behind a foreign batch nothing is where it should be; then what counts is that it ends soon.
         if !self.fits(&entry) && !self.target.leader().has_foreign() {
             self.violate(format!("the target got {entry:?}, which is not what the source has there"));
@@ -347,6 +374,7 @@ impl History {
                 self.source.start = kept.max(start);
                 tell!(self, "the source begins at {} now", self.source.start);
             }
+            Trouble::SourceCompacts => self.compact_source(),
             Trouble::SourceUnclean => {
                 self.source.cut_back(self.rng.usize(1..5));
                 self.plan.clean_batches = 0;
@@ -432,7 +460,7 @@ impl History {
     }
 
     fn check(&mut self) {
-        let durable = self.target.durable_end();
+        let durable = if self.plan.translates { self.durable_at_source() } else { self.target.durable_end() };
         for at in 0..self.processes.len() {
             // Cut into single records, a fetch takes the most room; one that was asked for before the position was read
             // again may come on top.
@@ -520,7 +548,7 @@ impl History {
         if self.violation.is_some() {
             return;
         }
-        let foreign = self.target.leader().has_foreign();
+        let foreign = self.target.leader().has_foreign() && !self.plan.translates;
         let newer = |entry: &Entry| entry.producer_id == MIRROR.producer_id && entry.epoch > MIRROR.producer_epoch;
         let fenced = self.target.leader().log.iter().any(newer);
         for at in 0..self.processes.len() {
@@ -536,6 +564,9 @@ impl History {
             if parked && self.must_go_on() && !foreign && !fenced && !(other_process && self.someone_goes_on()) {
                 return self.violate(format!("process {at} stopped although it could go on: {error:?}"));
             }
+        }
+        if self.plan.translates {
+            return self.check_translated(true);
         }
         self.check_logs(foreign);
         // A mirror that goes on has copied the source that is there, and nothing of what that has lost.

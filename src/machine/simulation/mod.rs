@@ -9,6 +9,7 @@ mod history;
 mod network;
 mod planted;
 mod process;
+mod translated;
 mod world;
 
 use std::collections::HashMap;
@@ -31,7 +32,7 @@ fn every_history_keeps_the_promises() {
             }
         }
     }
-    assert!(seen.len() >= 10 || histories() < 10_000, "some kinds of history did not come up: {seen:?}");
+    assert!(seen.len() >= 11 || histories() < 10_000, "some kinds of history did not come up: {seen:?}");
 }
 
 #[test]

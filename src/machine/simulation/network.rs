@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::world::{FOREIGN, Kind, MIN_IN_SYNC, Sequence, SourceBatch, Target};
 use crate::batch::Stamp;
-use crate::machine::partition::{Fill, Filled, Produced, Ticket};
+use crate::machine::partition::{Fill, Filled, Mapping, Produced, Ticket};
+use crate::machine::translation::{Note, Numbered};
 use crate::wire::errors::BrokerError;
 
 /// Something on its way to the target.
@@ -17,9 +18,12 @@ pub(super) struct Request {
     pub(super) what: What,
     /// What the world does to it on arrival.
     pub(super) fault: Option<Fault>,
+    pub(super) sent_at: Duration,
+    /// It has been under way for longer than any request is: it arrives only where a later one should have fenced it off.
+    pub(super) expired: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum What {
     Produce {
         ticket: Ticket,
@@ -30,9 +34,13 @@ pub(super) enum What {
         fill: Fill,
         /// The fence that a machine without bugs would have given it.
         order: i32,
-        sent_at: Duration,
-        /// It has been under way for longer than any request is: it arrives only where a later one should have fenced it off.
-        expired: bool,
+    },
+    /// Goes to the internal topic, not to the partition.
+    Map {
+        mapping: Mapping,
+        anchors: Vec<Numbered>,
+        /// The number of the process's start.
+        start: i32,
     },
 }
 
@@ -41,6 +49,7 @@ impl What {
         match self {
             What::Produce { ticket, .. } => *ticket,
             What::Fill { fill, .. } => fill.ticket,
+            What::Map { mapping, .. } => mapping.ticket,
         }
     }
 
@@ -48,11 +57,19 @@ impl What {
         match self {
             What::Produce { batch, .. } => batch.base,
             What::Fill { fill, .. } => fill.from,
+            What::Map { mapping, .. } => mapping.anchors[0].source_offset,
+        }
+    }
+
+    fn records(&self) -> Option<(i32, i32)> {
+        match self {
+            What::Produce { stamp, batch, .. } => Some((stamp.base_sequence, batch.count)),
+            What::Fill { .. } | What::Map { .. } => None,
         }
     }
 
     pub(super) fn is_fill(&self) -> bool {
-        matches!(self, What::Fill { .. })
+        matches!(self, What::Fill { .. } | What::Map { .. })
     }
 }
 
@@ -71,6 +88,8 @@ pub(super) struct Answer {
     pub(super) ticket: Ticket,
     /// Source offset of the batch or the hole it is about.
     pub(super) base: i64,
+    /// Sequence number and count of the records it is about.
+    pub(super) records: Option<(i32, i32)>,
     pub(super) outcome: Outcome,
 }
 
@@ -79,6 +98,9 @@ pub(super) enum Outcome {
     Produced(Produced),
     Filled(Filled),
 }
+
+/// What a process hears that is not the latest.
+const FENCED: i16 = 47;
 
 /// A request that the broker has handled but not answered: acks=all waits for the replicas.
 #[derive(Debug)]
@@ -105,15 +127,18 @@ fn refused(what: &What, code: i16) -> Outcome {
     match what {
         What::Produce { .. } => Outcome::Produced(Produced::Refused(error, None)),
         What::Fill { .. } => Outcome::Filled(Filled::Refused(error)),
+        // Whatever goes wrong, it may have been written down.
+        What::Map { .. } if code != FENCED => Outcome::Filled(Filled::Lost),
+        What::Map { .. } => Outcome::Filled(Filled::Refused(error)),
     }
 }
 
 fn lost(what: &What) -> Answer {
     let outcome = match what {
         What::Produce { .. } => Outcome::Produced(Produced::Lost),
-        What::Fill { .. } => Outcome::Filled(Filled::Lost),
+        What::Fill { .. } | What::Map { .. } => Outcome::Filled(Filled::Lost),
     };
-    Answer { ticket: what.ticket(), base: what.base(), outcome }
+    Answer { ticket: what.ticket(), base: what.base(), records: what.records(), outcome }
 }
 
 impl Connection {
@@ -157,13 +182,13 @@ impl Connection {
     /// The broker works on the next request. Returns whether it wrote anything.
     ///
     /// Kafka takes the next request of a connection only after it has answered the one before (`one_at_a_time`).
-    pub(super) fn serve(&mut self, target: &mut Target, one_at_a_time: bool) -> bool {
+    pub(super) fn serve(&mut self, target: &mut Target, internal: &mut Vec<Note>, one_at_a_time: bool) -> bool {
         if one_at_a_time && !self.waiting.is_empty() {
             return false;
         }
         let Some(request) = self.requests.pop_front() else { return false };
         let before = target.leader().log.len();
-        let (refused, appended_at, count) = match append(target, self.broker, &request) {
+        let (refused, appended_at, count) = match append(target, internal, self.broker, &request) {
             Ok((at, count)) => ((request.fault == Some(Fault::FailsAfter)).then_some(-1), at, count),
             Err(code) => (Some(code), 0, 0),
         };
@@ -181,22 +206,22 @@ impl Connection {
             None if target.leader != self.broker => refused(what, 6),
             None if target.leader().high_watermark < waiting.committed_at => return,
             None if target.in_sync_count() < MIN_IN_SYNC => refused(what, 20),
+            None if matches!(what, What::Map { .. }) => Outcome::Filled(Filled::Mapped),
             None if what.is_fill() => Outcome::Filled(Filled::LogEnd(target.leader().end())),
             None => Outcome::Produced(Produced::Appended { base_offset: waiting.appended_at }),
         };
-        let answer = Answer { ticket: what.ticket(), base: what.base(), outcome };
+        let answer = Answer { ticket: what.ticket(), base: what.base(), records: what.records(), outcome };
         self.waiting.pop_front();
         if self.alive {
             self.answers.push_back(answer);
         }
     }
 
-    /// Requests to fill that are too old to arrive, now that somebody else fills.
-    pub(super) fn expire_fills(&mut self, older_than: Duration, of_others: bool) {
+    /// Requests that are too old to arrive, now that somebody else fills: those to fill, or all.
+    pub(super) fn expire(&mut self, older_than: Duration, of_others: bool, all: bool) {
         for request in &mut self.requests {
-            if let What::Fill { sent_at, expired, .. } = &mut request.what {
-                *expired |= of_others || *sent_at <= older_than;
-            }
+            let old = of_others || request.sent_at <= older_than;
+            request.expired |= old && (all || request.what.is_fill());
         }
     }
 
@@ -220,7 +245,7 @@ impl Connection {
 }
 
 /// What a broker does with a request: the offset it got and how many it took, or an error code.
-fn append(target: &mut Target, broker: usize, request: &Request) -> Result<(i64, i32), i16> {
+fn append(target: &mut Target, internal: &mut Vec<Note>, broker: usize, request: &Request) -> Result<(i64, i32), i16> {
     if target.leader != broker {
         return Err(6);
     }
@@ -232,10 +257,16 @@ fn append(target: &mut Target, broker: usize, request: &Request) -> Result<(i64,
     if target.in_sync_count() < MIN_IN_SYNC {
         return Err(19);
     }
-    let appended = match request.what {
-        What::Produce { stamp, batch, .. } => append_records(target, stamp, batch).map(|at| (at, batch.count)),
-        What::Fill { expired, order, .. } if expired && !target.leader().has_marker_of_later(order) => Err(-1),
-        What::Fill { fill, order, .. } => append_markers(target, fill, order, request.fault.is_some()),
+    let appended = match &request.what {
+        What::Produce { .. } | What::Map { .. } if request.expired => Err(-1),
+        What::Produce { stamp, batch, .. } => append_records(target, *stamp, *batch).map(|at| (at, batch.count)),
+        What::Fill { order, .. } if request.expired && !target.leader().has_marker_of_later(*order) => Err(-1),
+        What::Fill { fill, order, .. } => append_markers(target, *fill, *order, request.fault.is_some()),
+        What::Map { mapping, anchors, start } => {
+            internal.push(Note::Anchors { fence: mapping.fence, anchors: anchors.clone() });
+            let later = |note: &Note| matches!(note, Note::Start(number) if number > start);
+            if internal.iter().any(later) { Err(FENCED) } else { Ok((0, 0)) }
+        }
     };
     target.advance_high_watermark();
     appended
@@ -256,7 +287,9 @@ fn append_records(target: &mut Target, stamp: Stamp, batch: SourceBatch) -> Resu
         Sequence::Next => {
             let leader = target.leader_mut();
             let (count, id) = (batch.count, batch.id);
-            Ok(leader.append(count, id, stamp.producer_id, stamp.producer_epoch, stamp.base_sequence).base)
+            let entry = leader.append(count, id, stamp.producer_id, stamp.producer_epoch, stamp.base_sequence);
+            leader.came_from(batch.base);
+            Ok(entry.base)
         }
     }
 }

@@ -10,7 +10,8 @@ use super::world::{SETTLE, SourceBatch};
 use crate::batch::Stamp;
 use crate::error::Error;
 use crate::machine::partition::{
-    Content, Fill, Filled, Identity, Likeness, Limits, Partition, Phase, Produced, Reading, Tail, TargetLog, Ticket,
+    Content, Fill, Filled, Identity, Likeness, Limits, Mapping, Partition, Phase, Produced, Reading, Tail, TargetLog,
+    Ticket,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +64,20 @@ pub(super) enum Bug {
     IgnoresLikeness,
     /// Does not follow leader epochs.
     IgnoresEpochs,
+    /// Writes down only the new holes, as if those before were all copied and kept.
+    ForgetsHoles,
+    /// Believes that the target still has what it had.
+    KeepsLostRecords,
+    /// Does not look in the log for records of its own that the broker has forgotten.
+    DoesNotScan,
+    /// Does not mind that another process has started since.
+    IgnoresLaterStart,
+    /// Counts on the records of others, too, when it looks how far it has come.
+    CountsOthers,
 }
 
 impl Bug {
-    pub(super) const ALL: [Bug; 24] = [
+    pub(super) const ALL: [Bug; 29] = [
         Bug::SkipsOneBatch,
         Bug::WrongOrderOnRetry,
         Bug::CountsBeforeTheAnswer,
@@ -91,6 +102,11 @@ impl Bug {
         Bug::SequenceCountsMarkers,
         Bug::IgnoresLikeness,
         Bug::IgnoresEpochs,
+        Bug::ForgetsHoles,
+        Bug::KeepsLostRecords,
+        Bug::DoesNotScan,
+        Bug::IgnoresLaterStart,
+        Bug::CountsOthers,
     ];
 }
 
@@ -199,6 +215,19 @@ impl Machine {
         }
         self.ordered = Some(fill);
         Some((fill, order))
+    }
+
+    /// The order to write down where holes are.
+    pub(super) fn poll_map(&mut self, now: Duration) -> Option<Mapping> {
+        let mapping = self.inner.poll_map(now)?;
+        if self.bug == Some(Bug::CountsUnfilled) {
+            self.inner.handle_filled(mapping.ticket, Filled::Mapped, now);
+        }
+        Some(mapping)
+    }
+
+    pub(super) fn park(&mut self, error: Error) {
+        self.inner.park(error);
     }
 
     fn handle_filled(&mut self, fill_ticket: Ticket, from: i64, mut filled: Filled, now: Duration) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::history::{History, tell};
 use super::network::{Connection, Request, What};
 use super::planted::{Bug, Machine};
+use super::translated::Lens;
 use super::world::{Entry, Kind, MIRROR, SETTLE, SourceBatch};
 use crate::batch::marker;
 use crate::error::{Error, ErrorKind};
@@ -29,12 +30,12 @@ pub(super) struct Fetch {
 
 /// Where the driver is with reading the position.
 #[derive(Debug)]
-struct Opening {
+pub(super) struct Opening {
     /// The broker it asks: the leader when it began.
     broker: usize,
     /// What is still to be read, last first.
     reads: Vec<Read>,
-    reading: Reading,
+    pub(super) reading: Reading,
     /// The target lost data meanwhile.
     outdated: bool,
 }
@@ -42,20 +43,24 @@ struct Opening {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) machine: Machine,
+    /// The number of its start.
+    pub(super) start: i32,
+    /// With translated offsets: what it knows of them.
+    pub(super) lens: Option<Lens>,
     limits: Limits,
     opening: Option<Opening>,
     fetches: Vec<Fetch>,
     /// The connection that this generation sends on.
     pub(super) connection: Option<usize>,
     /// Sent in this generation and not answered.
-    in_flight: usize,
+    pub(super) in_flight: usize,
     position: Option<i64>,
     /// The position it knows of may be beyond what the target has since lost.
     outdated: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Read {
+pub(super) enum Read {
     TargetEnd,
     TargetWriter,
     TargetWatermark,
@@ -68,8 +73,10 @@ enum Read {
 
 impl Process {
     /// `start` counts the starts of the mirror.
-    pub(super) fn new(start: i32, limits: Limits, bug: Option<Bug>) -> Self {
+    pub(super) fn new(start: i32, limits: Limits, lens: Option<Lens>, bug: Option<Bug>) -> Self {
         Process {
+            start,
+            lens,
             machine: Machine::new(Identity { fence: start * 256, ..MIRROR }, limits, bug),
             limits,
             opening: None,
@@ -189,6 +196,7 @@ impl History {
         }
         self.produce(at);
         self.fill(at);
+        self.map(at);
         let process = &self.processes[at];
         if let Some(offset) = process.machine.get().poll_fetch().filter(|_| process.fetches.len() < 3) {
             let fetch = self.fetch(at, offset);
@@ -213,12 +221,13 @@ impl History {
         let settled_since = self.now.saturating_sub(SETTLE);
         for other in (0..self.connections.len()).filter(|other| *other != connection) {
             let of_others = self.connections[other].process != at;
-            self.connections[other].expire_fills(settled_since, of_others);
+            self.connections[other].expire(settled_since, of_others, false);
         }
         let expired = self.processes.len() > 1 && self.target.leader().end() != fill.from;
         self.processes[at].in_flight += 1;
         let fault = self.fault_of_request();
-        self.send(connection, Request { what: What::Fill { fill, order, sent_at: self.now, expired }, fault });
+        let what = What::Fill { fill, order };
+        self.send(connection, Request { what, fault, sent_at: self.now, expired });
     }
 
     fn produce(&mut self, at: usize) {
@@ -237,7 +246,7 @@ impl History {
             }
             let fault = self.fault_of_request();
             let what = What::Produce { ticket: sent.ticket, stamp: sent.stamp, batch: sent.batch };
-            self.send(connection, Request { what, fault });
+            self.send(connection, Request { what, fault, sent_at: self.now, expired: false });
             if self.rng.u32(0..4) == 0 {
                 return;
             }
@@ -255,7 +264,11 @@ impl History {
             return self.processes[at].machine.handle_open_failed(error, now);
         }
         if let Some(read) = opening.reads.pop() {
-            if self.read(at, &mut opening, read).is_none() {
+            let read = match self.processes[at].lens {
+                Some(_) => self.read_translated(at, &mut opening, read),
+                None => self.read(at, &mut opening, read),
+            };
+            if read.is_none() {
                 let error = Error::new(ErrorKind::Broker, "the end of the log went away while it was read");
                 return self.processes[at].machine.handle_open_failed(error, now);
             }
@@ -268,6 +281,11 @@ impl History {
         let process = &mut self.processes[at];
         process.connection = Some(self.connections.len() - 1);
         process.in_flight = 0;
+        if self.is_outrun(at) {
+            let message = "another process has started since";
+            return self.processes[at].machine.park(Error::new(ErrorKind::Fenced, message));
+        }
+        let process = &mut self.processes[at];
         process.machine.handle_opened(opening.reading, now);
         if process.machine.get().phase() == Phase::Running && process.outdated {
             process.outdated = opening.outdated;
@@ -289,15 +307,7 @@ impl History {
             Read::TargetWatermark => target.high_watermark = leader.high_watermark,
             Read::TargetEndAgain if target.log_end_offset != leader.end() => target.high_watermark = -1,
             Read::TargetEndAgain => {}
-            Read::SourceEnds => {
-                let epoch = self.processes[at].machine.get().position_epoch();
-                opening.reading.source = SourceLog {
-                    log_start_offset: self.source.start,
-                    log_end_offset: self.source.end,
-                    epoch_end_offset: (epoch >= 0).then(|| self.source.epoch_end(epoch)),
-                    last_epoch: -1,
-                };
-            }
+            Read::SourceEnds => opening.reading.source = self.source_log(at),
             Read::TargetWriter => {
                 let kept = |entry: &&Entry| {
                     entry.end() > leader.start
@@ -316,6 +326,16 @@ impl History {
             Read::Likeness => self.compare_ends(&mut opening.reading),
         }
         Some(())
+    }
+
+    pub(super) fn source_log(&self, at: usize) -> SourceLog {
+        let epoch = self.processes[at].machine.get().position_epoch();
+        SourceLog {
+            log_start_offset: self.source.start,
+            log_end_offset: self.source.end,
+            epoch_end_offset: (epoch >= 0).then(|| self.source.epoch_end(epoch)),
+            last_epoch: -1,
+        }
     }
 
     /// Looks at the last record of the target, and at what the source has there.
@@ -380,8 +400,10 @@ impl History {
         }
         let Some(answer) = connection.next_answer() else { return false };
         tell!(self, "process {process} hears of what it sent for {}: {:?}", answer.base, answer.outcome);
+        let answer = self.translated(process, answer);
         let process = &mut self.processes[process];
-        if process.connection == Some(at) {
+        let is_of_batch = process.lens.is_none() || answer.records.is_some();
+        if process.connection == Some(at) && is_of_batch {
             process.in_flight = process.in_flight.saturating_sub(1);
         }
         process.machine.handle_answer(answer, self.now);
@@ -428,7 +450,8 @@ impl History {
             connection.cut(received);
         }
         self.starts += 1;
-        self.processes[at] = Process::new(self.starts, self.processes[at].limits, self.bug);
+        let lens = self.start_translating(self.starts);
+        self.processes[at] = Process::new(self.starts, self.processes[at].limits, lens, self.bug);
     }
 
     /// Connections that nobody will hear of again make room.

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use crate::batch::{Header, attributes, marker};
-use crate::machine::partition::{Identity, Limits};
+use crate::machine::partition::{Holes, Identity, Limits};
 
 pub(super) const MIRROR: Identity = Identity { producer_id: 7, producer_epoch: 3, fence: 0 };
 pub(super) const FOREIGN: i64 = -1;
@@ -26,7 +26,7 @@ pub(super) fn limits(max_in_flight: usize, queued_bytes: usize) -> Limits {
         max_in_flight,
         queued_bytes,
         batch_bytes: usize::MAX,
-        markers: 3,
+        holes: Holes::Filled { at_once: 3 },
         settle: SETTLE,
         backoff: Duration::from_millis(10),
         backoff_max: Duration::from_millis(200),
@@ -222,6 +222,8 @@ pub(super) struct Entry {
     pub(super) epoch: i16,
     /// Of a marker: the coordinator epoch it was written with.
     pub(super) sequence: i32,
+    /// The offset at the source of the first record, where that is not the base.
+    pub(super) source: i64,
 }
 
 impl Entry {
@@ -309,9 +311,17 @@ impl Broker {
     }
 
     pub(super) fn append(&mut self, count: i32, id: u32, producer_id: i64, epoch: i16, sequence: i32) -> Entry {
-        let entry = Entry { base: self.end(), count, id, producer_id, epoch, sequence };
+        let base = self.end();
+        let entry = Entry { base, count, id, producer_id, epoch, sequence, source: base };
         self.log.push(entry);
         entry
+    }
+
+    /// What was appended last is from an offset of the source.
+    pub(super) fn came_from(&mut self, source_offset: i64) {
+        if let Some(last) = self.log.last_mut() {
+            last.source = source_offset;
+        }
     }
 
     pub(super) fn has_foreign(&self) -> bool {

@@ -1,0 +1,298 @@
+//! Which record of the source is where on the target, when offsets are translated: exact, and as compact as the logs allow.
+//!
+//! The mirror's records are numbered in the order in which they are sent; a number modulo 2^31 is the sequence number under
+//! which the target takes the record, and nothing but the next one is taken. So the last number that the target knows
+//! says how many records were copied, and where the source goes on follows from two kinds of points: where records go on
+//! behind a hole ([`Numbered`], written down before the record is sent), and runs of records that are neighbours on both
+//! sides ([`Run`], known from the target's answers, or read off its log again). Between two points numbers and offsets
+//! go up together.
+
+use crate::machine::partition::Anchor;
+
+/// Records that follow each other at the source and on the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// The number of the first.
+    pub number: i64,
+    /// Its offset at the source.
+    pub source_offset: i64,
+    /// Its offset on the target.
+    pub target_offset: i64,
+    /// How many there are.
+    pub count: i64,
+}
+
+/// The record with a number is at an offset of the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbered {
+    /// Its number.
+    pub number: i64,
+    /// Its offset.
+    pub source_offset: i64,
+}
+
+/// What a process of the mirror writes down of a partition, for those that come after it. In which order it was written is what
+/// tells what counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// A process with this number has started. What earlier ones write down after it does not count.
+    Start(i32),
+    /// Where the holes are.
+    Anchors {
+        /// The number of the start times 256, and the attempts that were given up.
+        fence: i32,
+        /// Those that are still needed.
+        anchors: Vec<Numbered>,
+    },
+    /// Where records are.
+    Runs(Vec<Run>),
+}
+
+/// The map of one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffsetMap {
+    /// Where copying began: the source's first offset is also the first number, and the target has no record of this mirror
+    /// before that offset.
+    begin: Run,
+    /// In ascending order of everything.
+    runs: Vec<Run>,
+    /// In ascending order of the numbers, and the fence they were written down with.
+    anchors: Vec<Numbered>,
+    fence: i32,
+    /// The latest start that was heard of.
+    start: i32,
+    /// The runs before this one do not change any more where they are kept; the others are in the last chunk.
+    chunk_from: usize,
+    /// The number of the last chunk.
+    chunk: u32,
+    /// Whether the last chunk has changed since it was taken to be kept, and the number behind what was taken.
+    changed: bool,
+    kept_until: i64,
+}
+
+/// Runs that are kept together.
+const RUNS_IN_CHUNK: usize = 256;
+/// Attempts of one start have fences of their own.
+const FENCES_OF_A_START: i32 = 256;
+
+impl OffsetMap {
+    /// Of a partition of which nothing was copied.
+    pub fn beginning_at(source_offset: i64, target_offset: i64) -> Self {
+        OffsetMap {
+            begin: Run { number: source_offset, source_offset, target_offset, count: 0 },
+            runs: Vec::new(),
+            anchors: Vec::new(),
+            fence: 0,
+            start: 0,
+            chunk_from: 0,
+            chunk: 0,
+            changed: true,
+            kept_until: source_offset,
+        }
+    }
+
+    /// Where copying began.
+    pub fn begin(&self) -> Run {
+        self.begin
+    }
+
+    /// The runs, in ascending order.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// The number of the next record whose place on the target is not known.
+    pub fn known_until(&self) -> i64 {
+        let last = self.runs.last().unwrap_or(&self.begin);
+        last.number + last.count
+    }
+
+    /// No record that is not known is before this offset of the target.
+    pub fn target_offset_next(&self) -> i64 {
+        let last = self.runs.last().unwrap_or(&self.begin);
+        last.target_offset + last.count
+    }
+
+    /// The offset on the target of the last record that is known, and its offset at the source.
+    pub fn last_record(&self) -> Option<(i64, i64)> {
+        let last = self.runs.last()?;
+        Some((last.target_offset + last.count - 1, last.source_offset + last.count - 1))
+    }
+
+    /// The number that a sequence number stands for: the one that is nearest to what is known.
+    pub fn number_of(&self, sequence: i32) -> i64 {
+        const HALF: i64 = 1 << 30;
+        let near = self.known_until().max(self.anchors.last().map_or(0, |anchor| anchor.number));
+        let ahead = (i64::from(sequence) - near + HALF).rem_euclid(1 << 31) - HALF;
+        near + ahead
+    }
+
+    /// The sequence number of a record.
+    pub fn sequence_of(number: i64) -> i32 {
+        number.rem_euclid(1 << 31) as i32
+    }
+
+    /// The offset of the source at which the record with a number is to be looked for.
+    pub fn source_offset_of(&self, number: i64) -> i64 {
+        let run = match self.runs.partition_point(|run| run.number <= number) {
+            0 => &self.begin,
+            behind => &self.runs[behind - 1],
+        };
+        let by_run = run.source_offset + (number - run.number);
+        let anchor = match self.anchors.partition_point(|anchor| anchor.number <= number) {
+            0 => return by_run,
+            behind => self.anchors[behind - 1],
+        };
+        if anchor.number < run.number { by_run } else { anchor.source_offset + (number - anchor.number) }
+    }
+
+    /// The target has taken records. What was believed to be behind them is not there, or not any more.
+    pub fn append(&mut self, number: i64, source_offset: i64, target_offset: i64, count: i64) {
+        self.forget_from(number);
+        self.changed = true;
+        let neighbours = |last: &Run| {
+            (last.number + last.count, last.source_offset + last.count, last.target_offset + last.count)
+                == (number, source_offset, target_offset)
+        };
+        match self.runs.last_mut().filter(|last| neighbours(last)) {
+            Some(last) => last.count += count,
+            None => self.runs.push(Run { number, source_offset, target_offset, count }),
+        }
+    }
+
+    /// The target has no record with this number, nor any behind it.
+    pub fn forget_from(&mut self, number: i64) {
+        if number >= self.known_until() {
+            return;
+        }
+        let keep = self.runs.partition_point(|run| run.number < number);
+        self.runs.truncate(keep);
+        if let Some(last) = self.runs.last_mut() {
+            last.count = last.count.min(number - last.number);
+        }
+        self.changed = true;
+        // What is kept already of a number counts until it is said anew.
+        self.chunk_from = self.chunk_from.min(self.runs.len().saturating_sub(1));
+        self.kept_until = self.kept_until.min(number);
+    }
+
+    /// What has to be written down so that these anchors are known: with those that are still needed of the earlier ones.
+    pub fn with_anchors(&self, anchors: &[Anchor]) -> Vec<Numbered> {
+        let new: Vec<Numbered> = anchors
+            .iter()
+            .map(|anchor| Numbered { number: self.number_of(anchor.sequence), source_offset: anchor.source_offset })
+            .collect();
+        let first = new.first().map_or(i64::MAX, |first| first.number);
+        let before = self.anchors.iter().filter(|anchor| anchor.number < first);
+        let mut all: Vec<Numbered> = before.copied().chain(new).collect();
+        // The last one that is not behind what is kept of the runs says where those behind them go on.
+        let needed = all.partition_point(|anchor| anchor.number <= self.kept_until).saturating_sub(1);
+        all.drain(..needed);
+        all
+    }
+
+    /// The anchors that are written down.
+    pub fn anchors(&self) -> &[Numbered] {
+        &self.anchors
+    }
+
+    /// The latest start of the mirror that was heard of.
+    pub fn latest_start(&self) -> i32 {
+        self.start
+    }
+
+    /// What was written down, by whichever process, in the order in which it was. Of runs only those are heard that are told
+    /// before the map is used: later ones are found on the target.
+    pub fn hear(&mut self, note: Note) {
+        match note {
+            Note::Start(number) => self.start = self.start.max(number),
+            Note::Anchors { fence, anchors } if fence >= self.fence && fence / FENCES_OF_A_START >= self.start => {
+                (self.fence, self.anchors) = (fence, anchors);
+            }
+            Note::Anchors { .. } | Note::Runs(_) => {}
+        }
+    }
+
+    /// Chunks of runs, by number, that are to be kept, because they have changed since they were taken the last time.
+    pub fn take_changed(&mut self) -> Vec<(u32, Vec<Run>)> {
+        let mut chunks = Vec::new();
+        while std::mem::take(&mut self.changed) {
+            let runs = &self.runs[self.chunk_from..];
+            let whole = runs.len() > RUNS_IN_CHUNK;
+            let runs: Vec<Run> = runs.iter().take(RUNS_IN_CHUNK).copied().collect();
+            chunks.push((self.chunk, if self.chunk_from == 0 { [&[self.begin], &*runs].concat() } else { runs }));
+            if whole {
+                self.chunk_from += RUNS_IN_CHUNK;
+                self.chunk += 1;
+                self.changed = true;
+            }
+        }
+        self.kept_until = self.known_until();
+        chunks
+    }
+
+    /// What was taken last could not be kept.
+    pub fn keep_again(&mut self) {
+        self.changed = true;
+    }
+
+    /// From what was written down, in that order: the first run of all begins the map.
+    pub fn restore(notes: impl IntoIterator<Item = Note>) -> Option<Self> {
+        let mut map: Option<OffsetMap> = None;
+        // Starts come before there is a map.
+        let mut start = 0;
+        for note in notes {
+            match (note, &mut map) {
+                (Note::Runs(runs), map) => {
+                    for run in runs {
+                        match map {
+                            Some(map) if run.count > 0 => {
+                                map.append(run.number, run.source_offset, run.target_offset, run.count);
+                            }
+                            Some(_) => {}
+                            None if run.count == 0 => {
+                                *map = Some(OffsetMap {
+                                    start,
+                                    ..OffsetMap::beginning_at(run.source_offset, run.target_offset)
+                                });
+                            }
+                            None => {}
+                        }
+                    }
+                }
+                (note, Some(map)) => map.hear(note),
+                (Note::Start(number), None) => start = start.max(number),
+                (Note::Anchors { .. }, None) => {}
+            }
+        }
+        let mut map = map?;
+        // Who goes on from here has chunks of its own.
+        map.chunk_from = map.runs.len().saturating_sub(1);
+        map.changed = false;
+        map.kept_until = map.known_until();
+        Some(map)
+    }
+
+    /// The offset on the target of the first record that is at an offset of the source or behind it, as far as records were
+    /// copied; behind them it is the offset after the last.
+    pub fn target_offset_of(&self, source_offset: i64) -> i64 {
+        let behind = self.runs.partition_point(|run| run.source_offset <= source_offset);
+        let next = self.runs.get(behind).map(|run| run.target_offset);
+        match behind.checked_sub(1).map(|at| self.runs[at]) {
+            Some(run) if source_offset < run.source_offset + run.count => {
+                run.target_offset + (source_offset - run.source_offset)
+            }
+            _ => next.unwrap_or(self.target_offset_next()),
+        }
+    }
+
+    /// The run that a record of the target is in, if it is one of this mirror's.
+    pub fn run_at_target(&self, target_offset: i64) -> Option<Run> {
+        let behind = self.runs.partition_point(|run| run.target_offset <= target_offset);
+        let run = self.runs.get(behind.checked_sub(1)?)?;
+        (target_offset < run.target_offset + run.count).then_some(*run)
+    }
+}
+
+#[cfg(test)]
+mod tests;
