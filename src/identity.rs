@@ -4,13 +4,15 @@
 //! use the same one for ever. Whoever starts first writes a claim; when two start at once both write one, and the
 //! claim with the lowest offset counts for both. Claims have keys of their own, so compaction keeps them all. Every start
 //! takes the next number, which fences the control markers of earlier ones. Topic ids show at the next start that a topic
-//! is not the one it was. Which ACLs the mirror has created is in [`acls`], what a switch-over needs in [`promotion`].
+//! is not the one it was. Which ACLs the mirror has created is in [`acls`], what a switch-over needs in [`promotion`], where records
+//! are whose offsets are translated in [`offsets`].
 
 pub(crate) mod acls;
 mod log;
+pub(crate) mod offsets;
 pub(crate) mod promotion;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::machine::partition::Identity;
 use crate::machine::topics::TopicIds;
+use crate::machine::translation::Note;
 use crate::wire::admin::{self, NewTopic};
 use crate::wire::cluster::Cluster;
 use crate::wire::errors::BrokerError;
@@ -56,6 +59,9 @@ const ATTEMPTS: i32 = 256;
 struct Ids {
     source_topic_id: String,
     target_topic_id: String,
+    /// Whether the mirror has created it.
+    #[serde(default)]
+    created: bool,
 }
 
 const TOPIC_PREFIX: &str = "topic/";
@@ -67,6 +73,10 @@ pub(crate) struct Established {
     pub(crate) identity: Identity,
     /// The topics it has mirrored, as they were.
     pub(crate) topics: BTreeMap<String, TopicIds>,
+    /// Topics that it has created, whose settings are its business.
+    pub(crate) created: BTreeSet<String>,
+    /// What was written down of translated offsets.
+    pub(crate) notes: BTreeMap<offsets::Place, Vec<Note>>,
     /// Up to where the internal topic was read.
     pub(crate) read_until: i64,
     /// The mark of a mirror that was promoted, which is not established.
@@ -110,11 +120,12 @@ pub(crate) async fn establish(
         return Err(Error::new(ErrorKind::Internal, message));
     };
     let identity = accept(claim, name, source_cluster_id)?;
-    let topics = remembered(&records);
-    let (number, read_until) = take_start(&log, name, records).await?;
+    let (number, records, read_until) = take_start(&log, name, records).await?;
     Ok(Established {
         identity: Identity { fence: number.saturating_mul(ATTEMPTS), ..identity },
-        topics,
+        topics: remembered(&records),
+        created: created(&records),
+        notes: offsets::notes(&records),
         read_until,
         mark: None,
     })
@@ -125,8 +136,9 @@ pub(crate) fn start_number_of(identity: Identity) -> i32 {
     identity.fence / ATTEMPTS
 }
 
-/// Takes the next number of a start: the one whose record comes first has it. Also returns up to where was read.
-async fn take_start(log: &InternalLog<'_>, name: &str, mut records: Vec<Record>) -> Result<(i32, i64)> {
+/// Takes the next number of a start: the one whose record comes first has it. Also returns everything that is there, and up to
+/// where that was read.
+async fn take_start(log: &InternalLog<'_>, name: &str, mut records: Vec<Record>) -> Result<(i32, Vec<Record>, i64)> {
     loop {
         let before = records.iter().filter_map(start_number).max().unwrap_or(0);
         let number = before.saturating_add(1);
@@ -140,7 +152,7 @@ async fn take_start(log: &InternalLog<'_>, name: &str, mut records: Vec<Record>)
             if before > 0 {
                 log.append(&start_key(before), None).await?;
             }
-            return Ok((number, end));
+            return Ok((number, records, end));
         }
     }
 }
@@ -192,15 +204,38 @@ fn remembered(records: &[Record]) -> BTreeMap<String, TopicIds> {
     topics
 }
 
-/// Writes down which topics are mirrored, so that the next start knows them again.
-pub(crate) async fn remember(target: &Cluster, name: &str, topics: &[(String, TopicIds)]) -> Result<()> {
+/// The topics that the mirror has created.
+fn created(records: &[Record]) -> BTreeSet<String> {
+    let mut topics = BTreeSet::new();
+    for record in records {
+        let Some(name) = record_key(record).and_then(|key| key.strip_prefix(TOPIC_PREFIX)) else { continue };
+        let ids = record.value.as_ref().and_then(|value| serde_json::from_slice::<Ids>(value).ok());
+        match ids.is_some_and(|ids| ids.created) {
+            true => topics.insert(name.to_owned()),
+            false => topics.remove(name),
+        };
+    }
+    topics
+}
+
+/// Writes down which topics are mirrored, and which of them the mirror has created, so that the next start knows them again.
+pub(crate) async fn remember(
+    target: &Cluster,
+    name: &str,
+    topics: &[(String, TopicIds)],
+    created: &BTreeSet<String>,
+) -> Result<()> {
     let log = InternalLog::open_existing(target, name).await?;
     let hexadecimal = |id: u128| format!("{id:032x}");
     let entry = |(topic, ids): &(String, TopicIds)| {
-        let ids = Ids { source_topic_id: hexadecimal(ids.source), target_topic_id: hexadecimal(ids.target) };
+        let ids = Ids {
+            source_topic_id: hexadecimal(ids.source),
+            target_topic_id: hexadecimal(ids.target),
+            created: created.contains(topic),
+        };
         Ok((format!("{TOPIC_PREFIX}{topic}"), Some(json(&ids)?)))
     };
-    log.append_many(topics.iter().map(entry).collect::<Result<_>>()?).await
+    log.append_many(topics.iter().map(entry).collect::<Result<_>>()?).await.map(drop)
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {
@@ -230,7 +265,14 @@ pub(crate) async fn find(target: &Cluster, name: &str, source_cluster_id: &str) 
     let (records, read_until) = log.read_from(0).await?;
     let identity = first_claim(&log, &records)?.map(|claim| accept(claim, name, source_cluster_id)).transpose()?;
     let mark = promotion::mark_of(&records, None);
-    Ok(identity.map(|identity| Established { identity, topics: remembered(&records), read_until, mark }))
+    Ok(identity.map(|identity| Established {
+        identity,
+        topics: remembered(&records),
+        created: created(&records),
+        notes: offsets::notes(&records),
+        read_until,
+        mark,
+    }))
 }
 
 fn accept(claim: Claim, name: &str, source_cluster_id: &str) -> Result<Identity> {

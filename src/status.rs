@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 use crate::event::now_ms;
+use crate::identity::offsets::Place;
+use crate::machine::translation::OffsetMap;
 
 macro_rules! states {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
@@ -220,6 +222,16 @@ pub(crate) struct Progress {
     in_sync_at: AtomicI64,
     error: Mutex<Option<Error>>,
     open_transaction: Mutex<Option<String>>,
+    /// Where records are on the target, if offsets are translated, once the partition has begun.
+    pub(crate) translation: OnceLock<Translation>,
+}
+
+/// Where the records of a partition are on the target.
+#[derive(Debug)]
+pub(crate) struct Translation {
+    /// Under which it is kept.
+    pub(crate) place: Place,
+    pub(crate) map: Mutex<OffsetMap>,
 }
 
 /// What was replicated since the start.
@@ -252,6 +264,7 @@ impl Progress {
             in_sync_at: AtomicI64::new(UNKNOWN),
             error: Mutex::new(None),
             open_transaction: Mutex::new(None),
+            translation: OnceLock::new(),
         })
     }
 

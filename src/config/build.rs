@@ -10,7 +10,7 @@ use super::property::{Availability, Kind, Property};
 use super::resolve::{self, Meaning};
 use super::value::{self, quote};
 use super::{
-    AclDowngrade, ClientConfig, Config, ConfigExclusion, GroupSelection, IsolationLevel, OnDataLoss, OnRecordRefused,
+    AclDowngrade, ClientConfig, Config, ConfigExclusion, GroupSelection, IsolationLevel, Offsets, OnDataLoss, OnRecordRefused,
     OnTargetConflict, OnTopicReset, ReplicationFactor, ReplicationPolicy, Side, Start, TopicNames, TopicSelection,
     properties,
 };
@@ -389,6 +389,7 @@ fn blank() -> Config {
         },
         start: Start::Earliest,
         isolation_level: IsolationLevel::ReadCommitted,
+        offsets: Offsets::Preserve,
         num_streams: 0,
         buffer_memory: 0,
         replication_factor: ReplicationFactor::Source,

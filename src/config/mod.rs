@@ -102,6 +102,8 @@ pub struct Config {
     pub start: Start,
     /// `isolation.level`.
     pub isolation_level: IsolationLevel,
+    /// `offsets`.
+    pub offsets: Offsets,
     /// `num.streams`: worker threads.
     pub num_streams: usize,
     /// `buffer.memory`: bytes in flight in the whole mirror.
@@ -266,6 +268,15 @@ pub enum AclDowngrade {
     None,
     /// A permission to write to a topic is left out, a permission for everything becomes one to read.
     ReadOnly,
+}
+
+/// `offsets`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offsets {
+    /// A record has the same offset on the target.
+    Preserve,
+    /// Records are appended, and an exact map is kept.
+    Translate,
 }
 
 /// `isolation.level`.

@@ -91,9 +91,11 @@ static MIRROR: &[Property] = &[
         "The consumer groups whose offsets are not copied.")
         .default("console-consumer-.*, connect-.*, __.*")
         .aliases(&["groups.blacklist"]),
-    mirror("offsets", Kind::Choice(&["preserve", "translate"]), Field::Fixed,
-        "preserve: a record has the same offset on the target. translate: records are appended, and an exact map is kept.")
-        .default("preserve").availability(Availability::Only("preserve")),
+    mirror("offsets", Kind::Choice(&["preserve", "translate"]), field!(offsets),
+        "preserve: a record has the same offset on the target, where nobody else may write to its topic. translate: records are \
+         appended, still exactly once, behind whatever others have written, and an exact map is kept: for several sources into one \
+         topic, or two clusters that mirror each other under the same names.")
+        .default("preserve"),
     mirror("start", Kind::Other("earliest, latest, or a time as 2026-01-31T08:30:00Z or in milliseconds since 1970"),
         field!(start),
         "Where partitions begin that the mirror has not begun: at the first record, at the end as it is then, or at the first \

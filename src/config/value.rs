@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::property::{Kind, Property, Unit};
 use super::select::Patterns;
 use super::{
-    AclDowngrade, IsolationLevel, OnDataLoss, OnRecordRefused, OnTargetConflict, OnTopicReset, ReplicationFactor,
+    AclDowngrade, IsolationLevel, Offsets, OnDataLoss, OnRecordRefused, OnTargetConflict, OnTopicReset, ReplicationFactor,
     ReplicationPolicy, Start, time,
 };
 
@@ -299,6 +299,7 @@ macro_rules! words {
 }
 
 words!(ReplicationPolicy, "identity" = Identity, "default" = Default);
+words!(Offsets, "preserve" = Preserve, "translate" = Translate);
 words!(OnDataLoss, "fail" = Fail, "continue" = Continue);
 words!(OnTopicReset, "fail" = Fail, "recreate-target" = RecreateTarget);
 words!(OnTargetConflict, "fail" = Fail);

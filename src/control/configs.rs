@@ -90,7 +90,11 @@ impl Control {
     }
 
     async fn follow_configs(&self) -> Result<BTreeMap<String, Error>> {
-        let topics = self.followed();
+        let mut topics = self.followed();
+        if self.translates() {
+            // Others may use the topic, too. What the mirror has created it keeps like the source's.
+            topics.retain(|topic| self.created.borrow().contains(topic));
+        }
         if topics.is_empty() {
             return Ok(BTreeMap::new());
         }

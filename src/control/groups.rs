@@ -7,7 +7,7 @@
 pub(crate) mod survey;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::machine::groups::{self as machine, GroupActions, Memory, Replicated};
 use crate::status::{GroupsStatus, Progress, State, Subject};
 use crate::wire::groups::{self, Commit, CommitOutcome, Committed};
 use crate::wire::positions::TopicPartition;
-use survey::{Reading, Survey};
+use survey::{Reading, Readings, Survey};
 
 /// Groups that are read at the same time before it is known how many offsets they have, and at most.
 const FIRST_PORTION: usize = 100;
@@ -127,7 +127,8 @@ impl Control {
         let topics = self.mirrored_topics();
         let readings = survey.read(names, &topics).await;
         // Known later than the offsets: what they say is there by then.
-        let replicated = self.replicated(&topics);
+        let mut replicated = self.replicated(&topics);
+        let readings = self.on_target_scale(readings, &mut replicated);
         let (mut offsets, mut planned, mut commits) = (0, BTreeMap::new(), Vec::new());
         for (name, reading) in readings {
             match reading {
@@ -149,6 +150,29 @@ impl Control {
             self.settle_group(name, one, outcome, round);
         }
         offsets
+    }
+
+    /// With translated offsets: what the source says, and how far the mirror is, as offsets of the target.
+    fn on_target_scale(&self, mut readings: Readings, replicated: &mut Replicated) -> Readings {
+        if !self.translates() {
+            return readings;
+        }
+        let partitions = self.shared.partitions();
+        let named = |progress: &Arc<Progress>| ((Rc::from(&*progress.topic), progress.partition), progress.clone());
+        let partitions: HashMap<TopicPartition, Arc<Progress>> = partitions.iter().map(named).collect();
+        for reading in readings.values_mut().filter_map(|reading| reading.as_mut().ok().and_then(Option::as_mut)) {
+            for (partition, committed) in &mut reading.source {
+                let copied = replicated.get(partition).copied().flatten();
+                let Some((progress, copied)) = partitions.get(partition).zip(copied) else { continue };
+                // What is not copied yet has no place; it is as far behind as at the source.
+                let ahead = (committed.offset - copied).max(0);
+                committed.offset = progress.on_target(committed.offset.min(copied)).saturating_add(ahead);
+            }
+        }
+        for (partition, copied) in replicated.iter_mut() {
+            *copied = partitions.get(partition).and_then(|progress| Some(progress.on_target((*copied)?)));
+        }
+        readings
     }
 
     fn decide_group(&self, name: &str, reading: &Reading, replicated: &Replicated) -> GroupActions {

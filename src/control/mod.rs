@@ -12,6 +12,7 @@ mod open_transactions;
 pub(crate) mod prefix;
 pub(crate) mod promotion;
 mod topics;
+mod translations;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +63,9 @@ struct Control {
     mirrored: RefCell<BTreeMap<String, Mirrored>>,
     /// The ids of topics that were mirrored before, by the internal topic.
     remembered: RefCell<BTreeMap<String, TopicIds>>,
+    /// The topics that the mirror has created on the target, by their names at the source.
+    created: RefCell<BTreeSet<String>>,
+    translations: translations::Translations,
     parked: RefCell<BTreeSet<String>>,
     /// Topics that the source does not show any more, and how often in a row it did not.
     gone: RefCell<BTreeMap<String, u32>>,
@@ -109,6 +113,8 @@ pub(crate) fn run(
         streams: RefCell::default(),
         mirrored: RefCell::default(),
         remembered: RefCell::default(),
+        created: RefCell::default(),
+        translations: translations::Translations::default(),
         parked: RefCell::default(),
         gone: RefCell::default(),
         deleted: RefCell::default(),
@@ -171,6 +177,7 @@ impl Control {
         tasks.push(tokio::task::spawn_local(self.clone().see_to_starts()));
         tasks.push(tokio::task::spawn_local(self.clone().keep_configs()));
         tasks.push(tokio::task::spawn_local(self.clone().keep_groups()));
+        tasks.push(tokio::task::spawn_local(self.clone().keep_translations()));
         tasks.push(tokio::task::spawn_local(self.clone().watch_for_mark()));
         tasks.push(tokio::task::spawn_local(self.clone().write_down_ends()));
         if self.config.sync_topic_acls {
@@ -201,10 +208,12 @@ impl Control {
         let target_id = target.cluster_id.unwrap_or_else(|| "unknown".to_owned());
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
         self.shared.set_name(&name);
-        let Established { identity, topics, read_until, .. } =
+        let Established { identity, topics, created, notes, read_until, .. } =
             self.patiently(async || self.identify(&name, &source_id).await).await?;
         self.switch_over.read_until.set(read_until);
         *self.remembered.borrow_mut() = topics;
+        *self.created.borrow_mut() = created;
+        self.translations.restore(notes);
         tracing::info!(
             name,
             producer_id = identity.producer_id,
@@ -214,7 +223,7 @@ impl Control {
         );
         self.identity.set(Some(identity));
         self.end_open_transactions(&name).await;
-        self.start_streams(&name, identity)?;
+        self.start_streams(&name, identity, read_until)?;
         self.patiently(async || self.refresh().await).await
     }
 
@@ -264,14 +273,16 @@ impl Control {
         Err(Error::new(ErrorKind::Config, message))
     }
 
-    fn start_streams(&self, name: &str, identity: Identity) -> Result<()> {
+    fn start_streams(&self, name: &str, identity: Identity, read_until: i64) -> Result<()> {
         let name: Arc<str> = Arc::from(name);
         for number in 0..self.config.num_streams {
             let (commands, receiver) = mpsc::channel(stream::COMMANDS);
             let (config, shared, name) = (self.config.clone(), self.shared.clone(), name.clone());
             let events = self.shared.events.clone();
             let run = move || {
-                crate::shared::guard(&shared, STREAM_LOST, || stream::run(config, name, identity, events, receiver));
+                crate::shared::guard(&shared, STREAM_LOST, || {
+                    stream::run(config, name, identity, read_until, events, receiver)
+                });
             };
             let thread = std::thread::Builder::new().name(format!("kmirror-stream-{number}")).spawn(run);
             let thread = thread
@@ -392,6 +403,10 @@ impl Control {
             // A little longer than the streams themselves wait; one that hangs must not hang the host.
             let limit = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(200);
             let _ = tokio::time::timeout(limit, finished).await;
+        }
+        // What the last answers have said.
+        if let Err(error) = self.keep_changed_translations().await {
+            tracing::warn!(%error, "where the last records are on the target is not written down; the next start reads it off the target's log");
         }
         for stream in streams {
             drop(stream.commands);

@@ -4,6 +4,8 @@
 //! and read again. Nothing is remembered from one round to the next that the logs do not tell, so a crash at any
 //! moment costs one round. Short fills come first, so a long one holds nobody up.
 //!
+//! Where offsets are translated nothing has to be filled: it is written down where a partition begins (`translations`).
+//!
 //! A topic that only compacts is opened for the fill ([`removal`]) and closed when none of its partitions needs it any
 //! more. Partitions of it that are mirrored meanwhile lose nothing, as retention never comes while it is open.
 
@@ -67,12 +69,12 @@ pub(super) struct Prefixes {
 }
 
 /// A partition that waits for its start.
-struct Waiting {
-    name: TopicPartition,
+pub(super) struct Waiting {
+    pub(super) name: TopicPartition,
     /// As it is called on the target.
-    target: TopicPartition,
-    progress: Arc<Progress>,
-    start: Start,
+    pub(super) target: TopicPartition,
+    pub(super) progress: Arc<Progress>,
+    pub(super) start: Start,
     /// The start that was chosen when the partition was looked at first: the end of a busy source moves on.
     chosen: Cell<Option<i64>>,
     batch_size: Rc<Cell<u32>>,
@@ -88,8 +90,8 @@ struct Waiting {
 
 /// What a round has to do.
 #[derive(Default)]
-struct Work {
-    settled: Vec<Rc<Waiting>>,
+pub(super) struct Work {
+    pub(super) settled: Vec<Rc<Waiting>>,
     /// Topics, by their names on the target, whose settings have to be looked at before their partitions are mirrored.
     touched: BTreeSet<String>,
     /// Topics with filler that is written or deleted in this round or a later one.
@@ -156,11 +158,15 @@ impl Prefixes {
 impl Control {
     /// Takes new partitions; returns those that begin at 0 and can be mirrored at once.
     pub(super) async fn await_starts(&self, partitions: Vec<Arc<Progress>>) -> Vec<Arc<Progress>> {
+        let (mut ready, partitions) = match self.translates() {
+            true => self.take_up_begun(partitions),
+            false => (Vec::new(), partitions),
+        };
         let name = |progress: &Arc<Progress>| (Rc::from(&*progress.topic), progress.partition);
         let start =
             |progress: &Progress| self.prefixes.start_of(self.config.start, &progress.topic, progress.partition);
-        let earliest: Vec<TopicPartition> =
-            partitions.iter().filter(|progress| start(progress) == Start::Earliest).map(name).collect();
+        let may_be_zero = |progress: &&Arc<Progress>| !self.translates() && start(progress) == Start::Earliest;
+        let earliest: Vec<TopicPartition> = partitions.iter().filter(may_be_zero).map(name).collect();
         let metadata = self.source_metadata.borrow().clone();
         let starts = survey::log_starts(&self.source, &metadata, &earliest).await;
         let (at_zero, late): (Vec<_>, Vec<_>) =
@@ -183,7 +189,8 @@ impl Control {
             self.prefixes.waiting.borrow_mut().insert(key, Rc::new(waiting));
             self.prefixes.changed.notify_one();
         }
-        at_zero
+        ready.extend(at_zero);
+        ready
     }
 
     /// Brings partitions to their start and hands them to streams, for ever.
@@ -215,6 +222,12 @@ impl Control {
     /// One round; `true` if it is better to wait a little before the next.
     async fn round(&self, due: Vec<Rc<Waiting>>) -> Result<bool> {
         let Some(identity) = self.identity.get() else { return Ok(true) };
+        if self.translates() {
+            let mut work = Work::default();
+            self.begin_translated(due, &mut work).await?;
+            self.settle(&mut work).await;
+            return Ok(work.again);
+        }
         let topics = |name: fn(&Waiting) -> &TopicPartition| {
             let topics: BTreeSet<String> = due.iter().map(|waiting| name(waiting).0.to_string()).collect();
             topics.into_iter().collect::<Vec<String>>()
@@ -310,7 +323,7 @@ impl Control {
     }
 
     /// Something that passes keeps a partition from being begun.
-    fn stall(&self, waiting: &Waiting, error: Option<&Error>, work: &mut Work) {
+    pub(super) fn stall(&self, waiting: &Waiting, error: Option<&Error>, work: &mut Work) {
         work.again = true;
         if let Some(error) = error {
             if waiting.progress.state() != State::Stalled {
@@ -321,7 +334,7 @@ impl Control {
     }
 
     /// A partition cannot be begun until somebody has changed something.
-    fn refuse_start(&self, waiting: &Waiting, error: Error) {
+    pub(super) fn refuse_start(&self, waiting: &Waiting, error: Error) {
         let (topic, partition) = (&*waiting.name.0, waiting.name.1);
         let error = error.context(format!("topic '{topic}' partition {partition}")).with_partition(topic, partition);
         // A permission may be granted while it waits.

@@ -83,7 +83,9 @@ impl Control {
         }
         self.see_to_gone(gone).await;
         let asked = creations.len() + growths.len();
+        let created: Vec<String> = creations.keys().cloned().collect();
         let mut unchanged = self.create(creations, target.controller_id).await?;
+        self.created.borrow_mut().extend(created.into_iter().filter(|name| !unchanged.contains_key(name)));
         unchanged.extend(self.grow(growths, target.controller_id).await?);
         let changed = asked > unchanged.len();
         refused.append(&mut unchanged);
@@ -187,7 +189,7 @@ impl Control {
         if new.is_empty() {
             return;
         }
-        match identity::remember(&self.target, &self.shared.name(), &new).await {
+        match identity::remember(&self.target, &self.shared.name(), &new, &self.created.borrow().clone()).await {
             Ok(()) => self.remembered.borrow_mut().extend(new),
             Err(error) => tracing::warn!(%error, "topic ids cannot be remembered for the next start"),
         }

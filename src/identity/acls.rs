@@ -68,7 +68,7 @@ async fn write(target: &Cluster, name: &str, acls: &[&Acl], value: Option<Vec<u8
         return Ok(());
     }
     let log = InternalLog::open_existing(target, name).await?;
-    log.append_many(acls.iter().map(|acl| Ok((key_of(acl)?, value.clone()))).collect::<Result<_>>()?).await
+    log.append_many(acls.iter().map(|acl| Ok((key_of(acl)?, value.clone()))).collect::<Result<_>>()?).await.map(drop)
 }
 
 /// The same for the same ACL for ever: compaction goes by it.

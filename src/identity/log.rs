@@ -130,26 +130,27 @@ impl InternalLog<'_> {
 
     /// Writes a record; without a value it takes the one of this key away.
     pub(super) async fn append(&self, key: &str, value: Option<Vec<u8>>) -> Result<()> {
-        self.append_all(vec![(key.to_owned(), value)]).await
+        self.append_all(vec![(key.to_owned(), value)]).await.map(drop)
     }
 
-    /// Writes records, in as many batches as it takes, in this order.
-    pub(super) async fn append_many(&self, entries: Vec<(String, Option<Vec<u8>>)>) -> Result<()> {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+    /// Writes records, in as many batches as it takes, in this order; returns the offset behind the last.
+    pub(super) async fn append_many(&self, entries: Vec<(String, Option<Vec<u8>>)>) -> Result<i64> {
+        let (mut batch, mut bytes, mut end) = (Vec::new(), 0, 0);
         for entry in entries {
             let size = entry.0.len() + entry.1.as_ref().map_or(0, Vec::len);
             if batch.len() == ENTRIES_AT_ONCE || (bytes + size > BYTES_AT_ONCE && !batch.is_empty()) {
-                self.append_all(std::mem::take(&mut batch)).await?;
+                end = self.append_all(std::mem::take(&mut batch)).await?;
                 bytes = 0;
             }
             bytes += size;
             batch.push(entry);
         }
-        if batch.is_empty() { Ok(()) } else { self.append_all(batch).await }
+        if batch.is_empty() { Ok(end) } else { self.append_all(batch).await }
     }
 
-    /// Writes records, all of them or none.
-    pub(super) async fn append_all(&self, entries: Vec<(String, Option<Vec<u8>>)>) -> Result<()> {
+    /// Writes records, all of them or none; returns the offset behind the last.
+    pub(super) async fn append_all(&self, entries: Vec<(String, Option<Vec<u8>>)>) -> Result<i64> {
+        let count = entries.len() as i64;
         let batch = encode(entries)?;
         let data = PartitionProduceData::default().with_index(0).with_records(Some(batch));
         let topic = TopicProduceData::default().with_name(topic_name(&self.topic)).with_partition_data(vec![data]);
@@ -160,8 +161,11 @@ impl InternalLog<'_> {
         let connection = self.target.broker(self.leader).await?;
         let response = connection.call(&request, connection.version::<ProduceRequest>(8)?).await?;
         let answer = response.responses.into_iter().flat_map(|topic| topic.partition_responses).next();
-        let code = answer.map_or(BrokerError::UNKNOWN_PARTITION.code, |answer| answer.error_code);
-        BrokerError::of(code).map_or(Ok(()), |error| Err(self.refused("write", error)))
+        let answer = answer.ok_or_else(|| self.refused("write", BrokerError::UNKNOWN_PARTITION))?;
+        match BrokerError::of(answer.error_code) {
+            Some(error) => Err(self.refused("write", error)),
+            None => Ok(answer.base_offset + count),
+        }
     }
 }
 
@@ -169,6 +173,23 @@ impl InternalLog<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Follower {
     next_offset: i64,
+}
+
+impl Follower {
+    /// Reads up to an offset that is known to be there.
+    pub(super) async fn read_until(&mut self, log: &InternalLog<'_>, end: i64) -> Result<Vec<Record>> {
+        let mut all = Vec::new();
+        while self.next_offset < end {
+            let records = log.fetch(self.next_offset).await?;
+            let Some(last) = records.last() else {
+                let message = format!("'{}' on the target gave nothing from offset {} on", log.topic, self.next_offset);
+                return Err(Error::new(ErrorKind::Broker, message));
+            };
+            self.next_offset = last.offset + 1;
+            all.extend(records);
+        }
+        Ok(all)
+    }
 }
 
 /// What a [`Follower`] has read.

@@ -186,7 +186,7 @@ pub(crate) async fn write_mark(target: &Cluster, name: &str, mark: &Mark, ends: 
 pub(crate) async fn remove_mark(target: &Cluster, name: &str, ends: &Ends) -> Result<()> {
     let log = InternalLog::open_existing(target, name).await?;
     log.append(MARK, None).await?;
-    log.append_many(ends.keys().map(|topic| (format!("{TARGET_PREFIX}{topic}"), None)).collect()).await
+    log.append_many(ends.keys().map(|topic| (format!("{TARGET_PREFIX}{topic}"), None)).collect()).await.map(drop)
 }
 
 impl Mark {

@@ -196,6 +196,11 @@ impl OffsetMap {
         &self.anchors
     }
 
+    /// The fence with which the anchors were written down; 0 if there are none.
+    pub fn fence(&self) -> i32 {
+        self.fence
+    }
+
     /// The latest start of the mirror that was heard of.
     pub fn latest_start(&self) -> i32 {
         self.start
@@ -231,9 +236,15 @@ impl OffsetMap {
         chunks
     }
 
-    /// What was taken last could not be kept.
-    pub fn keep_again(&mut self) {
+    /// The number of the first record that is not kept, if what was taken is.
+    pub fn kept_until(&self) -> i64 {
+        self.kept_until
+    }
+
+    /// What was taken could not be kept: from a number on it is not.
+    pub fn keep_again(&mut self, kept_until: i64) {
         self.changed = true;
+        self.kept_until = self.kept_until.min(kept_until);
     }
 
     /// From what was written down, in that order: the first run of all begins the map.

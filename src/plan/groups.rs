@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::{Plan, Planner, TopicAction, TopicPlan};
+use super::{Plan, Planner, TopicAction, TopicPlan, Translations};
+use crate::config::Offsets;
 use crate::control::groups::survey::{Reading, Survey};
 use crate::machine::groups::{self as machine, GroupActions, Memory, OffsetReason, Replicated};
 use crate::wire::cluster::Metadata;
@@ -45,7 +46,8 @@ pub struct OffsetPlan {
 
 impl Planner {
     /// Adds what would be done for groups. What keeps them from being seen is part of the plan, no error.
-    pub(super) async fn plan_groups(&self, plan: &mut Plan, source: &Metadata) {
+    /// With translated offsets those of the records that are copied already.
+    pub(super) async fn plan_groups(&self, plan: &mut Plan, source: &Metadata, maps: &Translations) {
         if !self.config.sync_group_offsets {
             return;
         }
@@ -66,7 +68,15 @@ impl Planner {
             for (group, reading) in survey.read(some, &topics).await {
                 match reading {
                     Ok(None) => {}
-                    Ok(Some(Reading { source, target, coordinator })) => {
+                    Ok(Some(Reading { mut source, target, coordinator })) => {
+                        if self.config.offsets == Offsets::Translate {
+                            source.retain(|partition, _| maps.contains_key(partition));
+                            for (partition, committed) in &mut source {
+                                let map = maps.get(partition);
+                                committed.offset =
+                                    map.map_or(committed.offset, |map| map.target_offset_of(committed.offset));
+                            }
+                        }
                         let planned = machine::plan(&source, &target, &replicated, &Memory::new());
                         if let Some(coordinator) = coordinator.filter(|_| !planned.writes.is_empty()) {
                             coordinators.insert(group.clone(), coordinator);

@@ -19,15 +19,17 @@ pub use configs::{ConfigChange, ConfigPlan};
 pub use permissions::MissingPermission;
 
 use crate::batch::marker;
-use crate::config::{Config, Start};
+use crate::config::{Config, Offsets, Start};
 use crate::control::default_name;
 use crate::control::prefix::survey::{self, TargetState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity;
+use crate::identity::offsets::Place;
 use crate::machine::opening::other_writer;
 use crate::machine::partition::Identity;
 use crate::machine::prefix::{self, LastWriter, Reading, Step};
 use crate::machine::topics::{self, Action};
+use crate::machine::translation::OffsetMap;
 use crate::wire::cluster::{Cluster, Metadata, topic_name};
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::positions::TopicPartition;
@@ -74,6 +76,8 @@ pub enum MarkerPermission {
     Denied,
     /// It has no such request, or did not tell.
     Unknown,
+    /// With `offsets=translate` nothing is filled.
+    NotNeeded,
 }
 
 /// What would be done for a topic.
@@ -154,6 +158,9 @@ fn on_a_thread<T: Send + 'static>(plan: impl AsyncFnOnce() -> Result<T> + Send +
     thread.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the plan ended unexpectedly")))
 }
 
+/// Where records are on the target, by the names of partitions at the source.
+type Translations = HashMap<TopicPartition, OffsetMap>;
+
 struct Planner {
     source: Cluster,
     target: Cluster,
@@ -175,6 +182,7 @@ impl Planner {
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
         let found = identity::find(&self.target, &name, &source_id).await?;
         let promoted_at_ms = found.as_ref().and_then(|found| found.mark.as_ref()).map(|mark| mark.promoted_at_ms);
+        let maps = self.translations(found.as_ref(), &target);
         let (identity, remembered) = found.map(|found| (found.identity, found.topics)).unzip();
         let actions = topics::plan(&source, &target, &BTreeMap::new(), &remembered.unwrap_or_default(), &self.config);
         let mut topics: Vec<TopicPlan> = actions
@@ -218,8 +226,22 @@ impl Planner {
             groups_unseen,
             missing_permissions,
         };
-        self.plan_groups(&mut plan, &source).await;
+        self.plan_groups(&mut plan, &source, &maps).await;
         Ok(plan)
+    }
+
+    /// Where the records of the mirror are on the target, as far as it was written down.
+    fn translations(&self, found: Option<&identity::Established>, target: &Metadata) -> Translations {
+        let notes = found.filter(|_| self.config.offsets == Offsets::Translate).map(|found| found.notes.clone());
+        let is_there = |place: &Place| {
+            let topic = target.topics.get(&*self.config.names.on_target(&place.topic));
+            topic.is_some_and(|topic| topic.id == place.target_topic_id)
+        };
+        let maps = notes.unwrap_or_default().into_iter().filter(|(place, _)| is_there(place));
+        let maps = maps.filter_map(|(place, notes)| {
+            Some(((Rc::from(place.topic.as_str()), place.partition), OffsetMap::restore(notes)?))
+        });
+        maps.collect()
     }
 
     /// Adds the partitions that start late.
@@ -250,6 +272,13 @@ impl Planner {
         let empty = TargetState { log_start: 0, log_end: 0, writer: LastWriter::Nobody };
         for topic in topics.iter_mut().filter(|topic| topic.action != TopicAction::Refuse) {
             for (partition, on_target) in names(topic) {
+                if self.config.offsets == Offsets::Translate {
+                    // Whatever the target holds, nothing of it is in the way.
+                    if let Some(Err(error)) = sources.get(&partition) {
+                        topic.refuse(partition.1, error);
+                    }
+                    continue;
+                }
                 let state = match topic.action {
                     TopicAction::Create => Ok(empty),
                     TopicAction::Grow if survey::leader_of(target, &on_target).is_none() => Ok(empty),
@@ -273,6 +302,9 @@ impl Planner {
     /// Aims a marker at a partition that cannot exist: the answer tells whether it would have been taken.
     async fn may_write_markers(&self, internal_topic: &str) -> Result<MarkerPermission> {
         const NO_PARTITION: i32 = i32::MAX;
+        if self.config.offsets == Offsets::Translate {
+            return Ok(MarkerPermission::NotNeeded);
+        }
         let connection = self.target.any().await?;
         let Ok(version) = connection.version::<WriteTxnMarkersRequest>(1) else { return Ok(MarkerPermission::Unknown) };
         let (producer_id, producer_epoch) = marker::identity_of(0);

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use super::{Side, Stream};
 use crate::batch::pieces::{self, Piece, Reading};
 use crate::batch::records::Records;
-use crate::batch::{Batch, Malformed};
+use crate::batch::{Batch, Header, Malformed};
 use crate::error::Result;
-use crate::machine::partition::{Content, Fetched, Phase};
+use crate::machine::partition::{Content, Fetched, Likeness, Phase};
 use crate::wire::connection::Connection;
 use crate::wire::fetch::FetchedRecords;
 use crate::wire::positions::{self, TopicPartition};
@@ -77,13 +77,13 @@ async fn look_for_nothing(stream: Rc<Stream>, index: usize, partition: TopicPart
 
 /// Everything of a record that a consumer sees.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Seen {
+struct Seen {
     timestamp: i64,
     body: Bytes,
 }
 
 /// The record that a log has at an offset, if it has one.
-pub(super) async fn record_at(
+async fn record_at(
     connection: &Connection,
     partition: &TopicPartition,
     offset: i64,
@@ -102,4 +102,23 @@ pub(super) async fn record_at(
     };
     let record = Records::new(&batch.header, &payload).next().and_then(Result::ok);
     Ok(record.map(|record| Seen { timestamp: timestamp(&record), body: Bytes::copy_from_slice(record.body) }))
+}
+
+/// Whether a batch has an offset.
+pub(super) fn holds(header: &Header, offset: i64) -> bool {
+    header.base_offset <= offset && offset <= header.last_offset()
+}
+
+/// Compares a record of the source with one of the target, each at its offset there.
+pub(super) async fn compare_records(
+    (source, (source_partition, source_offset)): (&Connection, (&TopicPartition, i64)),
+    (target, (target_partition, target_offset)): (&Connection, (&TopicPartition, i64)),
+) -> Result<Likeness> {
+    let on_source = record_at(source, source_partition, source_offset).await?;
+    let on_target = record_at(target, target_partition, target_offset).await?;
+    Ok(match (on_source, on_target) {
+        (Some(on_source), Some(on_target)) if on_source == on_target => Likeness::Same,
+        (Some(_), Some(_)) => Likeness::Different { offset: source_offset },
+        _ => Likeness::Unknown,
+    })
 }

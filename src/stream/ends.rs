@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::Stream;
-use super::contents::record_at;
+use super::contents::{compare_records, holds};
 use super::opening::{Names, Target};
 use crate::batch::{self, Header, marker};
 use crate::error::Result;
@@ -239,7 +239,7 @@ pub(super) async fn compare(
                     Some(likeness) => likeness,
                     None => {
                         let target = stream.target.broker(leaders[super::Side::Target as usize]).await?;
-                        compare_records(&source, &target, names, offset).await?
+                        compare_at(&source, &target, names, offset).await?
                     }
                 }
             }
@@ -255,10 +255,6 @@ pub(super) async fn compare(
         compared.insert(partition.clone(), (likeness, last_epoch));
     }
     Ok(compared)
-}
-
-fn holds(header: &Header, offset: i64) -> bool {
-    header.base_offset <= offset && offset <= header.last_offset()
 }
 
 /// What headers alone tell; `None` if the records have to be looked at.
@@ -282,7 +278,7 @@ async fn first_difference(
 ) -> Result<i64> {
     while from < different {
         let middle = from + (different - from) / 2;
-        match compare_records(source, target, names, middle).await? {
+        match compare_at(source, target, names, middle).await? {
             Likeness::Different { .. } => different = middle,
             // Where one has no record there is nothing to tell them apart by.
             Likeness::Same | Likeness::Unknown => from = middle + 1,
@@ -292,12 +288,6 @@ async fn first_difference(
 }
 
 /// Compares the records at one offset.
-async fn compare_records(source: &Connection, target: &Connection, names: &Names, offset: i64) -> Result<Likeness> {
-    let (on_source, on_target) =
-        (record_at(source, &names.source, offset).await?, record_at(target, &names.target, offset).await?);
-    Ok(match (on_source, on_target) {
-        (Some(on_source), Some(on_target)) if on_source == on_target => Likeness::Same,
-        (Some(_), Some(_)) => Likeness::Different { offset },
-        _ => Likeness::Unknown,
-    })
+async fn compare_at(source: &Connection, target: &Connection, names: &Names, offset: i64) -> Result<Likeness> {
+    compare_records((source, (&names.source, offset)), (target, (&names.target, offset))).await
 }

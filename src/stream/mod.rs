@@ -1,7 +1,7 @@
 //! What joins: one thread with its own runtime, connections, memory and partitions.
 //!
 //! A stream reads the position of its partitions ([`opening`]), fetches from the leaders on the source ([`fetching`]),
-//! produces to the leaders on the target ([`producing`]), has holes filled there ([`filling`]) and follows both clusters' metadata ([`leaders`]). Each of these is a
+//! produces to the leaders on the target ([`producing`]), has holes filled there ([`filling`]) or written down ([`mapping`]) and follows both clusters' metadata ([`leaders`]). Each of these is a
 //! task on the stream's own thread; they meet in [`Stream`], whose cells are borrowed only between awaits.
 //! After every word to a machine, [`Stream::update`] looks at what it wants next and wakes whose turn it is.
 
@@ -10,8 +10,10 @@ mod ends;
 mod fetching;
 mod filling;
 mod leaders;
+mod mapping;
 mod opening;
 mod producing;
+mod translated;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
@@ -22,9 +24,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::batch::Batch;
-use crate::config::{Config, IsolationLevel, OnDataLoss, OnRecordRefused};
+use crate::config::{Config, IsolationLevel, Offsets, OnDataLoss, OnRecordRefused};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind, Events};
+use crate::identity::offsets::Notebook;
 use crate::machine::partition::{Holes, Identity, Limits, Partition, Phase};
 use crate::status::{Progress, State};
 use crate::wire::cluster::Cluster;
@@ -67,6 +70,9 @@ struct Stream {
     senders: RefCell<HashMap<i32, Rc<Lane>>>,
     /// Work for each target broker: slots that have a hole to be filled.
     fillers: RefCell<HashMap<i32, Rc<Lane>>>,
+    /// Slots that have holes to be written down, and where that is done, if offsets are translated.
+    mapper: Rc<Lane>,
+    notebook: tokio::sync::Mutex<Notebook>,
     /// How holes are filled on this target.
     markers: Cell<filling::Way>,
     /// Slots whose position has to be read.
@@ -141,6 +147,7 @@ pub(crate) fn run(
     config: Arc<Config>,
     name: Arc<str>,
     identity: Identity,
+    read_until: i64,
     events: Events,
     commands: mpsc::Receiver<Command>,
 ) -> std::io::Result<()> {
@@ -149,6 +156,8 @@ pub(crate) fn run(
     let stream = Rc::new(Stream {
         source: Cluster::new("source", config.source.clone()),
         target: Cluster::new("target", config.target.clone()),
+        notebook: tokio::sync::Mutex::new(Notebook::of(&name, read_until)),
+        mapper: Rc::default(),
         name,
         identity,
         config,
@@ -177,6 +186,7 @@ impl Stream {
     async fn serve(self: Rc<Self>, mut commands: mpsc::Receiver<Command>) {
         tokio::task::spawn_local(opening::run(self.clone()));
         tokio::task::spawn_local(leaders::run(self.clone()));
+        tokio::task::spawn_local(mapping::run(self.clone(), self.mapper.clone()));
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Assign(partitions) => self.assign(partitions),
@@ -245,13 +255,17 @@ impl Stream {
             max_in_flight: self.config.target.max_in_flight,
             queued_bytes: self.config.source.max_partition_fetch_bytes as usize,
             batch_bytes: LARGEST_BATCH,
-            holes: Holes::Filled { at_once: MARKERS },
+            holes: if self.translates() { Holes::Mapped } else { Holes::Filled { at_once: MARKERS } },
             settle: settle_time(self.identity),
             go_on_after_loss: self.config.on_data_loss == OnDataLoss::Continue,
             skip_refused: self.config.on_record_refused == OnRecordRefused::Skip,
             backoff: self.config.target.retry_backoff,
             backoff_max: self.config.target.retry_backoff_max,
         }
+    }
+
+    fn translates(&self) -> bool {
+        self.config.offsets == Offsets::Translate
     }
 
     fn read_committed(&self) -> bool {
@@ -308,7 +322,9 @@ impl Stream {
         {
             lane.put(index);
         }
-        if slot.machine.can_fill()
+        if self.translates() && slot.machine.can_fill() {
+            self.mapper.put(index);
+        } else if slot.machine.can_fill()
             && slot.leaders[Side::Target as usize] != NO_LEADER
             && let Some(lane) = self.fillers.borrow().get(&slot.leaders[Side::Target as usize])
         {

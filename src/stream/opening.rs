@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::ends::{self, TargetEnd};
-use super::{NO_LEADER, Side, Stream, leaders};
+use super::{NO_LEADER, Side, Stream, leaders, translated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::{Likeness, Phase, Reading, SourceLog, TargetLog};
 use crate::wire::errors::{BrokerError, Class};
@@ -65,10 +65,15 @@ async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
         slots.iter().map(name).unzip()
     };
     let sources = read_source(&stream, leaders[Side::Source as usize], &partitions);
-    let on_target: Vec<TopicPartition> = names.iter().map(|names| names.target.clone()).collect();
-    let targets = read_target(&stream, leaders[Side::Target as usize], &on_target);
+    let targets = async {
+        match stream.translates() {
+            true => translated::read_target(&stream, leaders[Side::Target as usize], &names).await,
+            false => read_target(&stream, leaders[Side::Target as usize], &names).await,
+        }
+    };
     let (sources, targets) = tokio::join!(sources, targets);
     let likenesses = match (&sources, &targets) {
+        (Ok(_), Ok(targets)) if stream.translates() => translated::compare(&stream, leaders, &names, targets).await,
         (Ok(_), Ok(targets)) => ends::compare(&stream, leaders, &names, targets).await,
         _ => Ok(HashMap::new()),
     };
@@ -82,6 +87,10 @@ async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
         };
         if let (Ok((_, visible)), Some(slot)) = (&source, stream.slots.borrow().get(index)) {
             slot.progress.set_source_next(*visible);
+        }
+        if let Some(outrun) = stream.outrun(index) {
+            stream.with_machine(index, |machine| machine.park(outrun));
+            continue;
         }
         stream.with_machine(index, |machine| match (source, target, likeness) {
             (Ok((source, _)), Ok(target), Ok((likeness, last_epoch))) => {
@@ -159,7 +168,9 @@ pub(super) struct Target {
     pub(super) end: TargetEnd,
 }
 
-async fn read_target(stream: &Stream, leader: i32, partitions: &[TopicPartition]) -> Result<ByPartition<Target>> {
+async fn read_target(stream: &Stream, leader: i32, names: &[Names]) -> Result<ByPartition<Target>> {
+    let partitions: Vec<TopicPartition> = names.iter().map(|names| names.target.clone()).collect();
+    let partitions = &partitions[..];
     let connection = stream.target.broker(leader).await?;
     let ends_before = positions::list_offsets(&connection, partitions, Which::LogEnd).await?;
     let starts = positions::list_offsets(&connection, partitions, Which::LogStart).await?;
@@ -188,6 +199,6 @@ async fn read_target(stream: &Stream, leader: i32, partitions: &[TopicPartition]
     Ok(partitions.iter().map(|partition| (partition.clone(), log(partition))).collect())
 }
 
-fn get<T: Clone>(answers: &ByPartition<T>, partition: &TopicPartition) -> Result<T, BrokerError> {
+pub(super) fn get<T: Clone>(answers: &ByPartition<T>, partition: &TopicPartition) -> Result<T, BrokerError> {
     answers.get(partition).cloned().unwrap_or(Err(BrokerError::UNKNOWN_PARTITION))
 }

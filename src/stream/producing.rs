@@ -47,8 +47,17 @@ struct Sender {
     connection: Option<Rc<Connection>>,
 }
 
-/// The batches of a request: their tickets by slot.
-type Tickets = HashMap<usize, Ticket>;
+/// The batches of a request, by slot.
+type Tickets = HashMap<usize, Under>;
+
+/// A batch under way.
+#[derive(Clone, Copy)]
+struct Under {
+    ticket: Ticket,
+    source_offset: i64,
+    base_sequence: i32,
+    count: i32,
+}
 /// What one request has for a topic.
 type TopicParts = (Rc<str>, Vec<Part>);
 
@@ -118,7 +127,10 @@ impl Sender {
             size += batch.size;
             let header = batch.payload.rewrite_header(batch.stamp);
             let part = Part { partition: slot.partition, header, payload: batch.payload.payload() };
-            tickets.insert(index, batch.ticket);
+            let source = &batch.payload.header;
+            let (source_offset, count) = (source.base_offset, source.record_count);
+            let base_sequence = batch.stamp.base_sequence;
+            tickets.insert(index, Under { ticket: batch.ticket, source_offset, base_sequence, count });
             topics.entry(slot.target_topic.clone()).or_default().push(part);
             if slot.machine.can_produce() {
                 self.lane.put(index);
@@ -165,8 +177,9 @@ async fn receive(
                 let Some(name) = stream.name_at_source(&topic.name.0) else { continue };
                 for partition in &topic.partition_responses {
                     let slot = stream.slot(&name, partition.index);
-                    let Some((slot, ticket)) = slot.and_then(|slot| tickets.remove_entry(&slot)) else { continue };
+                    let Some((slot, under)) = slot.and_then(|slot| tickets.remove_entry(&slot)) else { continue };
                     let produced = match BrokerError::of(partition.error_code) {
+                        None if stream.translates() => translate(&stream, slot, &under, partition.base_offset),
                         None => Produced::Appended { base_offset: partition.base_offset },
                         Some(error) => {
                             if error.class == Class::Leader {
@@ -175,7 +188,7 @@ async fn receive(
                             Produced::Refused(error, partition.error_message.as_ref().map(ToString::to_string))
                         }
                     };
-                    stream.with_machine(slot, |machine| machine.handle_produced(ticket, produced, now));
+                    stream.with_machine(slot, |machine| machine.handle_produced(under.ticket, produced, now));
                 }
             }
         }
@@ -190,7 +203,23 @@ async fn receive(
 /// No answer came for these.
 fn lose(stream: &Stream, tickets: Tickets) {
     let now = stream.now();
-    for (slot, ticket) in tickets {
-        stream.with_machine(slot, |machine| machine.handle_produced(ticket, Produced::Lost, now));
+    for (slot, under) in tickets {
+        stream.with_machine(slot, |machine| machine.handle_produced(under.ticket, Produced::Lost, now));
     }
+}
+
+/// Notes where the target has put a batch. The machine hears of it as of a copy at the same offset.
+fn translate(stream: &Stream, index: usize, under: &Under, target_offset: i64) -> Produced {
+    if target_offset < 0 {
+        // It is there, and its log says where.
+        return Produced::Lost;
+    }
+    let is_awaited = stream.slots.borrow().get(index).is_some_and(|slot| slot.machine.is_awaited(under.ticket));
+    if is_awaited {
+        stream.with_map(index, |map| {
+            let number = map.number_of(under.base_sequence);
+            map.append(number, under.source_offset, target_offset, i64::from(under.count));
+        });
+    }
+    Produced::Appended { base_offset: under.source_offset }
 }

@@ -1,0 +1,232 @@
+//! The map of translated offsets in the internal topic: what is kept under which key, and how it is read again.
+//!
+//! Every partition of a target topic, which is known by its id, has records of its own: where the holes are, by the fence they
+//! were written down with, and where runs of records are, in chunks by the start that wrote them. So no process overwrites
+//! what another has said; what counts is decided by [`OffsetMap`](crate::machine::translation::OffsetMap), by the order in
+//! the topic. Keys of topics that are gone on the target stay; they are small.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use kafka_protocol::records::Record;
+use serde::{Deserialize, Serialize};
+
+use super::log::{Follower, InternalLog};
+use super::{json, record_key, start_number};
+use crate::error::{Error, ErrorKind, Result};
+use crate::machine::translation::{Note, Numbered, Run};
+use crate::wire::cluster::Cluster;
+
+const PREFIX: &str = "offsets/";
+const HOLES: &str = "holes";
+const RUNS: &str = "runs";
+
+/// A partition, by the id of the target's topic.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place {
+    /// The topic's name at the source.
+    pub(crate) topic: String,
+    pub(crate) target_topic_id: u128,
+    pub(crate) partition: i32,
+}
+
+/// A record of the internal topic: its key, and its value unless it is to be taken away.
+pub(crate) type Entry = (String, Option<Vec<u8>>);
+
+/// Each as number and offset of the source.
+#[derive(Serialize, Deserialize)]
+struct Holes {
+    anchors: Vec<(i64, i64)>,
+}
+
+/// The first run as number, source offset, target offset and count; of the others how far each of the three is behind the end of the
+/// run before.
+#[derive(Serialize, Deserialize)]
+struct Runs {
+    runs: Vec<[i64; 4]>,
+}
+
+impl Place {
+    fn key(&self, rest: &str) -> String {
+        format!("{PREFIX}{}/{:032x}/{}/{rest}", self.topic, self.target_topic_id, self.partition)
+    }
+
+    /// Where the holes are.
+    pub(crate) fn anchors(&self, fence: i32, anchors: &[Numbered]) -> Result<Entry> {
+        let anchors = anchors.iter().map(|anchor| (anchor.number, anchor.source_offset)).collect();
+        Ok((self.key(&format!("{HOLES}/{fence}")), Some(json(&Holes { anchors })?)))
+    }
+
+    /// Takes away what was written down with an earlier fence.
+    pub(crate) fn without_anchors(&self, fence: i32) -> Entry {
+        (self.key(&format!("{HOLES}/{fence}")), None)
+    }
+
+    /// A chunk of runs that a start has written.
+    pub(crate) fn runs(&self, start: i32, chunk: u32, runs: &[Run]) -> Result<Entry> {
+        let mut before = [0; 3];
+        let packed = runs.iter().map(|run| {
+            let at = [run.number, run.source_offset, run.target_offset];
+            let packed = [at[0] - before[0], at[1] - before[1], at[2] - before[2], run.count];
+            before = at.map(|offset| offset + run.count);
+            packed
+        });
+        let runs = packed.collect();
+        Ok((self.key(&format!("{RUNS}/{start}/{chunk}")), Some(json(&Runs { runs })?)))
+    }
+}
+
+/// What a record says about offsets. About every partition, if it is a start.
+pub(crate) fn note_of(record: &Record) -> Option<(Option<Place>, Note)> {
+    if let Some(number) = start_number(record) {
+        return Some((None, Note::Start(number)));
+    }
+    let mut parts = record_key(record)?.strip_prefix(PREFIX)?.split('/');
+    let mut next = || parts.next();
+    let place = Place {
+        topic: next()?.to_owned(),
+        target_topic_id: u128::from_str_radix(next()?, 16).ok()?,
+        partition: next()?.parse().ok()?,
+    };
+    let value = record.value.as_ref()?;
+    let note = match next()? {
+        HOLES => {
+            let holes: Holes = serde_json::from_slice(value).ok()?;
+            let anchor = |(number, source_offset)| Numbered { number, source_offset };
+            Note::Anchors { fence: next()?.parse().ok()?, anchors: holes.anchors.into_iter().map(anchor).collect() }
+        }
+        RUNS => {
+            let packed: Runs = serde_json::from_slice(value).ok()?;
+            let mut before = [0; 3];
+            let run = |[number, source_offset, target_offset, count]: [i64; 4]| {
+                let at = [number + before[0], source_offset + before[1], target_offset + before[2]];
+                before = at.map(|offset| offset + count);
+                Run { number: at[0], source_offset: at[1], target_offset: at[2], count }
+            };
+            Note::Runs(packed.runs.into_iter().map(run).collect())
+        }
+        _ => return None,
+    };
+    Some((Some(place), note))
+}
+
+/// What was written down of every partition, in its order, and with the starts that came before.
+pub(super) fn notes(records: &[Record]) -> BTreeMap<Place, Vec<Note>> {
+    let mut notes: BTreeMap<Place, Vec<Note>> = BTreeMap::new();
+    let mut start = 0;
+    for (place, note) in records.iter().filter_map(note_of) {
+        match (place, note) {
+            (Some(place), note) => notes.entry(place).or_default().extend([Note::Start(start), note]),
+            (None, Note::Start(number)) => start = start.max(number),
+            (None, _) => {}
+        }
+    }
+    notes.values_mut().for_each(|notes| notes.push(Note::Start(start)));
+    notes
+}
+
+/// Reads what others have written down, and writes.
+#[derive(Debug)]
+pub(crate) struct Notebook {
+    follower: Follower,
+    topic: Rc<str>,
+    /// The leader of the internal topic, as long as it answers.
+    leader: Option<i32>,
+}
+
+/// What was read, in its order: about which partition, or about all.
+pub(crate) type News = Vec<(Option<Place>, Note)>;
+
+impl Notebook {
+    /// Of a mirror; what is before an offset was read.
+    pub(crate) fn of(name: &str, read_until: i64) -> Self {
+        Notebook { follower: Follower::from(read_until), topic: Rc::from(super::topic_of(name)), leader: None }
+    }
+
+    /// What is new.
+    pub(crate) async fn read(&mut self, target: &Cluster, name: &str) -> Result<News> {
+        let news = self.follower.read(target, name).await?;
+        if news.anew {
+            let message = format!(
+                "the mirror's internal topic '{}' was deleted on the target while the mirror runs: without it nobody knows what was \
+                 copied; stop the mirror",
+                self.topic
+            );
+            return Err(Error::new(ErrorKind::TargetConflict, message));
+        }
+        Ok(news.records.iter().filter_map(note_of).collect())
+    }
+
+    /// Writes, and returns what is new up to there, with what was written.
+    pub(crate) async fn write(&mut self, target: &Cluster, name: &str, entries: Vec<Entry>) -> Result<News> {
+        let leader = match self.leader.take() {
+            Some(leader) => leader,
+            None => InternalLog::open_existing(target, name).await?.leader,
+        };
+        let log = InternalLog { target, topic: self.topic.clone(), leader };
+        let written = log.append_many(entries).await?;
+        let records = self.follower.read_until(&log, written).await?;
+        self.leader = Some(leader);
+        Ok(records.iter().filter_map(note_of).collect())
+    }
+}
+
+/// Writes without looking at what others have written.
+pub(crate) async fn write(target: &Cluster, name: &str, entries: Vec<Entry>) -> Result<()> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    InternalLog::open_existing(target, name).await?.append_many(entries).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use bytes::Bytes;
+
+    use super::super::log::{decode, encode};
+    use super::*;
+    use crate::machine::translation::OffsetMap;
+
+    fn records(entries: Vec<Entry>) -> Vec<Record> {
+        decode(encode(entries).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_down_is_read_again() {
+        let place = Place { topic: "a.b_c-1".to_owned(), target_topic_id: u128::MAX - 5, partition: 17 };
+        let mut map = OffsetMap::beginning_at(40, 7);
+        map.append(40, 40, 7, 5);
+        map.append(45, 50, 12, 2);
+        map.append(47, 52, 99, 1);
+        let runs = map.take_changed();
+        assert_eq!(runs.len(), 1);
+        let anchors = vec![Numbered { number: 45, source_offset: 50 }];
+        let mut entries = vec![place.runs(3, runs[0].0, &runs[0].1).unwrap(), place.anchors(770, &anchors).unwrap()];
+        let size = entries[0].1.as_ref().unwrap().len();
+        assert!(size < 80, "{size} bytes for four runs");
+        entries.push(place.without_anchors(769));
+        entries.push(("start/4".to_owned(), Some(b"{}".to_vec())));
+        let read = records(entries);
+        let told: Vec<_> = read.iter().filter_map(note_of).collect();
+        let about = Some(place.clone());
+        let expected = [
+            (about.clone(), Note::Runs(runs[0].1.clone())),
+            (about, Note::Anchors { fence: 770, anchors }),
+            (None, Note::Start(4)),
+        ];
+        assert_eq!(told, expected);
+        let notes = notes(&read).remove(&place).unwrap();
+        let restored = OffsetMap::restore(notes).unwrap();
+        assert_eq!((restored.runs(), restored.latest_start()), (map.runs(), 4));
+    }
+
+    #[test]
+    fn what_is_no_note_is_passed_over() {
+        for key in ["offsets/a", "offsets/a/xyz/0/runs/1/0", "offsets/a/00/0/other/1", "topic/a"] {
+            let record = Record { key: Some(Bytes::from(key)), ..records(vec![("x".to_owned(), Some(vec![]))]).remove(0) };
+            assert_eq!(note_of(&record), None, "{key}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Reads the target's logs where offsets are translated: others write there too, so what is read is the mirror's part of them.
+//!
+//! The map of a partition says where the mirror's last record is. It is looked whether that record is still there, and, if
+//! the broker knows of later ones or has forgotten the mirror, where those are. What the machine gets to see is a target
+//! with the mirror's records alone, at their offsets of the source.
+
+use std::collections::HashMap;
+use std::sync::{MutexGuard, PoisonError};
+
+use super::contents::{compare_records, holds};
+use super::ends::TargetEnd;
+use super::opening::{Names, Target, get};
+use super::{Side, Stream};
+use crate::batch::{self, Header};
+use crate::error::{Error, ErrorKind, Result};
+use crate::identity::{offsets::News, start_number_of};
+use crate::machine::partition::{Likeness, Tail, TargetLog};
+use crate::machine::translation::OffsetMap;
+use crate::status::Translation;
+use crate::wire::connection::Connection;
+use crate::wire::errors::BrokerError;
+use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
+
+/// Bytes of one read.
+const READ: i32 = 1 << 20;
+
+impl Translation {
+    /// What is known of the offsets. It is never held while somebody is waited for.
+    pub(crate) fn map(&self) -> MutexGuard<'_, OffsetMap> {
+        self.map.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stream {
+    /// Takes in what processes of this mirror have written down, this one or others.
+    pub(super) fn hear(&self, news: News) {
+        let slots = self.slots.borrow();
+        let translations = || slots.iter().filter_map(|slot| slot.progress.translation.get());
+        for (place, note) in news {
+            match place {
+                None => translations().for_each(|translation| translation.map().hear(note.clone())),
+                Some(place) => {
+                    let slot = self.slot(&place.topic, place.partition).and_then(|index| slots.get(index));
+                    let translation = slot.and_then(|slot| slot.progress.translation.get());
+                    if let Some(translation) = translation.filter(|translation| translation.place == place) {
+                        translation.map().hear(note);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Why a partition may not go on: another process has started since, and counts on being the only one.
+    pub(super) fn outrun(&self, index: usize) -> Option<Error> {
+        let slots = self.slots.borrow();
+        let latest = slots.get(index)?.progress.translation.get()?.map().latest_start();
+        (latest > start_number_of(self.identity)).then(|| {
+            let message = "another process of this mirror has started since: with offsets=translate the latest one goes on alone";
+            Error::new(ErrorKind::Fenced, message)
+        })
+    }
+
+    /// Works with the map of a partition, by the slot.
+    pub(super) fn with_map<T>(&self, index: usize, work: impl FnOnce(&mut OffsetMap) -> T) -> Option<T> {
+        let slots = self.slots.borrow();
+        let translation = slots.get(index)?.progress.translation.get()?;
+        Some(work(&mut translation.map()))
+    }
+
+    fn slot_of(&self, names: &Names) -> usize {
+        self.slot(&names.source.0, names.source.1).unwrap_or(usize::MAX)
+    }
+}
+
+/// Epoch and sequence number of the mirror's last record, as the broker knows it.
+type Known = HashMap<TopicPartition, Result<Option<(i16, i32)>, BrokerError>>;
+
+async fn known(connection: &Connection, producer_id: i64, partitions: &[TopicPartition]) -> Result<Known> {
+    let ours = |state: &positions::ProducerState| state.producer_id == producer_id && state.last_sequence >= 0;
+    let Some(states) = positions::producers(connection, partitions, ours).await? else { return Ok(Known::new()) };
+    let last = |states: Vec<positions::ProducerState>| {
+        states.first().map(|state| (state.producer_epoch, state.last_sequence))
+    };
+    Ok(states.into_iter().map(|(partition, states)| (partition, states.map(last))).collect())
+}
+
+/// Reads the target's logs, of partitions with one leader.
+pub(super) async fn read_target(stream: &Stream, leader: i32, names: &[Names]) -> Result<ByPartition<Target>> {
+    let partitions: Vec<TopicPartition> = names.iter().map(|names| names.target.clone()).collect();
+    let producer_id = stream.identity.producer_id;
+    let connection = stream.target.broker(leader).await?;
+    let ends = positions::list_offsets(&connection, &partitions, Which::LogEnd).await?;
+    let starts = positions::list_offsets(&connection, &partitions, Which::LogStart).await?;
+    let before = known(&connection, producer_id, &partitions).await?;
+    // What was written down before a record was sent is there when the record is.
+    let news = stream.notebook.lock().await.read(&stream.target, &stream.name).await?;
+    stream.hear(news);
+    let mut last_batches = look_for_last(stream, &connection, names, &starts).await?;
+    for one in names {
+        let (Ok(start), Ok(end)) = (get(&starts, &one.target), get(&ends, &one.target)) else { continue };
+        let remembered = before.get(&one.target).and_then(|known| known.ok().flatten());
+        match catch_up(stream, &connection, one, (start, end), remembered).await? {
+            Ok(Some(header)) => drop(last_batches.insert(one.target.clone(), Ok(header))),
+            Ok(None) => {}
+            Err(error) => drop(last_batches.insert(one.target.clone(), Err(error))),
+        }
+    }
+    let high_watermarks = positions::list_offsets(&connection, &partitions, Which::HighWatermark).await?;
+    let after = known(&connection, producer_id, &partitions).await?;
+    let target = |names: &Names| {
+        let partition = &names.target;
+        let (end, high_watermark) = (get(&ends, partition)?, get(&high_watermarks, partition)?);
+        get(&starts, partition)?;
+        let none = Ok(None);
+        let (before, after) = (*before.get(partition).unwrap_or(&none), *after.get(partition).unwrap_or(&none));
+        let last_batch = last_batches.get(partition).copied().transpose()?;
+        let (before, after) = (before?, after?);
+        let is_stable = before == after && high_watermark >= end;
+        let seen = stream.with_map(stream.slot_of(names), |map| seen(map, stream, before, is_stable));
+        let log = seen.ok_or(BrokerError::UNKNOWN_PARTITION)?;
+        let end = TargetEnd { tail: log.tail, last_record: log.last_record, last_batch, has_filler: false };
+        Ok(Target { log, end })
+    };
+    Ok(names.iter().map(|names| (names.target.clone(), target(names))).collect())
+}
+
+/// The target's log with the mirror's records alone, at their offsets of the source.
+fn seen(map: &OffsetMap, stream: &Stream, remembered: Option<(i16, i32)>, is_stable: bool) -> TargetLog {
+    let next = map.known_until();
+    let last_sequence = OffsetMap::sequence_of(next - 1);
+    let all_seen = remembered.is_none_or(|(_, last)| last == last_sequence);
+    let log_end_offset = map.source_offset_of(next);
+    let producer_epoch = remembered.map_or(stream.identity.producer_epoch, |(epoch, _)| epoch);
+    TargetLog {
+        log_start_offset: 0,
+        log_end_offset,
+        // What moved meanwhile is not known to be replicated: to be read again.
+        high_watermark: if is_stable && all_seen { log_end_offset } else { -1 },
+        last_record: Some((producer_epoch, last_sequence)),
+        tail: Tail::Records { producer_id: stream.identity.producer_id, producer_epoch, last_sequence },
+        begun: next > map.begin().number,
+    }
+}
+
+/// Whether a batch is the mirror's, and has a record under its number.
+fn is_ours(stream: &Stream, map: &OffsetMap, header: &Header, on_target: i64, number: i64) -> bool {
+    let nth = on_target - header.base_offset;
+    header.producer_id == stream.identity.producer_id
+        && holds(header, on_target)
+        && map.number_of(header.base_sequence) + nth == number
+}
+
+/// Looks whether the mirror's last records are still there; of what is gone otherwise than by retention the map is rid.
+async fn look_for_last(
+    stream: &Stream,
+    connection: &Connection,
+    names: &[Names],
+    starts: &ByPartition<i64>,
+) -> Result<HashMap<TopicPartition, Result<Header, BrokerError>>> {
+    let mut found = HashMap::new();
+    let mut open: Vec<&Names> = names.iter().collect();
+    while !open.is_empty() {
+        let last = |names: &&Names| {
+            let (on_target, _) = stream.with_map(stream.slot_of(names), |map| map.last_record()).flatten()?;
+            let start = get(starts, &names.target).ok()?;
+            (on_target >= start).then(|| (names.target.clone(), on_target))
+        };
+        let asked: Vec<(TopicPartition, i64)> = open.iter().filter_map(last).collect();
+        let headers = positions::batch_headers(connection, &asked).await?;
+        open.retain(|names| {
+            let Some((partition, on_target)) = last(names) else { return false };
+            let lost = match headers.get(&partition) {
+                Some(Ok(header)) => stream.with_map(stream.slot_of(names), |map| {
+                    let number = map.known_until() - 1;
+                    let ours = header.filter(|header| is_ours(stream, map, header, on_target, number));
+                    match (ours, map.runs().last()) {
+                        (Some(header), _) => drop(found.insert(partition.clone(), Ok(header))),
+                        // What of the run is left is found by reading on from where it began.
+                        (None, Some(run)) => map.forget_from(run.number),
+                        (None, None) => {}
+                    }
+                    ours.is_none()
+                }),
+                // Behind the end of the log.
+                Some(Err(error)) if error.class == crate::wire::errors::Class::OutOfRange => {
+                    stream.with_map(stream.slot_of(names), |map| {
+                        if let Some(run) = map.runs().last() {
+                            map.forget_from(run.number);
+                        }
+                        true
+                    })
+                }
+                Some(Err(error)) => {
+                    found.insert(partition, Err(*error));
+                    None
+                }
+                None => None,
+            };
+            lost == Some(true)
+        });
+    }
+    Ok(found)
+}
+
+/// Finds the mirror's records that the map does not know of, if there may be any; returns the last batch of them.
+async fn catch_up(
+    stream: &Stream,
+    connection: &Connection,
+    names: &Names,
+    (start, end): (i64, i64),
+    remembered: Option<(i16, i32)>,
+) -> Result<Result<Option<Header>, BrokerError>> {
+    let slot = stream.slot_of(names);
+    let looked = stream.with_map(slot, |map| {
+        let last = remembered.map(|(_, last)| map.number_of(last));
+        let is_behind = last.is_none_or(|last| last >= map.known_until());
+        is_behind.then(|| (map.target_offset_next().max(start), last))
+    });
+    let Some((mut next, last)) = looked.flatten() else { return Ok(Ok(None)) };
+    let mut last_batch = None;
+    while next < end {
+        let fetched = match positions::look(connection, &names.target, next, READ, false).await? {
+            Ok(fetched) => fetched,
+            Err(error) => return Ok(Err(error)),
+        };
+        let before = next;
+        for batch in batch::split(fetched.records).map_while(Result::ok) {
+            let header = batch.header;
+            next = next.max(header.last_offset() + 1);
+            if header.producer_id == stream.identity.producer_id && !header.is_control() && header.base_offset < end {
+                stream.with_map(slot, |map| note(map, &header));
+                last_batch = Some(header);
+            }
+        }
+        let is_known = stream.with_map(slot, |map| last.is_some_and(|last| last < map.known_until()));
+        if next == before || is_known == Some(true) {
+            break;
+        }
+    }
+    Ok(Ok(last_batch))
+}
+
+/// Adds a batch of the mirror, which may have records that are known.
+fn note(map: &mut OffsetMap, header: &Header) {
+    let first = map.number_of(header.base_sequence);
+    let known = (map.known_until() - first).max(0);
+    let count = i64::from(header.record_count) - known;
+    // Anything else than the next is of no use: it would be a hole in the numbers.
+    if count > 0 && first + known == map.known_until() {
+        let number = first + known;
+        map.append(number, map.source_offset_of(number), header.base_offset + known, count);
+    }
+}
+
+/// Compares the mirror's last records with what the source has at their offsets there. With it the leader epoch that the source has
+/// just before the place where it goes on. By the name at the source.
+pub(super) async fn compare(
+    stream: &Stream,
+    leaders: [i32; 2],
+    names: &[Names],
+    targets: &ByPartition<Target>,
+) -> Result<HashMap<TopicPartition, (Likeness, i32)>> {
+    let last_of = |names: &Names| {
+        let target = targets.get(&names.target)?.as_ref().ok()?;
+        let last = stream.with_map(stream.slot_of(names), |map| map.last_record()).flatten();
+        Some((target.log.log_end_offset - 1, last.zip(target.end.last_batch)))
+    };
+    let known: Vec<(&Names, i64, Option<((i64, i64), Header)>)> = { names.iter() }
+        .filter_map(|names| last_of(names).map(|(before_end, last)| (names, before_end, last)))
+        .filter(|(_, before_end, _)| *before_end >= 0)
+        .collect();
+    if known.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let source = stream.source.broker(leaders[Side::Source as usize]).await?;
+    let at_end: Vec<_> = known.iter().map(|(names, before_end, _)| (names.source.clone(), *before_end)).collect();
+    let at_end = positions::batch_headers(&source, &at_end).await?;
+    let last_records: Vec<_> = { known.iter() }
+        .filter_map(|(names, _, last)| last.map(|((_, offset), _)| (names.source.clone(), offset)))
+        .collect();
+    let last_records = positions::batch_headers(&source, &last_records).await?;
+    let header_of = |answers: &ByPartition<Option<Header>>, partition, offset| {
+        answers.get(partition).copied()?.ok().flatten().filter(|header| holds(header, offset))
+    };
+    let mut compared = HashMap::new();
+    for (names, before_end, last) in known {
+        let last_epoch = header_of(&at_end, &names.source, before_end).map_or(-1, |header| header.partition_leader_epoch);
+        let likeness = match last {
+            None => Likeness::Unknown,
+            Some(((on_target, offset), header)) => {
+                match judge(&header, on_target, header_of(&last_records, &names.source, offset), offset) {
+                    Some(likeness) => likeness,
+                    None => {
+                        let target = stream.target.broker(leaders[Side::Target as usize]).await?;
+                        let (there, here) = ((&names.source, offset), (&names.target, on_target));
+                        compare_records((&source, there), (&target, here)).await?
+                    }
+                }
+            }
+        };
+        compared.insert(names.source.clone(), (likeness, last_epoch));
+    }
+    Ok(compared)
+}
+
+/// What headers alone tell; `None` if the records have to be looked at.
+fn judge(target: &Header, on_target: i64, source: Option<Header>, offset: i64) -> Option<Likeness> {
+    let Some(source) = source else { return Some(Likeness::Unknown) };
+    if source.is_control() {
+        return Some(Likeness::Different { offset });
+    }
+    let same_place = offset - source.base_offset == on_target - target.base_offset;
+    let same_length = source.last_offset_delta == target.last_offset_delta;
+    (same_place && same_length && target.has_payload_of(&source)).then_some(Likeness::Same)
+}
+
