@@ -20,4 +20,5 @@ mod prefix;
 mod promote;
 mod resets;
 mod topics;
+mod translated;
 mod verify;
