@@ -5,11 +5,12 @@
 //! claim with the lowest offset counts for both. Claims have keys of their own, so compaction keeps them all. Every start
 //! takes the next number, which fences the control markers of earlier ones. Topic ids show at the next start that a topic
 //! is not the one it was. Which ACLs the mirror has created is in [`acls`], what a switch-over needs in [`promotion`], where records
-//! are whose offsets are translated in [`offsets`].
+//! are whose offsets are translated in [`offsets`]; which records of the source have come from the target is found in [`origins`].
 
 pub(crate) mod acls;
 mod log;
 pub(crate) mod offsets;
+pub(crate) mod origins;
 pub(crate) mod promotion;
 
 use std::collections::{BTreeMap, BTreeSet};

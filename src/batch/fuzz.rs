@@ -84,7 +84,8 @@ fn damaged_logs(count: u64) {
             bless(&mut bytes);
         }
         let batch_limit = if random.bool() { 1 << 20 } else { random.usize(..3000) };
-        let reading = Reading { from: random.i64(0..log.end + 1), read_committed: random.bool(), batch_limit };
+        let reading =
+            Reading { from: random.i64(0..log.end + 1), read_committed: random.bool(), batch_limit, without: &[] };
         let mut position = reading.from;
         let source = Bytes::from(bytes);
         for piece in pieces(source.clone(), &log.aborted, reading, &Bytes::from) {

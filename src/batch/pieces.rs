@@ -15,13 +15,15 @@ use super::{Batch, HEADER_LEN, Malformed, attributes, legacy, next_batch};
 
 /// What a reader wants of the source.
 #[derive(Debug, Clone, Copy)]
-pub struct Reading {
+pub struct Reading<'a> {
     /// The first offset that it does not have yet.
     pub from: i64,
     /// Whether aborted transactions are holes.
     pub read_committed: bool,
     /// The longest batch that the target takes, header and all.
     pub batch_limit: usize,
+    /// Producer ids whose records are holes: they come from where the copy goes.
+    pub without: &'a [i64],
 }
 
 /// A part of the source's log. Offsets between two pieces are holes.
@@ -45,7 +47,7 @@ pub enum Piece {
 pub fn pieces<'a>(
     records: Bytes,
     aborted: &[(i64, i64)],
-    reading: Reading,
+    reading: Reading<'a>,
     own: &'a dyn Fn(Vec<u8>) -> Bytes,
 ) -> impl Iterator<Item = Result<Piece, Malformed>> + use<'a> {
     let aborted = Aborted::new(if reading.read_committed { aborted } else { &[] });
@@ -67,7 +69,7 @@ pub fn pieces<'a>(
 struct Cutting<'a> {
     records: Bytes,
     aborted: Aborted,
-    reading: Reading,
+    reading: Reading<'a>,
     own: &'a dyn Fn(Vec<u8>) -> Bytes,
     recode: Option<Recode>,
     /// No offset before this one may come any more.
@@ -174,6 +176,7 @@ impl Cutting<'_> {
             return Err(batch.corrupt("it claims to have no records, but has a payload"));
         }
         let hidden = self.aborted.hides(header, false);
+        let hidden = hidden || self.reading.without.contains(&header.producer_id);
         let hole = hidden || header.record_count == 0 || self.next_offset <= self.reading.from;
         if hole {
             batch.check_intact()?;

@@ -10,9 +10,9 @@ use super::property::{Availability, Kind, Property};
 use super::resolve::{self, Meaning};
 use super::value::{self, quote};
 use super::{
-    AclDowngrade, ClientConfig, Config, ConfigExclusion, GroupSelection, IsolationLevel, Offsets, OnDataLoss, OnRecordRefused,
-    OnTargetConflict, OnTopicReset, ReplicationFactor, ReplicationPolicy, Side, Start, TopicNames, TopicSelection,
-    properties,
+    AclDowngrade, ClientConfig, Config, ConfigExclusion, GroupSelection, IsolationLevel, Offsets, OnDataLoss,
+    OnRecordRefused, OnTargetConflict, OnTopicReset, ReplicationFactor, ReplicationPolicy, Side, Start, TopicNames,
+    TopicSelection, properties,
 };
 use crate::error::{Error, ErrorKind, Result};
 

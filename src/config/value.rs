@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::property::{Kind, Property, Unit};
 use super::select::Patterns;
 use super::{
-    AclDowngrade, IsolationLevel, Offsets, OnDataLoss, OnRecordRefused, OnTargetConflict, OnTopicReset, ReplicationFactor,
-    ReplicationPolicy, Start, time,
+    AclDowngrade, IsolationLevel, Offsets, OnDataLoss, OnRecordRefused, OnTargetConflict, OnTopicReset,
+    ReplicationFactor, ReplicationPolicy, Start, time,
 };
 
 /// What a value reads as that is not set; also how it is written in files.

@@ -105,6 +105,9 @@ impl Control {
     }
 
     async fn group_round(&self) -> Result<usize> {
+        if self.translates() {
+            self.read_origins().await?;
+        }
         let survey = Survey::list(&self.source, &self.target, &self.config.names, true).await?;
         let known: Vec<String> = self.groups.known.borrow().keys().cloned().collect();
         let names = survey.names(&self.config.groups, known.into_iter());
@@ -128,7 +131,7 @@ impl Control {
         let readings = survey.read(names, &topics).await;
         // Known later than the offsets: what they say is there by then.
         let mut replicated = self.replicated(&topics);
-        let readings = self.on_target_scale(readings, &mut replicated);
+        let readings = self.on_target_scale(readings, &mut replicated).await;
         let (mut offsets, mut planned, mut commits) = (0, BTreeMap::new(), Vec::new());
         for (name, reading) in readings {
             match reading {
@@ -153,7 +156,7 @@ impl Control {
     }
 
     /// With translated offsets: what the source says, and how far the mirror is, as offsets of the target.
-    fn on_target_scale(&self, mut readings: Readings, replicated: &mut Replicated) -> Readings {
+    async fn on_target_scale(&self, mut readings: Readings, replicated: &mut Replicated) -> Readings {
         if !self.translates() {
             return readings;
         }
@@ -166,7 +169,8 @@ impl Control {
                 let Some((progress, copied)) = partitions.get(partition).zip(copied) else { continue };
                 // What is not copied yet has no place; it is as far behind as at the source.
                 let ahead = (committed.offset - copied).max(0);
-                committed.offset = progress.on_target(committed.offset.min(copied)).saturating_add(ahead);
+                let there = self.offset_on_target(progress, committed.offset.min(copied)).await;
+                committed.offset = there.saturating_add(ahead);
             }
         }
         for (partition, copied) in replicated.iter_mut() {

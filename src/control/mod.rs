@@ -223,7 +223,13 @@ impl Control {
         );
         self.identity.set(Some(identity));
         self.end_open_transactions(&name).await;
-        self.start_streams(&name, identity, read_until)?;
+        *self.translations.target_id.borrow_mut() = target_id.clone();
+        self.start_streams(stream::Start {
+            name: Arc::from(name),
+            target_id: Arc::from(target_id),
+            identity,
+            read_until,
+        })?;
         self.patiently(async || self.refresh().await).await
     }
 
@@ -273,16 +279,13 @@ impl Control {
         Err(Error::new(ErrorKind::Config, message))
     }
 
-    fn start_streams(&self, name: &str, identity: Identity, read_until: i64) -> Result<()> {
-        let name: Arc<str> = Arc::from(name);
+    fn start_streams(&self, start: stream::Start) -> Result<()> {
         for number in 0..self.config.num_streams {
             let (commands, receiver) = mpsc::channel(stream::COMMANDS);
-            let (config, shared, name) = (self.config.clone(), self.shared.clone(), name.clone());
+            let (config, shared, start) = (self.config.clone(), self.shared.clone(), start.clone());
             let events = self.shared.events.clone();
             let run = move || {
-                crate::shared::guard(&shared, STREAM_LOST, || {
-                    stream::run(config, name, identity, read_until, events, receiver)
-                });
+                crate::shared::guard(&shared, STREAM_LOST, || stream::run(config, start, events, receiver));
             };
             let thread = std::thread::Builder::new().name(format!("kmirror-stream-{number}")).spawn(run);
             let thread = thread

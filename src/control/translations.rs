@@ -14,6 +14,7 @@ use super::prefix::{Waiting, Work, survey};
 use crate::config::{Offsets, Start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::offsets::{self, Place};
+use crate::identity::origins::Origins;
 use crate::identity::start_number_of;
 use crate::machine::translation::{Note, OffsetMap};
 use crate::status::{Progress, Translation};
@@ -27,6 +28,10 @@ const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Translations {
     restored: RefCell<BTreeMap<Place, OffsetMap>>,
+    /// The id of the target's cluster.
+    pub(super) target_id: RefCell<String>,
+    /// Mirrors that copy from the target to the source.
+    origins: tokio::sync::Mutex<Origins>,
 }
 
 impl Translations {
@@ -74,7 +79,8 @@ impl Control {
         for waiting in due {
             let place = self.place_of(&waiting.progress);
             if place.target_topic_id == 0 {
-                let message = "the target's brokers give topics no ids: offsets=translate needs Kafka 2.8 or newer there";
+                let message =
+                    "the target's brokers give topics no ids: offsets=translate needs Kafka 2.8 or newer there";
                 self.refuse_start(&waiting, Error::new(ErrorKind::Unsupported, message));
                 continue;
             }
@@ -104,6 +110,22 @@ impl Control {
             work.settled.push(waiting);
         }
         Ok(())
+    }
+
+    /// Reads what mirrors the other way have written down.
+    pub(super) async fn read_origins(&self) -> Result<()> {
+        let target_id = self.translations.target_id.borrow().clone();
+        self.translations.origins.lock().await.read(&self.source, &target_id, true).await
+    }
+
+    /// The offset on the target at which a reader goes on that is at an offset of the source and has read all before it. Where the
+    /// target's own records come to the source, those that the reader has not come to are still ahead of it on the target.
+    pub(super) async fn offset_on_target(&self, progress: &Progress, source_offset: i64) -> i64 {
+        let ids = self.mirrored.borrow().get(&*progress.topic).map(|mirrored| mirrored.ids);
+        let origins = self.translations.origins.lock().await;
+        let back = ids.into_iter().flat_map(|ids| origins.maps(ids.source, progress.partition));
+        let back = back.map(|map| map.source_offset_at(source_offset));
+        back.chain([progress.on_target(source_offset)]).min().unwrap_or(source_offset)
     }
 
     /// Writes down what has changed, for ever.

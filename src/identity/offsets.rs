@@ -225,7 +225,8 @@ mod tests {
     #[test]
     fn what_is_no_note_is_passed_over() {
         for key in ["offsets/a", "offsets/a/xyz/0/runs/1/0", "offsets/a/00/0/other/1", "topic/a"] {
-            let record = Record { key: Some(Bytes::from(key)), ..records(vec![("x".to_owned(), Some(vec![]))]).remove(0) };
+            let record =
+                Record { key: Some(Bytes::from(key)), ..records(vec![("x".to_owned(), Some(vec![]))]).remove(0) };
             assert_eq!(note_of(&record), None, "{key}");
         }
     }

@@ -247,34 +247,35 @@ impl OffsetMap {
         self.kept_until = self.kept_until.min(kept_until);
     }
 
-    /// From what was written down, in that order: the first run of all begins the map.
-    pub fn restore(notes: impl IntoIterator<Item = Note>) -> Option<Self> {
-        let mut map: Option<OffsetMap> = None;
-        // Starts come before there is a map.
-        let mut start = 0;
-        for note in notes {
-            match (note, &mut map) {
-                (Note::Runs(runs), map) => {
-                    for run in runs {
-                        match map {
-                            Some(map) if run.count > 0 => {
-                                map.append(run.number, run.source_offset, run.target_offset, run.count);
-                            }
-                            Some(_) => {}
-                            None if run.count == 0 => {
-                                *map = Some(OffsetMap {
-                                    start,
-                                    ..OffsetMap::beginning_at(run.source_offset, run.target_offset)
-                                });
-                            }
-                            None => {}
-                        }
-                    }
-                }
-                (note, Some(map)) => map.hear(note),
-                (Note::Start(number), None) => start = start.max(number),
-                (Note::Anchors { .. }, None) => {}
+    /// Takes in what was written down, by whichever process, in the order in which it was; the first run of all begins the map.
+    pub fn take_in(map: &mut Option<OffsetMap>, note: Note) {
+        let Some(known) = map else {
+            if let Note::Runs(runs) = note {
+                let mut runs = runs.into_iter();
+                let begin = runs.next().filter(|begin| begin.count == 0);
+                *map = begin.map(|begin| OffsetMap::beginning_at(begin.source_offset, begin.target_offset));
+                OffsetMap::take_in_runs(map, runs);
             }
+            return;
+        };
+        match note {
+            Note::Runs(runs) => OffsetMap::take_in_runs(map, runs.into_iter()),
+            note => known.hear(note),
+        }
+    }
+
+    fn take_in_runs(map: &mut Option<OffsetMap>, runs: impl Iterator<Item = Run>) {
+        let Some(map) = map else { return };
+        for run in runs.filter(|run| run.count > 0) {
+            map.append(run.number, run.source_offset, run.target_offset, run.count);
+        }
+    }
+
+    /// The map of a process that goes on after everything that was written down.
+    pub fn restore(notes: impl IntoIterator<Item = Note>) -> Option<Self> {
+        let mut map = None;
+        for note in notes {
+            OffsetMap::take_in(&mut map, note);
         }
         let mut map = map?;
         // Who goes on from here has chunks of its own.
@@ -294,6 +295,16 @@ impl OffsetMap {
                 run.target_offset + (source_offset - run.source_offset)
             }
             _ => next.unwrap_or(self.target_offset_next()),
+        }
+    }
+
+    /// The offset at the source of the first record whose copy on the target is at an offset or behind it, or was not known
+    /// to be copied.
+    pub fn source_offset_at(&self, target_offset: i64) -> i64 {
+        let behind = self.runs.partition_point(|run| run.target_offset + run.count <= target_offset);
+        match self.runs.get(behind) {
+            Some(run) => run.source_offset + (target_offset - run.target_offset).max(0),
+            None => self.source_offset_of(self.known_until()),
         }
     }
 

@@ -25,21 +25,19 @@ const LOOK: i32 = 1 << 20;
 impl Stream {
     /// Hands a fetch's answer to the machine, cut as the machine wants it.
     pub(super) fn take_fetched(&self, slot: usize, fetch_offset: i64, fetched: FetchedRecords) {
+        let without = self.echo.from_target();
         let reading = {
             let slots = self.slots.borrow();
             let Some(slot) = slots.get(slot) else { return };
             slot.progress.set_source_next(fetched.end_offset);
             slot.progress.set_source_high_watermark(fetched.high_watermark);
-            self.reading(fetch_offset, slot.machine.batch_bytes())
+            let batch_limit = slot.machine.batch_bytes();
+            Reading { from: fetch_offset, read_committed: self.read_committed(), batch_limit, without: &without }
         };
         // What is written anew counts as memory in flight, as if it had been fetched.
         let own = |bytes: Vec<u8>| self.budget.own(bytes);
         let contents = pieces::pieces(fetched.records, &fetched.aborted, reading, &own).map(content);
         self.with_machine(slot, |machine| machine.handle_fetched(fetch_offset, contents));
-    }
-
-    fn reading(&self, from: i64, batch_limit: usize) -> Reading {
-        Reading { from, read_committed: self.read_committed(), batch_limit }
     }
 
     /// A fetch brought nothing although the source has more.
@@ -83,13 +81,9 @@ struct Seen {
 }
 
 /// The record that a log has at an offset, if it has one.
-async fn record_at(
-    connection: &Connection,
-    partition: &TopicPartition,
-    offset: i64,
-) -> Result<Option<Seen>> {
+async fn record_at(connection: &Connection, partition: &TopicPartition, offset: i64) -> Result<Option<Seen>> {
     let Ok(look) = positions::look(connection, partition, offset, LOOK, false).await? else { return Ok(None) };
-    let reading = Reading { from: offset, read_committed: false, batch_limit: usize::MAX };
+    let reading = Reading { from: offset, read_committed: false, batch_limit: usize::MAX, without: &[] };
     let first = pieces::pieces(look.records, &[], reading, &Bytes::from).next();
     let Some(Ok(Piece::Records(batch))) = first else { return Ok(None) };
     if batch.header.base_offset != offset {

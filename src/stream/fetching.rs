@@ -103,6 +103,9 @@ impl Fetcher {
         let answer = self.session.fetch(&connection, limits, room);
         let fetched = self.stream.watched(Side::Source, limits.max_wait + PATIENCE, answer).await?;
         self.connection = Some(connection);
+        if self.stream.translates() {
+            self.stream.look_up_producers(&fetched).await?;
+        }
         let received: usize =
             fetched.iter().filter_map(|partition| Some(partition.result.as_ref().ok()?.records.len())).sum();
         self.size = next_size(self.size, received, asked.elapsed());

@@ -6,6 +6,7 @@
 //! After every word to a machine, [`Stream::update`] looks at what it wants next and wakes whose turn it is.
 
 mod contents;
+mod echo;
 mod ends;
 mod fetching;
 mod filling;
@@ -49,6 +50,19 @@ pub(crate) enum Command {
     Stop(Instant, oneshot::Sender<()>),
 }
 
+/// How a mirror was found when it started.
+#[derive(Clone)]
+pub(crate) struct Start {
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// The id of the target's cluster.
+    pub(crate) target_id: Arc<str>,
+    /// Who it is on the target.
+    pub(crate) identity: Identity,
+    /// Up to where its internal topic was read.
+    pub(crate) read_until: i64,
+}
+
 /// Commands that may wait for a stream.
 pub(crate) const COMMANDS: usize = 64;
 
@@ -57,6 +71,8 @@ struct Stream {
     config: Arc<Config>,
     /// The mirror's, also where the configuration gives none.
     name: Arc<str>,
+    /// The id of the target's cluster.
+    target_id: Arc<str>,
     identity: Identity,
     source: Cluster,
     target: Cluster,
@@ -73,6 +89,7 @@ struct Stream {
     /// Slots that have holes to be written down, and where that is done, if offsets are translated.
     mapper: Rc<Lane>,
     notebook: tokio::sync::Mutex<Notebook>,
+    echo: echo::Echo,
     /// How holes are filled on this target.
     markers: Cell<filling::Way>,
     /// Slots whose position has to be read.
@@ -145,9 +162,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Runs a stream on the thread that calls it, until it is told to stop.
 pub(crate) fn run(
     config: Arc<Config>,
-    name: Arc<str>,
-    identity: Identity,
-    read_until: i64,
+    start: Start,
     events: Events,
     commands: mpsc::Receiver<Command>,
 ) -> std::io::Result<()> {
@@ -156,10 +171,12 @@ pub(crate) fn run(
     let stream = Rc::new(Stream {
         source: Cluster::new("source", config.source.clone()),
         target: Cluster::new("target", config.target.clone()),
-        notebook: tokio::sync::Mutex::new(Notebook::of(&name, read_until)),
+        notebook: tokio::sync::Mutex::new(Notebook::of(&start.name, start.read_until)),
+        echo: echo::Echo::default(),
         mapper: Rc::default(),
-        name,
-        identity,
+        name: start.name,
+        target_id: start.target_id,
+        identity: start.identity,
         config,
         events,
         budget,

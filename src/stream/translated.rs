@@ -55,7 +55,8 @@ impl Stream {
         let slots = self.slots.borrow();
         let latest = slots.get(index)?.progress.translation.get()?.map().latest_start();
         (latest > start_number_of(self.identity)).then(|| {
-            let message = "another process of this mirror has started since: with offsets=translate the latest one goes on alone";
+            let message =
+                "another process of this mirror has started since: with offsets=translate the latest one goes on alone";
             Error::new(ErrorKind::Fenced, message)
         })
     }
@@ -78,9 +79,8 @@ type Known = HashMap<TopicPartition, Result<Option<(i16, i32)>, BrokerError>>;
 async fn known(connection: &Connection, producer_id: i64, partitions: &[TopicPartition]) -> Result<Known> {
     let ours = |state: &positions::ProducerState| state.producer_id == producer_id && state.last_sequence >= 0;
     let Some(states) = positions::producers(connection, partitions, ours).await? else { return Ok(Known::new()) };
-    let last = |states: Vec<positions::ProducerState>| {
-        states.first().map(|state| (state.producer_epoch, state.last_sequence))
-    };
+    let last =
+        |states: Vec<positions::ProducerState>| states.first().map(|state| (state.producer_epoch, state.last_sequence));
     Ok(states.into_iter().map(|(partition, states)| (partition, states.map(last))).collect())
 }
 
@@ -284,7 +284,8 @@ pub(super) async fn compare(
     };
     let mut compared = HashMap::new();
     for (names, before_end, last) in known {
-        let last_epoch = header_of(&at_end, &names.source, before_end).map_or(-1, |header| header.partition_leader_epoch);
+        let last_epoch =
+            header_of(&at_end, &names.source, before_end).map_or(-1, |header| header.partition_leader_epoch);
         let likeness = match last {
             None => Likeness::Unknown,
             Some(((on_target, offset), header)) => {
@@ -313,4 +314,3 @@ fn judge(target: &Header, on_target: i64, source: Option<Header>, offset: i64) -
     let same_length = source.last_offset_delta == target.last_offset_delta;
     (same_place && same_length && target.has_payload_of(&source)).then_some(Likeness::Same)
 }
-

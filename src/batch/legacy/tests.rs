@@ -9,7 +9,7 @@ use super::super::samples::{Told, message, told};
 use super::super::{Batch, split};
 use super::*;
 
-const READING: Reading = Reading { from: 0, read_committed: true, batch_limit: 1 << 20 };
+const READING: Reading = Reading { from: 0, read_committed: true, batch_limit: 1 << 20, without: &[] };
 
 fn plain(magic: u8, offset: i64) -> Vec<u8> {
     message(magic, offset, 0, offset * 1000, Some(b"key"), Some(offset.to_string().as_bytes()))

@@ -31,7 +31,7 @@ fn small(base: i64, count: i64, codec: Codec) -> Vec<u8> {
 }
 
 fn cut(log: &[Vec<u8>], batch_limit: usize) -> Vec<Piece> {
-    let reading = super::super::pieces::Reading { from: 0, read_committed: true, batch_limit };
+    let reading = super::super::pieces::Reading { from: 0, read_committed: true, batch_limit, without: &[] };
     super::super::pieces::pieces(Bytes::from(log.concat()), &[], reading, &Bytes::from).map(Result::unwrap).collect()
 }
 
@@ -170,7 +170,7 @@ fn one_that_is_alone_after_all_stays_as_it_is() {
             batch_of(&records(offset..offset + 1, 900), Header { base_offset: offset, ..header() }, Codec::None, offset)
         })
         .collect();
-    let reading = super::super::pieces::Reading { from: 0, read_committed: true, batch_limit: 1500 };
+    let reading = super::super::pieces::Reading { from: 0, read_committed: true, batch_limit: 1500, without: &[] };
     let found = super::super::pieces::pieces(Bytes::from(log.concat()), &[], reading, &count).count();
     assert_eq!((found, own.get()), (2, 0));
 }

@@ -10,7 +10,7 @@ use super::super::samples::{
 use super::super::{HEADER_LEN, Header};
 use super::*;
 
-const EVERYTHING: Reading = Reading { from: 0, read_committed: true, batch_limit: 1 << 20 };
+const EVERYTHING: Reading<'_> = Reading { from: 0, read_committed: true, batch_limit: 1 << 20, without: &[] };
 
 fn cut(bytes: &[u8], aborted: &[(i64, i64)], reading: Reading) -> Vec<Result<Piece, Malformed>> {
     pieces(Bytes::copy_from_slice(bytes), aborted, reading, &Bytes::from).collect()
@@ -350,7 +350,7 @@ fn random_logs_are_read_the_same_before_and_after() {
         let log = Log::random(&mut random);
         let from = if random.bool() { 0 } else { random.i64(0..log.end + 20) };
         let batch_limit = if random.bool() { 1 << 20 } else { random.usize(HEADER_LEN..4000) };
-        let reading = Reading { from, read_committed: random.bool(), batch_limit };
+        let reading = Reading { from, read_committed: random.bool(), batch_limit, without: &[] };
         let seen = |(told, aborted): &(Told, bool)| told.offset >= from && !(*aborted && reading.read_committed);
         let expected: Vec<_> = log.records.iter().filter(|record| seen(record)).map(|(told, _)| told.clone()).collect();
         // The broker names them in an order of its own.

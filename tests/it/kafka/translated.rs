@@ -2,6 +2,7 @@
 //! the very next record, though its offset is another one.
 
 mod appended;
+mod both_ways;
 
 use std::collections::BTreeMap;
 
@@ -41,14 +42,19 @@ fn expect_appended(
             }
         }
         if others_seen != others.len() {
-            return fail(format!("partition {partition}: {others_seen} of {} records of others are there", others.len()));
+            return fail(format!(
+                "partition {partition}: {others_seen} of {} records of others are there",
+                others.len()
+            ));
         }
         let empty = Vec::new();
         let wanted = there.partitions.get(partition).map_or(&empty, |partition| &partition.records);
         let pairs = wanted.iter().zip(&own);
         for (nth, ((source_offset, wanted), (target_offset, got))) in pairs.enumerate() {
             if wanted.hash != got.hash {
-                return fail(format!("partition {partition}, record {nth}: source offset {source_offset} and target offset {target_offset} differ"));
+                return fail(format!(
+                    "partition {partition}, record {nth}: source offset {source_offset} and target offset {target_offset} differ"
+                ));
             }
         }
         if wanted.len() != own.len() {

@@ -21,7 +21,8 @@ fn killed_beside_another_writer(rounds: usize) -> Outcome {
     pair.source.create_topic(&topic, PARTITIONS, &[])?;
     // Another topic on the target, as a mirror that finds one: with records of others, and more partitions.
     pair.target.create_topic(&topic, PARTITIONS + 1, &[])?;
-    let other = Load::start(&pair.target.bootstrap(), &topic, PARTITIONS + 1, 300, seed ^ 1, &Writing::codec("snappy"))?;
+    let other =
+        Load::start(&pair.target.bootstrap(), &topic, PARTITIONS + 1, 300, seed ^ 1, &Writing::codec("snappy"))?;
     other.wait_for_more(50)?;
     let load = TransactionLoad::start(Work {
         bootstrap: pair.source.bootstrap(),
@@ -32,6 +33,7 @@ fn killed_beside_another_writer(rounds: usize) -> Outcome {
         pause: Duration::from_millis(10),
     });
     load.wait_for_more(5)?;
+    let plain = Load::start(&pair.source.bootstrap(), &topic, PARTITIONS, 300, seed ^ 2, &Writing::codec("zstd"))?;
     let mirroring = Mirroring::pair(pair, &topic).set("offsets=translate");
     let replicated = || pair.target.client().producers(&topic, 0).map(|states| states.len());
     for round in 0..rounds {
@@ -46,7 +48,7 @@ fn killed_beside_another_writer(rounds: usize) -> Outcome {
         mirror.kill9()?;
         load.wait_for_more(1)?;
     }
-    let committed = load.stop()?.committed.len();
+    let committed = load.stop()?.committed.len() + plain.stop()?.values().map(Vec::len).sum::<usize>();
     // In the middle, at the end, at the beginning, and in a hole as likely as not.
     let ends = pair.source.client().bounds(&topic)?;
     let mut wanted = Vec::new();
