@@ -1,6 +1,7 @@
 //! `offsets=translate`: records are appended to topics that others write to as well, each exactly once, and a group goes on with
 //! the very next record, though its offset is another one.
 
+mod aggregation;
 mod appended;
 mod both_ways;
 
