@@ -16,6 +16,7 @@ mod superseded;
 mod tally;
 #[cfg(test)]
 mod testing;
+mod translated;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -73,7 +73,8 @@ pub async fn verify(planned: &Planned, work: &Work<'_>) -> Verified {
     } else {
         let reader = |cluster, side| {
             let topic = if side == Side::Source { &planned.topic } else { &planned.target_topic };
-            Reader::new(cluster, side, topic, planned.partition, work.config, work.readers)
+            let lens = planned.lens.clone();
+            Reader::new(cluster, side, (topic, planned.partition), lens, work.config, work.readers)
         };
         let mut partition = Partition {
             work,

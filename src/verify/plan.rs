@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use kafka_protocol::messages::DescribeConfigsRequest;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -12,6 +13,7 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::time::Instant;
 
 use super::report::Unread;
+use super::translated::{self, Lens};
 use super::{MEANWHILE, VerifyOptions};
 use crate::config::{Config, IsolationLevel};
 use crate::error::{Error, ErrorKind, Result};
@@ -47,6 +49,8 @@ pub struct Planned {
     pub source: Option<Log>,
     /// The target's log; `None` if it lacks the partition.
     pub target: Option<Log>,
+    /// How both are looked at, if offsets are translated.
+    pub lens: Option<Arc<Lens>>,
 }
 
 /// Where a log begins and ends.
@@ -88,7 +92,7 @@ pub async fn plan(config: &Config, options: &VerifyOptions, patience: Instant) -
     let mut plan = Plan::default();
     let (mut on_source, mut on_target) = (BTreeSet::new(), BTreeSet::new());
     // What partitions are called on both sides.
-    let mut all = BTreeMap::new();
+    let mut named_partitions = BTreeMap::new();
     for (name_there, name) in &names {
         let counts = partitions_of(&ours, "source", name)
             .and_then(|count| Ok((count, partitions_of(&theirs, "target", name_there)?)));
@@ -99,26 +103,27 @@ pub async fn plan(config: &Config, options: &VerifyOptions, patience: Instant) -
                 let named = |index: i32| ((topic.clone(), index), (topic_there.clone(), index));
                 on_source.extend((0..source_count).map(|index| named(index).0));
                 on_target.extend((0..target_count).map(|index| named(index).1));
-                all.extend((0..source_count.max(target_count)).map(named));
+                named_partitions.extend((0..source_count.max(target_count)).map(named));
             }
             Err(error) => plan.unread.push(Unread { topic: (*name).clone(), partition: None, error }),
         }
     }
     let compacts = [compacted(&source, &selected).await, compacted(&target, &selected_there).await];
-    let theirs = logs(&target, &on_target, config.isolation_level).await;
-    let ours = logs(&source, &on_source, config.isolation_level).await;
-    for (name, name_there) in all {
+    let logs_there = logs(&target, &on_target, config.isolation_level).await;
+    let logs_here = logs(&source, &on_source, config.isolation_level).await;
+    for (name, name_there) in named_partitions {
         let (topic, target_topic, partition) = (name.0.to_string(), name_there.0.to_string(), name.1);
-        let source = ours.get(&name).cloned().transpose();
-        let target = theirs.get(&name_there).cloned().transpose();
+        let source = logs_here.get(&name).cloned().transpose();
+        let target = logs_there.get(&name_there).cloned().transpose();
         match (source, target) {
             (Ok(source), Ok(target)) => {
                 let compacts = [compacts[0].contains(&topic), compacts[1].contains(&target_topic)];
-                plan.partitions.push(Planned { topic, target_topic, partition, compacts, source, target });
+                plan.partitions.push(Planned { topic, target_topic, partition, compacts, source, target, lens: None });
             }
             (Err(error), _) | (_, Err(error)) => plan.unread.push(Unread { topic, partition: Some(partition), error }),
         }
     }
+    translated::translate(config, (&source, &all), (&target, &theirs), &mut plan, patience).await?;
     recheck_ends(&source, &mut plan.partitions).await;
     // The largest first, so that the last thread to end does not end late.
     plan.partitions.sort_by_key(|planned| planned.source.map_or(0, |source| source.start - source.end));

@@ -4,6 +4,7 @@
 //! what does not pass by itself ends the reading of this partition.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -12,6 +13,7 @@ use kafka_protocol::messages::{BrokerId, FetchRequest};
 use tokio::time::Instant;
 
 use super::batches::{self, Batch, Malformed};
+use super::translated::Lens;
 use crate::config::{Config, IsolationLevel, Side};
 use crate::error::{Error, ErrorKind, Result};
 use crate::wire::admin::refused;
@@ -37,6 +39,8 @@ pub struct Reader<'a> {
     window: usize,
     budget: Budget,
     leader: Option<i32>,
+    /// If offsets are translated.
+    lens: Option<Arc<Lens>>,
 }
 
 /// What was read.
@@ -51,23 +55,36 @@ pub struct Stretch {
 
 impl<'a> Reader<'a> {
     /// A reader that is one of so many that read at the same time.
-    pub fn new(cluster: &'a Cluster, side: Side, topic: &str, partition: i32, config: &Config, readers: usize) -> Self {
+    pub fn new(
+        cluster: &'a Cluster,
+        side: Side,
+        (topic, partition): (&str, i32),
+        lens: Option<Arc<Lens>>,
+        config: &Config,
+        readers: usize,
+    ) -> Self {
         let window = (config.buffer_memory / readers.max(1)).clamp(*WINDOW.start(), *WINDOW.end());
         Reader {
             cluster,
             side,
             topic: Rc::from(topic),
             partition,
-            read_committed: config.isolation_level == IsolationLevel::ReadCommitted,
+            // A transaction of somebody else on the target holds nobody up who looks for the mirror's records.
+            read_committed: config.isolation_level == IsolationLevel::ReadCommitted
+                && (lens.is_none() || side == Side::Source),
             window,
             // Twice, so that a batch that is still being compared never keeps the next ones from coming.
             budget: Budget::new(2 * window),
             leader: None,
+            lens,
         }
     }
 
     /// Where the log ends for consumers now.
     pub async fn end(&mut self) -> Result<i64> {
+        if let Some(lens) = self.lens.as_ref().filter(|_| self.side == Side::Target) {
+            return Ok(lens.map.source_offset_of(lens.map.known_until()));
+        }
         let which = if self.read_committed { Which::LastStable } else { Which::HighWatermark };
         self.patiently(async |reader| reader.offset(which).await).await
     }
@@ -75,7 +92,35 @@ impl<'a> Reader<'a> {
     /// Reads on from an offset; `to`, which comes after it, is known to exist.
     pub async fn read(&mut self, from: i64, to: i64) -> Result<Stretch> {
         let mut empty = 0;
-        self.patiently(async |reader| reader.try_read(from, to, &mut empty).await).await
+        match self.lens.clone() {
+            None => self.patiently(async |reader| reader.try_read(from, to, &mut empty).await).await,
+            Some(lens) if self.side == Side::Target => self.read_translated(&lens, from, to).await,
+            Some(lens) => {
+                let mut stretch = self.patiently(async |reader| reader.try_read(from, to, &mut empty).await).await?;
+                stretch.batches.retain(|batch| !lens.without.contains(&batch.producer_id));
+                Ok(stretch)
+            }
+        }
+    }
+
+    /// Reads the mirror's records on the target, at offsets of the source.
+    async fn read_translated(&mut self, lens: &Lens, from: i64, to: i64) -> Result<Stretch> {
+        let (mut next, end) = (lens.map.target_offset_of(from), lens.map.target_offset_next());
+        while next < end {
+            let mut empty = 0;
+            let stretch = self.patiently(async |reader| reader.try_read(next, end, &mut empty).await).await?;
+            let log_start = stretch.log_start.map(|start| lens.map.source_offset_at(start));
+            let batches = lens.translate(stretch.batches).map_err(|malformed| self.undecodable(&malformed))?;
+            next = stretch.read_to;
+            let last = batches.last().map(|batch| batch.last_offset + 1);
+            if let Some(read_to) = last.or(log_start).filter(|_| next < end) {
+                return Ok(Stretch { batches, read_to, log_start });
+            }
+            if next >= end {
+                return Ok(Stretch { batches, read_to: to, log_start });
+            }
+        }
+        Ok(Stretch { batches: Vec::new(), read_to: to, log_start: None })
     }
 
     /// Tries until it succeeds, fails in a way that does not pass, or has failed for long.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use crate::support::cluster::Cluster;
 use crate::support::failure::Context;
 use crate::support::ledger::{Isolation, Ledger};
+use crate::support::mirroring::Mirroring;
 use crate::support::records::Acknowledged;
 use crate::support::{Outcome, fail};
 
@@ -66,6 +67,16 @@ fn expect_appended(
         places.insert(*partition, both.collect());
     }
     Ok(places)
+}
+
+/// Demands that `kmirror verify` finds so many records identical, and nothing else.
+fn expect_verified(mirroring: &Mirroring, records: usize) -> Outcome {
+    let (code, document) = mirroring.document("verify", &[])?;
+    let compared = document["report"]["records_compared"].as_u64();
+    match code == 0 && document["report"]["identical"] == true && compared == Some(records as u64) {
+        true => Ok(()),
+        false => fail(format!("{records} identical records expected, exit code {code}: {document:#}")),
+    }
 }
 
 /// Where a reader goes on that is at an offset of the source: at the next record, or behind the last.

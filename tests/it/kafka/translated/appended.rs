@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{expect_appended, expected_offset};
+use super::{expect_appended, expect_verified, expected_offset};
 use crate::support::cluster::{shared, unique};
 use crate::support::failure::Context;
 use crate::support::mirroring::Mirroring;
@@ -67,6 +67,7 @@ fn killed_beside_another_writer(rounds: usize) -> Outcome {
     if copied != committed {
         return fail(format!("{copied} records are copied, {committed} were committed"));
     }
+    expect_verified(&mirroring, committed)?;
     // What was written by others behind the last record is theirs: a group at the end stands before it.
     for (group, partition, offset) in &wanted {
         let there = groups::offset(&pair.target, group, &topic, *partition)?;
@@ -111,6 +112,7 @@ fn a_start_at_the_end_and_one_by_time_leave_out_what_came_before() -> Outcome {
         mirroring.catch_up()?;
         write(30..50)?;
         mirroring.catch_up()?;
+        expect_verified(&mirroring, 50 - skipped as usize)?;
         let bounds = pair.target.client().bounds(&topic)?;
         assert_eq!(bounds[&0].end, 50 - skipped, "{start}");
         // What was left out is not there: the source without it is what has to be found.

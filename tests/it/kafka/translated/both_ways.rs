@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::expect_verified;
 use crate::support::cluster::{Cluster, Pair, shared, unique};
+use crate::support::failure::Context;
 use crate::support::ledger::{Isolation, Ledger};
 use crate::support::mirroring::Mirroring;
 use crate::support::records::{Acknowledged, Load, Writing};
@@ -118,6 +120,8 @@ fn both_ways(duration: Duration, kills: bool) -> Outcome {
     std::thread::sleep(Duration::from_secs(3));
     let at_source = expect_side(&pair.source, &topic, &source_native, &target_native)?;
     let at_target = expect_side(&pair.target, &topic, &target_native, &source_native)?;
+    expect_verified(&mirrorings[0], count(&source_native))?;
+    expect_verified(&mirrorings[1], count(&target_native))?;
     let offsets = groups_move(pair, &topic, &at_source, &at_target, &mut random)?;
     println!("{topic}: {all} records once on each side, {offsets} offsets of groups that skip nothing");
     for mut mirror in running {
@@ -134,26 +138,25 @@ fn groups_move(
     at_target: &Side,
     random: &mut fastrand::Rng,
 ) -> Outcome<usize> {
-    let mut offsets = 0;
+    let (mut offsets, mut last) = (0, (0, 0));
     for (partition, bounds) in pair.source.client().bounds(topic)? {
         for number in 0..10 {
             let group = format!("{topic}-{partition}-{number}");
             let reader = if number == 0 { bounds.end } else { random.i64(0..=bounds.end) };
             groups::commit(&pair.source, &group, &[(topic, partition, reader)])?;
-            let moved =
-                wait_for("the group is there", LIMIT, || groups::offset(&pair.target, &group, topic, partition))?;
             let of = |side: &BTreeMap<i32, Vec<i64>>| side.get(&partition).cloned().unwrap_or_default();
             let read = ahead_of((&of(&at_source.native), &of(&at_source.copies)), reader);
-            let skipped = ahead_of((&of(&at_target.copies), &of(&at_target.native)), moved);
-            if skipped.0 > read.0 || skipped.1 > read.1 {
-                return fail(format!(
-                    "{group} has read {read:?} at {reader}, and goes on behind {skipped:?} at {moved}"
-                ));
-            }
-            // One that has read everything has nothing to read again.
-            if number == 0 && skipped != read {
-                return fail(format!("{group} has read all {read:?}, and goes on behind {skipped:?}"));
-            }
+            let come_over = wait_for("the group has come over", LIMIT, || {
+                let Some(moved) = groups::offset(&pair.target, &group, topic, partition)? else { return Ok(None) };
+                let skipped = ahead_of((&of(&at_target.copies), &of(&at_target.native)), moved);
+                if skipped.0 > read.0 || skipped.1 > read.1 {
+                    return fail(format!("{group} has read {read:?} at {reader}, and skips {skipped:?} at {moved}"));
+                }
+                last = skipped;
+                // One that has read everything has nothing to read again, in the end.
+                Ok((number > 0 || skipped == read).then_some(()))
+            });
+            come_over.context(format!("{group} has read {read:?} at {reader}, and goes on behind {last:?}"))?;
             offsets += 1;
         }
     }
