@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::log::{Follower, InternalLog};
 use super::{json, record_key, start_number};
 use crate::error::{Error, ErrorKind, Result};
-use crate::machine::translation::{Note, Numbered, Run};
+use crate::machine::translation::{Note, Numbered, OffsetMap, Run};
 use crate::wire::cluster::Cluster;
 
 const PREFIX: &str = "offsets/";
@@ -125,6 +125,12 @@ pub(super) fn notes(records: &[Record]) -> BTreeMap<Place, Vec<Note>> {
     notes
 }
 
+/// The maps of all partitions, as they were written down.
+pub(crate) async fn maps(target: &Cluster, name: &str) -> Result<BTreeMap<Place, OffsetMap>> {
+    let (records, _) = InternalLog::open_existing(target, name).await?.read_from(0).await?;
+    Ok(notes(&records).into_iter().filter_map(|(place, notes)| Some((place, OffsetMap::restore(notes)?))).collect())
+}
+
 /// Reads what others have written down, and writes.
 #[derive(Debug)]
 pub(crate) struct Notebook {
@@ -187,7 +193,6 @@ mod tests {
 
     use super::super::log::{decode, encode};
     use super::*;
-    use crate::machine::translation::OffsetMap;
 
     fn records(entries: Vec<Entry>) -> Vec<Record> {
         decode(encode(entries).unwrap()).unwrap()

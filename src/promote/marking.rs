@@ -7,9 +7,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::report::{self, KnownEnds, Newest, PromoteReport, PromotedGroups};
-use crate::config::Config;
+use crate::config::{Config, Offsets};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
+use crate::identity::offsets::{self, Place};
 use crate::identity::promotion::{self as memory, Mark};
 use crate::machine::promotion::{missing, moved};
 use crate::machine::topics::{names_on_target, under_source_names};
@@ -42,13 +43,13 @@ pub(crate) struct Stopped<'a> {
 /// Whatever keeps the mark from being written. After an error it is not known whether it was.
 pub(crate) async fn finish(stopped: Stopped<'_>) -> Result<PromoteReport> {
     let target = stopped.target;
-    let ends = target_ends(target, stopped.config, &stopped.topics).await?;
-    let newest = newest(target, stopped.config, &ends, &stopped.known).await;
+    let Copied { ends, last } = target_ends(target, stopped.config, stopped.name, &stopped.topics).await?;
+    let newest = newest(target, stopped.config, &last, &ends, &stopped.known).await;
     let mark = Mark::new(now_ms(), stopped.start_number);
     write(target, stopped.name, &mark, &ends).await?;
     tracing::info!(name = stopped.name, "the mirror is marked as promoted");
     tokio::time::sleep(stopped.config.refresh_interval + GRACE).await;
-    let now = target_ends(target, stopped.config, &stopped.topics).await?;
+    let now = target_ends(target, stopped.config, stopped.name, &stopped.topics).await?.ends;
     let report = PromoteReport {
         name: stopped.name.to_owned(),
         promoted: true,
@@ -69,10 +70,42 @@ pub(crate) async fn finish(stopped: Stopped<'_>) -> Result<PromoteReport> {
     Ok(report.sum_up())
 }
 
-/// Where the copies of topics end, by their names at the source.
-pub(crate) async fn target_ends(target: &Cluster, config: &Config, topics: &[String]) -> Result<Ends> {
-    let ends = log_ends::read(target, &names_on_target(config, topics), Which::LogEnd).await?;
-    Ok(under_source_names(config, topics, ends))
+/// How far topics are copied, by their names at the source.
+pub(crate) struct Copied {
+    /// The next offset of the source. With preserved offsets that is where the target ends.
+    pub(crate) ends: Ends,
+    /// The offset on the target of the last record.
+    last: HashMap<(String, i32), i64>,
+}
+
+/// How far the copies of topics go: by the target's logs or, where others write to them as well, by what the mirror has written down.
+pub(crate) async fn target_ends(target: &Cluster, config: &Config, name: &str, topics: &[String]) -> Result<Copied> {
+    let names = names_on_target(config, topics);
+    let mut ends = under_source_names(config, topics, log_ends::read(target, &names, Which::LogEnd).await?);
+    let mut last = HashMap::new();
+    if config.offsets == Offsets::Translate {
+        let metadata = target.metadata(Some(&names), false).await?;
+        let maps = offsets::maps(target, name).await?;
+        for (topic, next) in &mut ends {
+            let id = metadata.topics.get(&*config.names.on_target(topic)).map_or(0, |topic| topic.id);
+            let place = |partition| Place { topic: topic.clone(), target_topic_id: id, partition };
+            // Partitions that were not begun are those of others.
+            next.truncate((0..).take_while(|partition| maps.contains_key(&place(*partition))).count().min(next.len()));
+            for (partition, next) in (0..).zip(next.iter_mut()) {
+                let Some(map) = maps.get(&place(partition)) else { continue };
+                *next = map.source_offset_of(map.known_until());
+                if let Some((on_target, _)) = map.last_record() {
+                    last.insert((topic.clone(), partition), on_target);
+                }
+            }
+        }
+        return Ok(Copied { ends, last });
+    }
+    for (topic, next) in &ends {
+        let filled = (0..).zip(next).filter(|(_, next)| **next > 0);
+        last.extend(filled.map(|(partition, next)| ((topic.clone(), partition), next - 1)));
+    }
+    Ok(Copied { ends, last })
 }
 
 /// Writes the mark, again after a failure: it says the same then.
@@ -99,13 +132,20 @@ async fn write(target: &Cluster, name: &str, mark: &Mark, ends: &Ends) -> Result
 
 /// When the newest record was produced that the target has, of partitions that lack records. What cannot be found out is not
 /// known: it is no reason not to switch over.
-async fn newest(target: &Cluster, config: &Config, ends: &Ends, known: &KnownEnds) -> Newest {
+async fn newest(
+    target: &Cluster,
+    config: &Config,
+    last: &HashMap<(String, i32), i64>,
+    ends: &Ends,
+    known: &KnownEnds,
+) -> Newest {
     let mut wanted: HashMap<String, Vec<(i32, i64)>> = HashMap::new();
     for (topic, next) in ends {
         for (partition, next) in (0..).zip(next) {
             let known = known.get(topic).and_then(|known| known.get(partition as usize)).copied().flatten();
-            if missing(*next, known, None).records > 0 && *next > 0 {
-                wanted.entry(topic.clone()).or_default().push((partition, *next));
+            let last = last.get(&(topic.clone(), partition));
+            if let Some(last) = last.filter(|_| missing(*next, known, None).records > 0) {
+                wanted.entry(topic.clone()).or_default().push((partition, *last));
             }
         }
     }
@@ -117,9 +157,9 @@ async fn newest(target: &Cluster, config: &Config, ends: &Ends, known: &KnownEnd
         let topic: Rc<str> = Rc::from(&*config.names.on_target(&name));
         let Some(described) = metadata.topics.get(&*topic) else { continue };
         at_source.insert(topic.clone(), name);
-        for (partition, next) in partitions {
+        for (partition, last) in partitions {
             if let Some(leader) = described.leaders.get(partition as usize) {
-                by_leader.entry(*leader).or_default().push(((topic.clone(), partition), next - 1));
+                by_leader.entry(*leader).or_default().push(((topic.clone(), partition), last));
             }
         }
     }

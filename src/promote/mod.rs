@@ -207,7 +207,7 @@ impl Outside {
             return Err(Error::new(ErrorKind::Config, format!("the mirror '{name}' is not promoted")));
         };
         let topics: Vec<String> = memory.target_ends.keys().cloned().collect();
-        let now = marking::target_ends(&self.target, &self.config, &topics).await?;
+        let now = marking::target_ends(&self.target, &self.config, &name, &topics).await?.ends;
         let moved = moved(&memory.target_ends, &now);
         if !moved.is_empty() {
             return Err(cannot_undo(&name, mark.promoted_at_ms, &moved));
