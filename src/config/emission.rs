@@ -67,6 +67,18 @@ pub(crate) struct EmittedTopic {
     pub(crate) replication_factor: i16,
 }
 
+impl EmittedTopic {
+    /// The property that asks for it.
+    pub(crate) fn key(&self) -> &'static str {
+        match (self.what, self.side) {
+            (Emitted::Heartbeats, Side::Target) => "emit.heartbeats.enabled",
+            (Emitted::Heartbeats, Side::Source) => "emit.heartbeats.at.source.enabled",
+            (Emitted::Checkpoints, _) => "emit.checkpoints.enabled",
+            (Emitted::OffsetSyncs, _) => "emit.offset-syncs.enabled",
+        }
+    }
+}
+
 impl Config {
     /// The topics that are asked for. Without both aliases there are none: that was refused when the configuration was built.
     pub(crate) fn emitted(&self) -> Vec<EmittedTopic> {
