@@ -200,15 +200,15 @@ impl Control {
             let what = format!("checkpoints of groups that broker {broker} of the source coordinates are not written");
             news.troubles.insert(format!("source broker {broker}"), error.context(what));
         }
+        if news.troubles.is_empty() {
+            memory.checkpoints.retain(|group, _| listing.groups.contains_key(group));
+        }
         let coordinators: Vec<(String, i32)> = listing
             .groups
             .into_iter()
             .filter(|(group, listed)| listed.kind == Type::Consumer && self.config.groups.matches(group))
             .map(|(group, listed)| (group, listed.coordinator))
             .collect();
-        if news.troubles.is_empty() {
-            memory.checkpoints.retain(|group, _| coordinators.iter().any(|(listed, _)| listed == group));
-        }
         let topics = self.mirrored_topics();
         for portion in coordinators.chunks(GROUPS_AT_ONCE) {
             let offsets = groups::offsets(&self.source, &portion.iter().cloned().collect(), &topics).await;
@@ -260,7 +260,14 @@ impl Control {
         };
         let leader = match memory.leader {
             Some(leader) => leader,
-            None => *memory.leader.insert(find_or_create(cluster, topic).await?),
+            None => {
+                let (leader, is_new) = find_or_create(cluster, topic).await?;
+                if is_new {
+                    // What was in the one before is to be written again.
+                    (memory.checkpoints, memory.syncs) = Default::default();
+                }
+                *memory.leader.insert(leader)
+            }
         };
         for portion in append::portions(entries) {
             let outcome = append::append(cluster, &topic.name, leader, portion).await?;
@@ -270,8 +277,8 @@ impl Control {
     }
 }
 
-/// The leader of a topic's first partition.
-async fn find_or_create(cluster: &Cluster, topic: &EmittedTopic) -> Result<i32> {
+/// The leader of a topic's first partition, and whether the topic was created here.
+async fn find_or_create(cluster: &Cluster, topic: &EmittedTopic) -> Result<(i32, bool)> {
     let deadline = Instant::now() + CREATION_LIMIT;
     let mut created = false;
     loop {
@@ -281,7 +288,7 @@ async fn find_or_create(cluster: &Cluster, topic: &EmittedTopic) -> Result<i32> 
             None => {
                 let leader = found.and_then(|found| found.leaders.first()).copied();
                 if let Some(leader) = leader.filter(|leader| *leader >= 0) {
-                    return Ok(leader);
+                    return Ok((leader, created));
                 }
             }
             Some(error) if error.code == BrokerError::UNKNOWN_PARTITION.code => {
