@@ -160,7 +160,9 @@ fn mirror_maker_2s_client_finds_clusters_hops_and_offsets() -> Outcome {
         assert_eq!(configs_of(cluster, topic)?.get("cleanup.policy").map(String::as_str), Some("compact"), "{topic}");
     }
     // Heartbeats go on all the time, and a switch-over does not wait for their end.
-    run("promote", &mm2, &[], 0)?;
+    let promoted = json(&run("promote", &mm2, &["--json"], 0)?)?;
+    let reported = promoted["report"]["topics"].as_array().cloned().unwrap_or_default();
+    assert!(reported.iter().all(|topic| topic["topic"] == "orders") && reported.len() == 1, "{promoted}");
     assert_eq!(mirror.wait(LIMIT)?.code(), Some(0), "{}", mirror.stderr());
     let beats = || pair.target.client().offset_at("heartbeats", 0, -1);
     let before = beats()?;
