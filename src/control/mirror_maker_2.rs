@@ -2,7 +2,8 @@
 //! own, with its own trouble. Records do not wait for any of it.
 //!
 //! What was written is remembered only while the mirror runs: after a start everything is written once more, which compaction
-//! takes away. Where a source's offset becomes one of the target is said in one place, [`Control::target_offset`].
+//! takes away. Which offsets belong together is said in two functions, for every kind of offsets: [`Control::target_offset`] and
+//! [`Control::last_copied`].
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -156,7 +157,16 @@ impl Control {
     /// The offset on the target that a reader goes on at who would go on at this one at the source; never more than is replicated.
     /// `None` while it cannot be told.
     fn target_offset(&self, progress: &Progress, source_offset: i64) -> Option<i64> {
-        self.copied_up_to(progress).map(|next| source_offset.min(next))
+        self.copied_up_to(progress).map(|next| progress.on_target(source_offset.min(next)))
+    }
+
+    /// Where the last record that was copied is on both sides.
+    fn last_copied(&self, progress: &Progress) -> Option<OffsetPair> {
+        let last = self.copied_up_to(progress)? - 1;
+        match progress.translation.get() {
+            Some(translation) => translation.map().last_record().map(|(target, source)| OffsetPair { source, target }),
+            None => (last >= 0).then_some(OffsetPair { source: last, target: last }),
+        }
     }
 
     /// Of partitions with something new since they were written last.
@@ -168,14 +178,10 @@ impl Control {
         let partitions = self.shared.partitions();
         for progress in &partitions {
             let Some(topic) = topics.get(&*progress.topic) else { continue };
-            // Of the last record that was copied.
-            let Some(source) = self.copied_up_to(progress).filter(|next| *next > 0).map(|next| next - 1) else {
-                continue;
-            };
-            let Some(target) = self.target_offset(progress, source) else { continue };
-            let (partition, pair) = ((topic.clone(), progress.partition), OffsetPair { source, target });
+            let Some(pair) = self.last_copied(progress) else { continue };
+            let partition = (topic.clone(), progress.partition);
             if sync_is_due(memory.syncs.get(&partition).copied(), pair, lag_max, all) {
-                news.entries.push(offset_sync((&progress.topic, progress.partition), (source, target)));
+                news.entries.push(offset_sync((&progress.topic, progress.partition), (pair.source, pair.target)));
                 news.syncs.push((partition, pair));
             }
         }

@@ -36,7 +36,7 @@ Heartbeats, checkpoints and offset syncs, which MirrorMaker 2 writes unless it i
 `emit.heartbeats.enabled = true` and so on. With the same offsets on both sides nobody needs them but tools that are built on
 MirrorMaker 2's client, such as `RemoteClusterUtils`; and heartbeats and offset syncs are written to the source, too. The topics and
 records are MirrorMaker 2's, with these differences: a checkpoint is exact, as there is no gap between offset syncs, so its offset is the group's own or, where less is
-replicated, what is; offset syncs are written of a partition's newest record, with a refresh and not for every hundredth record.
+replicated, what is (with `offsets=translate` what belongs to that on the target); offset syncs are written of a partition's newest record, with a refresh and not for every hundredth record.
 A flow's mirror is called `<source alias>-to-<target alias>`, unless `a->b.name` is set; that is its identity on the target.
 ";
 

@@ -11,7 +11,7 @@ use super::{LIMIT, file, json, run, write};
 use crate::kafka::mirror::configs_of;
 use crate::kafka::permissions::{acl, create, grant};
 use crate::support::broker::Version;
-use crate::support::cluster::{Cluster, Options, Pair};
+use crate::support::cluster::{Cluster, Options, Pair, shared, unique};
 use crate::support::mirroring::Mirroring;
 use crate::support::process::Kmirror;
 use crate::support::{Failure, Outcome, fail, groups, nursery, wait_for};
@@ -206,6 +206,33 @@ fn a_topic_that_may_not_be_written_is_its_own_trouble() -> Outcome {
     let report = mirroring.report()?;
     assert_eq!(report["status"]["troubles"].as_array().map(Vec::len), Some(0), "{report}");
     assert_eq!(pair.source.client().offset_at(syncs, 0, -1)?, 2, "one for each partition");
+    Ok(())
+}
+
+#[test]
+fn with_translated_offsets_groups_are_told_where_the_records_are() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("told");
+    let (copy, group) = (format!("far.{topic}"), unique("teller"));
+    pair.source.create_topic(&topic, 1, &[])?;
+    write(&pair.source, &topic, 0, 300)?;
+    groups::commit(&pair.source, &group, &[(&topic, 0, 17)])?;
+    pair.target.create_topic(&copy, 1, &[])?;
+    write(&pair.target, &copy, 0, 100)?;
+    Mirroring::of(&pair.source, &pair.target, &topic, &topic)
+        .set("offsets=translate")
+        .set("replication.policy=default")
+        .set("source.cluster.alias=far")
+        .set("target.cluster.alias=near")
+        .set("emit.checkpoints.enabled=true")
+        .set("emit.offset-syncs.enabled=true")
+        .set("offset-syncs.topic.location=target")
+        .set(&format!("groups={group}"))
+        .catch_up()?;
+    let said = answers(&pair.target, "Default", ["far", "near"], &group)?;
+    assert!(said.contains(&format!("offsets {{{copy}-0=117}}")), "{said:#?}");
+    let sync = format!("OffsetSync{{topicPartition={topic}-0, upstreamOffset=299, downstreamOffset=399}}");
+    assert!(said.contains(&format!("mm2-offset-syncs.far.internal {sync}")), "{said:#?}");
     Ok(())
 }
 
