@@ -137,6 +137,9 @@ pub enum Subject {
     Group,
     /// Access control lists.
     Acl,
+    /// What is written in MirrorMaker 2's formats.
+    #[serde(rename = "mirror_maker_2")]
+    MirrorMaker2,
 }
 
 impl Subject {
@@ -146,6 +149,7 @@ impl Subject {
             Subject::TopicConfig => "topic_config",
             Subject::Group => "group",
             Subject::Acl => "acl",
+            Subject::MirrorMaker2 => "mirror_maker_2",
         }
     }
 }

@@ -10,7 +10,7 @@ use super::property::{Availability, Kind, Property};
 use super::resolve::{self, Meaning};
 use super::value::{self, quote};
 use super::{
-    AclDowngrade, ClientConfig, Config, ConfigExclusion, GroupSelection, IsolationLevel, Offsets, OnDataLoss,
+    AclDowngrade, ClientConfig, Config, ConfigExclusion, Emission, GroupSelection, IsolationLevel, Offsets, OnDataLoss,
     OnRecordRefused, OnTargetConflict, OnTopicReset, ReplicationFactor, ReplicationPolicy, Side, Start, TopicNames,
     TopicSelection, properties,
 };
@@ -218,6 +218,7 @@ impl<'a> Build<'a> {
         self.judge_topics();
         self.judge_name();
         self.judge_topic_names();
+        self.judge_emission();
         for side in [Side::Source, Side::Target] {
             self.judge_backoff(side);
         }
@@ -299,6 +300,18 @@ impl<'a> Build<'a> {
         if names.source_alias.is_some() && names.source_alias == names.target_alias {
             let what = "is the same as source.cluster.alias: each cluster needs an alias of its own";
             self.problem_of(("target.cluster.alias", None), what);
+        }
+    }
+
+    /// What is written for MirrorMaker 2's tools names both clusters.
+    fn judge_emission(&mut self) {
+        let Some(key) = self.config.emission.asked_for() else { return };
+        let names = &self.config.names;
+        let aliases = [("source.cluster.alias", &names.source_alias), ("target.cluster.alias", &names.target_alias)];
+        for (alias, _) in aliases.map(|(key, alias)| (key, alias.is_none())).into_iter().filter(|(_, missing)| *missing)
+        {
+            let what = format!("is missing: {key}=true writes it into topics of MirrorMaker 2's formats");
+            self.problem_of((alias, None), &what);
         }
     }
 
@@ -386,6 +399,20 @@ fn blank() -> Config {
             separator: String::new(),
             source_alias: None,
             target_alias: None,
+        },
+        emission: Emission {
+            heartbeats: false,
+            heartbeats_at_source: false,
+            heartbeats_interval: Duration::ZERO,
+            heartbeats_replication_factor: 0,
+            checkpoints: false,
+            checkpoints_interval: Duration::ZERO,
+            checkpoints_replication_factor: 0,
+            offset_syncs: false,
+            offset_syncs_location: Side::Source,
+            offset_syncs_replication_factor: 0,
+            offset_lag_max: 0,
+            separator_in_internal_topics: true,
         },
         start: Start::Earliest,
         isolation_level: IsolationLevel::ReadCommitted,

@@ -23,6 +23,7 @@ use std::time::Duration;
 mod build;
 mod collect;
 mod document;
+mod emission;
 mod files;
 mod ignored;
 pub mod mirror_maker_2;
@@ -39,6 +40,8 @@ mod time;
 mod value;
 
 pub use collect::Properties;
+pub use emission::Emission;
+pub(crate) use emission::{Emitted, EmittedTopic};
 pub use mirror_maker_2::Flow;
 pub use names::{ReplicationPolicy, TopicNames};
 pub use problems::Warning;
@@ -96,6 +99,8 @@ pub struct Config {
     pub topics: TopicSelection,
     /// `replication.policy` and what belongs to it: what topics are called on the target.
     pub names: TopicNames,
+    /// `emit.heartbeats.enabled` and the like: what is written in MirrorMaker 2's formats.
+    pub emission: Emission,
     /// `groups`, `groups.exclude`: whose offsets are copied.
     pub groups: GroupSelection,
     /// `start`: where partitions begin that the mirror has not begun.
@@ -155,7 +160,7 @@ impl Config {
 
     /// Whether a topic of the source is mirrored, if it is none of Kafka's own.
     pub fn mirrors(&self, topic: &str) -> bool {
-        self.topics.matches(topic) && !self.names.comes_from_target(topic)
+        self.topics.matches(topic) && !self.names.comes_from_target(topic) && !self.emits_to(topic)
     }
 
     /// How to reach one side.

@@ -64,6 +64,15 @@ impl TopicNames {
         false
     }
 
+    /// Whether it is a topic of MirrorMaker 2's heartbeats, however far they came.
+    pub(crate) fn is_heartbeats(&self, topic: &str) -> bool {
+        let mut rest = topic;
+        while let Some((_, original)) = self.origin(rest) {
+            rest = original;
+        }
+        rest == HEARTBEATS
+    }
+
     /// What stands before all names on the target, if that is the same for all.
     pub(crate) fn prefix(&self) -> Option<String> {
         let alias = self.source_alias.as_deref().filter(|_| self.policy == ReplicationPolicy::Default)?;
@@ -118,6 +127,18 @@ mod tests {
         assert_eq!(names.on_target("heartbeats"), "a.heartbeats");
         let nameless = TopicNames { source_alias: None, target_alias: None, ..names };
         assert_eq!(nameless.on_target("heartbeats"), "heartbeats");
+    }
+
+    #[test]
+    fn heartbeats_are_known_by_the_end_of_their_name() {
+        for policy in [ReplicationPolicy::Default, ReplicationPolicy::Identity] {
+            let names = names(policy, ".");
+            for (topic, expected) in
+                [("heartbeats", true), ("c.d.heartbeats", true), ("heartbeats.c", false), ("myheartbeats", false)]
+            {
+                assert_eq!(names.is_heartbeats(topic), expected, "{topic}");
+            }
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //!
 #![doc = include_str!("../manual/properties.md")]
 
+use std::time::Duration;
+
 use super::Side;
 pub use super::document::markdown;
 use super::property::Field;
@@ -33,6 +35,16 @@ macro_rules! field {
         Field::Mirror {
             set: |config, text| Value::from_text(text).map(|value| config.$($path).+ = value),
             get: |config| config.$($path).+.to_text(),
+        }
+    };
+}
+
+/// The same for a time in seconds.
+macro_rules! seconds {
+    ($($path:ident).+) => {
+        Field::Mirror {
+            set: |config, text| u64::from_text(text).map(|seconds| config.$($path).+ = Duration::from_secs(seconds)),
+            get: |config| Some(config.$($path).+.as_secs().to_string()),
         }
     };
 }
@@ -69,6 +81,7 @@ const fn integer(min: i64, max: i64) -> Kind {
 
 const INT_MAX: i64 = i32::MAX as i64;
 const HOUR: i64 = 3_600_000;
+const REPLICAS: Kind = integer(-1, i16::MAX as i64);
 
 // A row stays a row.
 #[rustfmt::skip]
@@ -127,6 +140,46 @@ static MIRROR: &[Property] = &[
          MirrorMaker 2's heartbeats only."),
     mirror("target.cluster.alias", Kind::Text, field!(names.target_alias),
         "What the target is called in the names of topics: those that came from it are not mirrored back."),
+    mirror("replication.policy.internal.topic.separator.enabled", Kind::Boolean, field!(emission.separator_in_internal_topics),
+        "Whether replication.policy.separator also stands in the names of the topics of checkpoints and offset syncs.")
+        .default("true"),
+    mirror("emit.heartbeats.enabled", Kind::Boolean, field!(emission.heartbeats),
+        "Whether heartbeats are written to the topic heartbeats of the target, in MirrorMaker 2's format. This and the next \
+         three need source.cluster.alias and target.cluster.alias.")
+        .default("false"),
+    mirror("emit.heartbeats.at.source.enabled", Kind::Boolean, field!(emission.heartbeats_at_source),
+        "Whether heartbeats of the way back are written to the topic heartbeats of the source. Mirrored from there, if topics selects it, \
+         they tell MirrorMaker 2's tools on the target which clusters are upstream.")
+        .default("false"),
+    mirror("emit.checkpoints.enabled", Kind::Boolean, field!(emission.checkpoints),
+        "Whether checkpoints are written to the target, in MirrorMaker 2's format: what the offsets are there of the groups that \
+         groups selects, whether sync.group.offsets copies them or not.")
+        .default("false"),
+    mirror("emit.offset-syncs.enabled", Kind::Boolean, field!(emission.offset_syncs),
+        "Whether offset syncs are written, in MirrorMaker 2's format: which offsets of source and target belong together.")
+        .default("false"),
+    mirror("emit.heartbeats.interval.seconds", integer(1, INT_MAX), seconds!(emission.heartbeats_interval),
+        "How often heartbeats are written.")
+        .default("1").unit(Unit::Seconds),
+    mirror("emit.checkpoints.interval.seconds", integer(1, INT_MAX), seconds!(emission.checkpoints_interval),
+        "How often checkpoints are written, of those that changed.")
+        .default("60").unit(Unit::Seconds),
+    mirror("offset.lag.max", integer(0, INT_MAX), field!(emission.offset_lag_max),
+        "How many records a partition may be ahead of its last offset sync before the next look, every refresh.interval.ms, writes \
+         another. Fewer are written once a minute.")
+        .default("100").unit(Unit::Records),
+    mirror("heartbeats.topic.replication.factor", REPLICAS, field!(emission.heartbeats_replication_factor),
+        "Replicas of the topic of heartbeats if it is created, at most the number of brokers; -1 is the brokers' own. So with the next two.")
+        .default("3"),
+    mirror("checkpoints.topic.replication.factor", REPLICAS, field!(emission.checkpoints_replication_factor),
+        "Replicas of the topic of checkpoints.")
+        .default("3"),
+    mirror("offset-syncs.topic.replication.factor", REPLICAS, field!(emission.offset_syncs_replication_factor),
+        "Replicas of the topic of offset syncs.")
+        .default("3"),
+    mirror("offset-syncs.topic.location", Kind::Choice(&["source", "target"]), field!(emission.offset_syncs_location),
+        "Which cluster has the topic of offset syncs.")
+        .default("source"),
     mirror("sync.topic.configs", Kind::Boolean, field!(sync_topic_configs),
         "Whether settings of topics are copied, and kept equal.")
         .default("true"),

@@ -141,6 +141,8 @@ pub enum Unit {
     Bytes,
     /// Milliseconds.
     Milliseconds,
+    /// Seconds, as MirrorMaker 2 counts.
+    Seconds,
     /// Records.
     Records,
     /// Threads.
@@ -155,6 +157,7 @@ impl Unit {
         match self {
             Unit::Bytes => "bytes",
             Unit::Milliseconds => "milliseconds",
+            Unit::Seconds => "seconds",
             Unit::Records => "records",
             Unit::Threads => "threads",
             Unit::Requests => "requests",

@@ -89,7 +89,7 @@ fn every_value_round_trips_under_every_spelling() {
         for key in keys_of(property) {
             for spelling in [property.key].into_iter().chain(property.aliases.iter().copied()) {
                 let mut properties = flat(SERVERS);
-                properties.set("source.cluster.alias", "a");
+                properties.set("source.cluster.alias", "a").set("target.cluster.alias", "b");
                 properties.set(key.replace(property.key, spelling), value.as_str());
                 // So that a first pause of 2 ms is not above the longest, nor a wait above the time a request has.
                 let (config, _) =

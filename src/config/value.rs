@@ -8,7 +8,7 @@ use super::property::{Kind, Property, Unit};
 use super::select::Patterns;
 use super::{
     AclDowngrade, IsolationLevel, Offsets, OnDataLoss, OnRecordRefused, OnTargetConflict, OnTopicReset,
-    ReplicationFactor, ReplicationPolicy, Start, time,
+    ReplicationFactor, ReplicationPolicy, Side, Start, time,
 };
 
 /// What a value reads as that is not set; also how it is written in files.
@@ -101,6 +101,8 @@ fn plain_number(unit: Unit, text: &str) -> Option<i128> {
         (Unit::Milliseconds, "s" | "sec" | "seconds") => 1_000,
         (Unit::Milliseconds, "m" | "min" | "minutes") => 60_000,
         (Unit::Milliseconds, "h" | "hours") => 3_600_000,
+        (Unit::Seconds, "s" | "sec" | "seconds") => 1,
+        (Unit::Seconds, "m" | "min" | "minutes") => 60,
         (Unit::Records, "k") => 1_000,
         _ => return None,
     };
@@ -175,7 +177,7 @@ macro_rules! parsed {
     })* };
 }
 
-parsed!(bool, i32, u64, usize);
+parsed!(bool, i16, i32, u64, usize);
 
 impl Value for String {
     fn from_text(text: &str) -> Result<Self, String> {
@@ -300,6 +302,7 @@ macro_rules! words {
 
 words!(ReplicationPolicy, "identity" = Identity, "default" = Default);
 words!(Offsets, "preserve" = Preserve, "translate" = Translate);
+words!(Side, "source" = Source, "target" = Target);
 words!(OnDataLoss, "fail" = Fail, "continue" = Continue);
 words!(OnTopicReset, "fail" = Fail, "recreate-target" = RecreateTarget);
 words!(OnTargetConflict, "fail" = Fail);

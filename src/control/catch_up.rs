@@ -25,6 +25,7 @@ impl Control {
     pub(super) async fn catch_up(self: Rc<Self>, reply: Sender<Result<()>>) {
         let outcome = self.reach_ends().await.map(drop);
         self.copy_groups_once().await;
+        self.emit_rest().await;
         self.show_state();
         let _ = reply.send(outcome);
     }

@@ -270,7 +270,7 @@ impl Control {
     }
 
     /// The names of the topics that are mirrored, at the source.
-    fn mirrored_topics(&self) -> HashSet<Rc<str>> {
+    pub(super) fn mirrored_topics(&self) -> HashSet<Rc<str>> {
         let mut interned = self.groups.topics.borrow_mut();
         let mut topics = HashSet::new();
         for progress in self.shared.partitions() {
@@ -293,7 +293,7 @@ impl Control {
     }
 
     /// The next offset of a partition whose copy may be relied upon, so that a consumer may go on there.
-    fn copied_up_to(&self, progress: &Progress) -> Option<i64> {
+    pub(super) fn copied_up_to(&self, progress: &Progress) -> Option<i64> {
         let is_another_log = |error: Error| {
             let kinds = [ErrorKind::TargetConflict, ErrorKind::TopicReset, ErrorKind::Diverged];
             kinds.contains(&error.kind())
@@ -309,7 +309,7 @@ impl Control {
 }
 
 /// Whether it usually passes without anybody doing anything.
-fn is_passing(error: &Error) -> bool {
+pub(super) fn is_passing(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Broker | ErrorKind::Connect)
 }
 

@@ -2,12 +2,14 @@
 //!
 //! It owns the streams and talks to them by commands only. What the host wants comes in as [`Request`]s. What is
 //! mirrored is seen to in [`topics`], where partitions begin in [`prefix`], what a host waits for in [`catch_up`], how a mirror
-//! ends for ever in [`promotion`]. What is kept in step beside the records has tasks of its own: [`configs`], [`groups`], [`acls`].
+//! ends for ever in [`promotion`]. What is kept in step beside the records has tasks of its own: [`configs`], [`groups`], [`acls`], and so has
+//! what is written for MirrorMaker 2's tools: [`mirror_maker_2`].
 
 pub(crate) mod acls;
 mod catch_up;
 pub(crate) mod configs;
 pub(crate) mod groups;
+mod mirror_maker_2;
 mod open_transactions;
 pub(crate) mod prefix;
 pub(crate) mod promotion;
@@ -77,6 +79,7 @@ struct Control {
     prefixes: prefix::Prefixes,
     configs: configs::Following,
     groups: groups::Groups,
+    emitters: mirror_maker_2::Emitters,
     /// How often the topics were looked at, and how often when everything was found to have failed.
     looks: Cell<u64>,
     failed_at_look: Cell<Option<u64>>,
@@ -108,6 +111,7 @@ pub(crate) fn run(
     let control = Rc::new(Control {
         source: Cluster::new("source", config.source.clone()),
         target: Cluster::new("target", config.target.clone()),
+        emitters: mirror_maker_2::Emitters::of(&config),
         config,
         shared,
         streams: RefCell::default(),
@@ -183,6 +187,7 @@ impl Control {
         if self.config.sync_topic_acls {
             tasks.push(tokio::task::spawn_local(self.clone().keep_acls()));
         }
+        tasks.extend(self.start_emitting());
     }
 
     fn end_tasks(&self) {

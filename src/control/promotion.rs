@@ -204,7 +204,9 @@ impl Control {
         loop {
             match self.reach_ends().await {
                 Ok(ends) => {
-                    let ends: Vec<i64> = ends.into_iter().map(|(_, end)| end).collect();
+                    let of_data =
+                        ends.into_iter().filter(|(progress, _)| !self.config.names.is_heartbeats(&progress.topic));
+                    let ends: Vec<i64> = of_data.map(|(_, end)| end).collect();
                     if before.replace(ends.clone()) == Some(ends) {
                         return Ok(());
                     }
@@ -224,7 +226,9 @@ impl Control {
     /// Marks the mirror, which writes nothing any more.
     async fn mark(&self, drained: Drained) -> Result<PromoteReport> {
         let name = self.shared.name();
-        let topics: Vec<String> = self.mirrored.borrow().keys().cloned().collect();
+        // Heartbeats go on whatever happens, and nobody reads on in them.
+        let is_data = |topic: &&String| !self.config.names.is_heartbeats(topic);
+        let topics: Vec<String> = self.mirrored.borrow().keys().filter(is_data).cloned().collect();
         let (source_error, not_drained) = match drained {
             Drained::Fully => (None, None),
             Drained::Partly(error) => (None, Some(error)),
@@ -232,6 +236,7 @@ impl Control {
         };
         if source_error.is_none() {
             self.copy_groups_once().await;
+            self.emit_rest().await;
         }
         let known = self.known_ends(&name, &topics, source_error.is_none()).await;
         let stopped = Stopped {

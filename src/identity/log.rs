@@ -4,18 +4,15 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{BrokerId, FetchRequest, ProduceRequest};
-use kafka_protocol::records::{
-    Compression, Record, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
-};
+use kafka_protocol::messages::{BrokerId, FetchRequest};
+use kafka_protocol::records::{Record, RecordBatchDecoder};
 
 use super::topic_of;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::now_ms;
 use crate::wire::admin;
+use crate::wire::append::{self, Entry};
 use crate::wire::cluster::{Cluster, topic_name};
 use crate::wire::errors::BrokerError;
 use crate::wire::positions::{self, Which};
@@ -28,10 +25,6 @@ pub(super) struct InternalLog<'a> {
     pub(super) topic: Rc<str>,
     pub(super) leader: i32,
 }
-
-/// Records in one batch, and bytes of their keys and values: all of it stays far below the smallest limit for a batch.
-const ENTRIES_AT_ONCE: usize = 500;
-pub(super) const BYTES_AT_ONCE: usize = 512 << 10;
 
 impl<'a> InternalLog<'a> {
     /// The internal topic of a mirror, `None` if there is none.
@@ -135,38 +128,26 @@ impl InternalLog<'_> {
 
     /// Writes records, in as many batches as it takes, in this order; returns the offset behind the last.
     pub(super) async fn append_many(&self, entries: Vec<(String, Option<Vec<u8>>)>) -> Result<i64> {
-        let (mut batch, mut bytes, mut end) = (Vec::new(), 0, 0);
-        for entry in entries {
-            let size = entry.0.len() + entry.1.as_ref().map_or(0, Vec::len);
-            if batch.len() == ENTRIES_AT_ONCE || (bytes + size > BYTES_AT_ONCE && !batch.is_empty()) {
-                end = self.append_all(std::mem::take(&mut batch)).await?;
-                bytes = 0;
-            }
-            bytes += size;
-            batch.push(entry);
+        let mut end = 0;
+        for portion in append::portions(of(entries)) {
+            end = self.write(portion).await?;
         }
-        if batch.is_empty() { Ok(end) } else { self.append_all(batch).await }
+        Ok(end)
     }
 
     /// Writes records, all of them or none; returns the offset behind the last.
     pub(super) async fn append_all(&self, entries: Vec<(String, Option<Vec<u8>>)>) -> Result<i64> {
-        let count = entries.len() as i64;
-        let batch = encode(entries)?;
-        let data = PartitionProduceData::default().with_index(0).with_records(Some(batch));
-        let topic = TopicProduceData::default().with_name(topic_name(&self.topic)).with_partition_data(vec![data]);
-        let request = ProduceRequest::default()
-            .with_acks(-1)
-            .with_timeout_ms(self.target.config().request_timeout.as_millis() as i32)
-            .with_topic_data(vec![topic]);
-        let connection = self.target.broker(self.leader).await?;
-        let response = connection.call(&request, connection.version::<ProduceRequest>(8)?).await?;
-        let answer = response.responses.into_iter().flat_map(|topic| topic.partition_responses).next();
-        let answer = answer.ok_or_else(|| self.refused("write", BrokerError::UNKNOWN_PARTITION))?;
-        match BrokerError::of(answer.error_code) {
-            Some(error) => Err(self.refused("write", error)),
-            None => Ok(answer.base_offset + count),
-        }
+        self.write(of(entries)).await
     }
+
+    async fn write(&self, entries: Vec<Entry>) -> Result<i64> {
+        let outcome = append::append(self.target, &self.topic, self.leader, entries).await?;
+        outcome.map_err(|error| self.refused("write", error))
+    }
+}
+
+fn of(entries: Vec<(String, Option<Vec<u8>>)>) -> Vec<Entry> {
+    entries.into_iter().map(|(key, value)| Entry { key: key.into_bytes(), value }).collect()
 }
 
 /// Reads the internal topic again and again, each time what is new, also what another process of the same mirror has written.
@@ -221,30 +202,10 @@ impl Follower {
     }
 }
 
-/// Makes records one batch: brokers refuse a request with more of them for a partition.
+/// As they are written.
+#[cfg(test)]
 pub(super) fn encode(entries: Vec<(String, Option<Vec<u8>>)>) -> Result<Bytes> {
-    let record = |(offset, (key, value)): (i32, (String, Option<Vec<u8>>))| Record {
-        transactional: false,
-        control: false,
-        delete_horizon: false,
-        partition_leader_epoch: -1,
-        producer_id: -1,
-        producer_epoch: -1,
-        timestamp_type: TimestampType::Creation,
-        offset: i64::from(offset),
-        // The encoder begins a new batch where offset and sequence number do not go up together. The first is -1: none.
-        sequence: offset - 1,
-        timestamp: now_ms(),
-        key: Some(Bytes::from(key)),
-        value: value.map(Bytes::from),
-        headers: Default::default(),
-    };
-    let records: Vec<Record> = (0..).zip(entries).map(record).collect();
-    let mut batch = BytesMut::new();
-    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
-    RecordBatchEncoder::encode(&mut batch, &records, &options)
-        .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-    Ok(batch.freeze())
+    append::encode(of(entries))
 }
 
 /// The records of whole batches, or why they cannot be read; brokers may cut off the last batch.

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use kafka_protocol::records::Record;
 use serde::{Deserialize, Serialize};
 
-use super::log::{BYTES_AT_ONCE, Follower, InternalLog};
+use super::log::{Follower, InternalLog};
 use super::{Claim, accept, first_claim, json, record_key, remembered, start_number};
 use crate::config::utc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::promotion::Known;
+use crate::wire::append::BYTES_AT_ONCE;
 use crate::wire::cluster::Cluster;
 use crate::wire::log_ends::Ends;
 

@@ -7,6 +7,7 @@ pub mod acls;
 pub mod configs;
 pub mod groups;
 pub mod lifecycle;
+pub mod mirror_maker_2;
 pub(crate) mod opening;
 pub mod partition;
 pub mod prefix;

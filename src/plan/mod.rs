@@ -4,6 +4,7 @@
 
 mod acls;
 mod configs;
+mod emitted;
 mod groups;
 mod permissions;
 mod reverse;
@@ -36,6 +37,7 @@ use crate::wire::positions::TopicPartition;
 use permissions::Work;
 
 pub use acls::{AclAction, AclPlan};
+pub use emitted::EmittedTopicPlan;
 pub use groups::{GroupPlan, OffsetPlan};
 pub use reverse::{ReversePartition, ReversePlan, ReverseTopic, ReverseTopicAction, plan_reverse};
 
@@ -61,6 +63,8 @@ pub struct Plan {
     pub groups: Vec<GroupPlan>,
     /// What keeps consumer groups of the source from being seen, and why.
     pub groups_unseen: BTreeMap<String, String>,
+    /// Topics in MirrorMaker 2's formats that would be created, or cannot be.
+    pub emitted_topics: Vec<EmittedTopicPlan>,
     /// Permissions that the mirror lacks for all this.
     pub missing_permissions: Vec<MissingPermission>,
 }
@@ -199,7 +203,7 @@ impl Planner {
         let configured = self.plan_configs(&topics, &target, &source_configs).await?;
         let internal_topic = identity::topic_of(&name);
         let has_run = identity.is_some();
-        let missing_permissions = self
+        let mut missing_permissions = self
             .missing_permissions(&Work {
                 topics: &topics,
                 source: &source,
@@ -210,6 +214,8 @@ impl Planner {
                 has_run,
             })
             .await?;
+        let (emitted_topics, missing) = self.plan_emitted().await?;
+        missing_permissions.extend(missing);
         let markers = self.may_write_markers(&internal_topic).await?;
         let acls = self.plan_acls(&name, &source).await;
         let (groups, groups_unseen) = (Vec::new(), BTreeMap::new());
@@ -224,6 +230,7 @@ impl Planner {
             acls,
             groups,
             groups_unseen,
+            emitted_topics,
             missing_permissions,
         };
         self.plan_groups(&mut plan, &source, &maps).await;

@@ -177,7 +177,8 @@ impl Outside {
         }
         let Some(error) = source_error else { return Ok(None) };
         tracing::warn!(%error, "the source is given up: the mirror is promoted without it");
-        let selected = |topic: &String| self.config.mirrors(topic);
+        // Without heartbeats, as in a switch-over with a source.
+        let selected = |topic: &String| self.config.mirrors(topic) && !self.config.names.is_heartbeats(topic);
         let stopped = Stopped {
             config: &self.config,
             target: &self.target,

@@ -3,6 +3,7 @@
 
 pub mod acls;
 pub mod admin;
+pub mod append;
 pub mod cluster;
 pub mod configs;
 pub mod connection;
@@ -13,6 +14,7 @@ pub mod groups;
 pub mod log_ends;
 pub mod markers;
 pub mod memory;
+pub mod mirror_maker_2;
 pub mod permissions;
 pub mod positions;
 pub mod produce;

@@ -56,6 +56,7 @@ def test_all_problems_are_told_at_once() -> None:
         ({"topics": object()}, TypeError, "topics takes str"),
         ({"topics": ["a,b"]}, ValueError, "topics: commas separate entries"),
         ({"num_streams": 0}, kmirror.ConfigError, "num.streams"),
+        ({"emit_offset_syncs_enabled": "maybe"}, kmirror.ConfigError, "emit.offset-syncs.enabled: is 'maybe'"),
         ({"refresh_interval_ms": 0.5}, kmirror.ConfigError, "refresh.interval.ms"),
     ],
 )

@@ -2,7 +2,7 @@
 //!
 //! Whether keys and values are right is told by the engine, for all of them at once.
 
-use engine::config::Properties;
+use engine::config::{Properties, properties};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
@@ -19,12 +19,18 @@ pub(crate) fn set_client(properties: &mut Properties, side: &str, given: &Bound<
     Ok(())
 }
 
-/// Sets a property by its keyword, which is its key with underscores.
+/// Sets a property by its keyword, which is its key with underscores for dots, and for the few dashes.
 pub(crate) fn set(properties: &mut Properties, keyword: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
     if let Some(text) = text(keyword, value)? {
-        properties.set(keyword.replace('_', "."), text);
+        properties.set(key_of(keyword), text);
     }
     Ok(())
+}
+
+fn key_of(keyword: &str) -> String {
+    let mut dashed = properties::table().map(|property| property.key).filter(|key| key.contains('-'));
+    let key = dashed.find(|key| key.replace(['.', '-'], "_") == keyword);
+    key.map_or_else(|| keyword.replace('_', "."), str::to_owned)
 }
 
 /// The text of a value; `None` for Python's, which leaves a property as it is by default.

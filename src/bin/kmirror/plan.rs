@@ -3,6 +3,7 @@
 
 mod acls;
 mod configs;
+mod emitted;
 mod permissions;
 
 use std::collections::BTreeSet;
@@ -59,6 +60,7 @@ pub(crate) fn text(plan: &Plan) -> String {
     for group in &plan.groups {
         push_group(&mut text, group);
     }
+    emitted::push(&mut text, &plan.emitted_topics);
     permissions::push(&mut text, &plan.missing_permissions);
     text
 }

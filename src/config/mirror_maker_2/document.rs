@@ -32,6 +32,11 @@ Defaults are MirrorMaker 2's where it has keys of its own. Where it leaves a def
 `isolation.level` is `read_committed`, so that what a producer has aborted does not become a record on the target. What it
 never mirrors is not mirrored here either: internal topics, and with DefaultReplicationPolicy topics that came from the
 target, also by way of other clusters. With IdentityReplicationPolicy heartbeats alone get the alias of their source, as there.
+Heartbeats, checkpoints and offset syncs, which MirrorMaker 2 writes unless it is told not to, are written on request: only if the file says
+`emit.heartbeats.enabled = true` and so on. With the same offsets on both sides nobody needs them but tools that are built on
+MirrorMaker 2's client, such as `RemoteClusterUtils`; and heartbeats and offset syncs are written to the source, too. The topics and
+records are MirrorMaker 2's, with these differences: a checkpoint is exact, as there is no gap between offset syncs, so its offset is the group's own or, where less is
+replicated, what is (with `offsets=translate` what belongs to that on the target); offset syncs are written of a partition's newest record, with a refresh and not for every hundredth record.
 A flow's mirror is called `<source alias>-to-<target alias>`, unless `a->b.name` is set; that is its identity on the target.
 ";
 
@@ -49,10 +54,13 @@ pub fn markdown() -> String {
             }
             Verdict::Property(to, Reading::Seconds, note) => (format!("`{to}`, in milliseconds"), note.to_owned()),
             Verdict::Property(to, _, note) => (format!("`{to}`"), note.to_owned()),
-            Verdict::NotYet(why) => (String::new(), format!("*Without effect yet: {why}.*")),
+            Verdict::OnRequest(note) => {
+                ("the same".to_owned(), format!("Only if it is written: MirrorMaker 2 takes true. {note}"))
+            }
             Verdict::Idle(..) | Verdict::Only(..) => continue,
         };
-        let default = row.default.map(|default| format!("`{default}`")).unwrap_or_default();
+        let default = row.default.or(matches!(row.verdict, Verdict::OnRequest(_)).then_some("false"));
+        let default = default.map(|default| format!("`{default}`")).unwrap_or_default();
         let _ = writeln!(page, "| {} | {} | {to} | {} |", keys(row), escape(&default), escape(&note));
     }
     page.push_str("\n# Keys of which only some values can be done\n\nOther values are an error.\n\n| keys | values | why |\n| --- | --- | --- |\n");

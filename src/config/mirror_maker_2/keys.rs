@@ -22,8 +22,8 @@ pub(in super::super) enum Verdict {
     Idle(&'static str, &'static [&'static str]),
     /// Only these values can be done, and this is why.
     Only(&'static [&'static str], &'static str),
-    /// It will be done by a later version.
-    NotYet(&'static str),
+    /// It is the property of the same name, which MirrorMaker 2 takes as true and kmirror as false if it is not written.
+    OnRequest(&'static str),
 }
 
 /// How a value becomes that of the property.
@@ -53,8 +53,8 @@ const fn only(keys: &'static [&'static str], values: &'static [&'static str], re
     Key { keys, default: None, verdict: Verdict::Only(values, reason) }
 }
 
-const fn not_yet(keys: &'static [&'static str], default: &'static str, why: &'static str) -> Key {
-    Key { keys, default: Some(default), verdict: Verdict::NotYet(why) }
+const fn on_request(keys: &'static [&'static str], note: &'static str) -> Key {
+    Key { keys, default: None, verdict: Verdict::OnRequest(note) }
 }
 
 const fn flows(keys: &'static [&'static str], what: &'static str) -> Key {
@@ -63,6 +63,11 @@ const fn flows(keys: &'static [&'static str], what: &'static str) -> Key {
 
 /// Read with the topics: if it is true, heartbeats are mirrored whatever `topics` says.
 pub(super) const HEARTBEATS_REPLICATION: &str = "heartbeats.replication.enabled";
+/// Whether heartbeats are written; of one flow that is also about the other direction.
+pub(super) const HEARTBEATS: &str = "emit.heartbeats.enabled";
+/// What it is for the mirror of the other direction, if there is none of its own.
+pub(super) const HEARTBEATS_AT_SOURCE: &str = "emit.heartbeats.at.source.enabled";
+const REPLICAS: &str = "At most the number of brokers; -1 is the brokers' own.";
 const POLICIES: Reading = Reading::Class(&[
     ("org.apache.kafka.connect.mirror.DefaultReplicationPolicy", "default"),
     ("org.apache.kafka.connect.mirror.IdentityReplicationPolicy", "identity"),
@@ -119,14 +124,18 @@ pub(in super::super) static KEYS: &[Key] = &[
     only(&["forwarding.admin.class"], &["org.apache.kafka.clients.admin.ForwardingAdmin"], "Java classes cannot be run here, and topics are created through the target itself"),
     only(&["key.converter", "value.converter", "header.converter"], BYTE_ARRAYS, "batches of records travel as they are, and are not converted"),
     only(&["transforms", "predicates"], &[""], "batches of records travel as they are, and are not transformed"),
-    not_yet(&["emit.heartbeats.enabled"], "true", "heartbeats are not written in this version; those of others are mirrored"),
-    not_yet(&["emit.checkpoints.enabled"], "true", "checkpoints are not written in this version; offsets are the same on both sides"),
-    not_yet(&["emit.offset-syncs.enabled"], "true", "offset syncs are not written in this version; offsets are the same on both sides"),
-    idle("heartbeats, checkpoints and offset syncs are not written in this version", &[],
-        &["emit.heartbeats.interval.seconds", "emit.checkpoints.interval.seconds", "heartbeats.topic.replication.factor",
-          "checkpoints.topic.replication.factor", "offset-syncs.topic.replication.factor", "offset-syncs.topic.location",
-          "replication.policy.internal.topic.separator.enabled"]),
-    idle("offsets are the same on both sides, so there is nothing that could lag", &[], &["offset.lag.max"]),
+    on_request(&[HEARTBEATS],
+        "Of a->b, on b; of b->a, on a, also if nothing is mirrored from b to a: for a->b it is emit.heartbeats.at.source.enabled then."),
+    on_request(&["emit.checkpoints.enabled"], "On b, of the groups that groups selects, also if their offsets are not copied."),
+    on_request(&["emit.offset-syncs.enabled"], "Checkpoints do not need them: offsets are translated without."),
+    property(&["emit.heartbeats.interval.seconds"], "1", "emit.heartbeats.interval.seconds", ""),
+    property(&["emit.checkpoints.interval.seconds"], "60", "emit.checkpoints.interval.seconds", ""),
+    property(&["offset.lag.max"], "100", "offset.lag.max", "Looked at with every refresh."),
+    property(&["heartbeats.topic.replication.factor"], "3", "heartbeats.topic.replication.factor", REPLICAS),
+    property(&["checkpoints.topic.replication.factor"], "3", "checkpoints.topic.replication.factor", REPLICAS),
+    property(&["offset-syncs.topic.replication.factor"], "3", "offset-syncs.topic.replication.factor", REPLICAS),
+    property(&["offset-syncs.topic.location"], "source", "offset-syncs.topic.location", ""),
+    property(&["replication.policy.internal.topic.separator.enabled"], "true", "replication.policy.internal.topic.separator.enabled", ""),
     idle("a mirror divides its partitions among num.streams threads", &[], &["tasks.max", "tasks.max.enforce"]),
     idle("one process does the work of MirrorMaker 2's connectors", &[],
         &["connector.class", "connector.plugin.version", "key.converter.plugin.version", "value.converter.plugin.version",

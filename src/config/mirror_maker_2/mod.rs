@@ -241,18 +241,15 @@ impl Assembly {
                         self.take_default(key, value);
                     }
                 }
-                (Verdict::NotYet(why), Some(default)) if !self.chosen.contains_key(row.keys[0]) => {
-                    let message = format!("is {default} by default, and has no effect yet: {why}");
-                    self.items.push(Item::Remark {
-                        origin: Origin::MirrorMaker2,
-                        key: row.keys[0].to_owned(),
-                        message,
-                    });
+                (Verdict::OnRequest(_), _) if !self.chosen.contains_key(row.keys[0]) => {
+                    let key = row.keys[0].to_owned();
+                    let message =
+                        format!("is true by default in MirrorMaker 2, and here only if it is written: {key}=true");
+                    self.items.push(Item::Remark { origin: Origin::MirrorMaker2, key, message });
                 }
                 _ => {}
             }
         }
-        self.chosen.retain(|key, _| !matches!(keys::find(key).map(|row| row.verdict), Some(Verdict::NotYet(_))));
         let (source, target) = (flow.source.clone(), flow.target.clone());
         self.take_default("name", format!("{source}-to-{target}"));
         self.take_default("source.cluster.alias", source);

@@ -109,6 +109,34 @@ fn heartbeats_and_internal_topics_go_by_the_separator() {
 }
 
 #[test]
+fn heartbeats_checkpoints_and_offset_syncs_are_written_on_request() {
+    let emitted = |lines: &str| -> Vec<String> {
+        let shown = |topic: super::super::EmittedTopic| format!("{} {}", topic.side.name(), topic.name);
+        config(lines).emitted().into_iter().map(shown).collect()
+    };
+    assert_eq!(emitted(""), [""; 0]);
+    let told = small("").build().expect("good").1;
+    let told: Vec<&str> = told.iter().map(|warning| warning.key.as_str()).collect();
+    assert_eq!(told, ["emit.heartbeats.enabled", "emit.checkpoints.enabled", "emit.offset-syncs.enabled"]);
+    let rest = "emit.checkpoints.enabled=true\nemit.offset-syncs.enabled=true\noffset-syncs.topic.location=target";
+    assert_eq!(emitted(rest), ["target a.checkpoints.internal", "target mm2-offset-syncs.a.internal"]);
+    // As MirrorMaker 2's process does in the direction in which nothing is mirrored.
+    let (on_b, on_a) = ("target heartbeats", "source heartbeats");
+    assert_eq!(emitted("emit.heartbeats.enabled=true"), [on_b, on_a]);
+    assert_eq!(emitted("emit.heartbeats.enabled=true\na->b.emit.heartbeats.enabled=false"), [on_a]);
+    assert_eq!(emitted("b->a.emit.heartbeats.enabled=false\nemit.heartbeats.enabled=true"), [on_b]);
+    assert_eq!(emitted("b->a.emit.heartbeats.enabled=true"), [on_a]);
+    // A mirror of its own has heartbeats of its own.
+    let both = small("b->a.enabled=true\nemit.heartbeats.enabled=true").mirrors().expect("two mirrors");
+    assert!(both.iter().all(|(config, _)| config.emission.heartbeats && !config.emission.heartbeats_at_source));
+    assert!(problem("b->a.emit.heartbeats.enabled=yes").contains("it takes true or false"));
+    let config = config("emit.heartbeats.interval.seconds=7\noffset.lag.max=5\ncheckpoints.topic.replication.factor=2");
+    let emission = config.emission;
+    assert_eq!((emission.heartbeats_interval.as_secs(), emission.offset_lag_max), (7, 5));
+    assert_eq!((emission.checkpoints_replication_factor, emission.offset_syncs_replication_factor), (2, 3));
+}
+
+#[test]
 fn the_line_closest_to_the_flow_counts() {
     let value = |lines: &str, key: &str| config(lines).get(key).unwrap_or_default();
     assert_eq!(value("topics=x\na->b.topics=y\nheartbeats.replication.enabled=false", "topics"), "y");
@@ -209,6 +237,9 @@ fn every_key_of_mirror_maker_2_is_in_the_table() {
     all.dedup();
     assert_eq!(all.len(), before, "no key stands in two rows");
     for row in keys::KEYS {
+        if let Verdict::OnRequest(_) = row.verdict {
+            assert!(row.keys.iter().all(|key| properties::of_mirror(key).is_some()), "{:?}", row.keys);
+        }
         if let Verdict::Property(key, ..) = row.verdict {
             let known = properties::of_mirror(key).is_some() || key == keys::HEARTBEATS_REPLICATION;
             assert!(known, "{key} is a property");

@@ -50,18 +50,31 @@ impl Translator<'_> {
         if let Some((flow, rest)) = self.flow_of(key) {
             return match flow {
                 Ok(flow) if flow == *self.flow => self.in_flow(rest, value),
+                Ok(flow) if rest == keys::HEARTBEATS && self.is_only_way_back(&flow) => {
+                    vec![set(keys::HEARTBEATS_AT_SOURCE, value, closeness::FLOW)]
+                }
                 Ok(_) => Vec::new(),
                 Err(what) => vec![Translated::Mistake(what)],
             };
         }
         if let Some(row) = keys::find(key) {
-            return of_row(row, value, closeness::ALL, false);
+            let mut translated = of_row(row, value, closeness::ALL, false);
+            let back = Flow { source: self.flow.target.clone(), target: self.flow.source.clone() };
+            if key == keys::HEARTBEATS && self.is_only_way_back(&back) {
+                translated.push(set(keys::HEARTBEATS_AT_SOURCE, value, closeness::ALL));
+            }
+            return translated;
         }
         if let Some((alias, rest)) = self.alias_of(key) {
             return self.in_cluster(alias, rest, value);
         }
         let is_flat = entry.place == Place::Call && !matches!(resolve::meaning(key, Place::Call), Meaning::Mistake(_));
         if is_flat { vec![Translated::AsItIs] } else { self.for_all(key, value) }
+    }
+
+    /// Whether it is the other direction, in which nothing is mirrored: MirrorMaker 2 writes heartbeats in it all the same.
+    fn is_only_way_back(&self, flow: &Flow) -> bool {
+        (&flow.source, &flow.target) == (&self.flow.target, &self.flow.source) && !self.flows.contains(flow)
     }
 
     /// The key as it may be shown: what does not look like one may be a part of a secret.
@@ -240,14 +253,7 @@ fn of_row(row: &'static Key, value: &str, closeness: u8, is_of_flow: bool) -> Ve
             let takes = if values == [""] { "nothing".to_owned() } else { value::either(values) };
             Translated::Mistake(format!("can only be {takes}: {reason}"))
         }
-        // Remembered, so that the default is not told besides.
-        Verdict::NotYet(why) => {
-            let mark = set(row.keys[0], value, closeness);
-            return match value.trim().eq_ignore_ascii_case("false") {
-                true => vec![mark],
-                false => vec![mark, Translated::Idle(format!("has no effect yet: {why}"))],
-            };
-        }
+        Verdict::OnRequest(_) => set(row.keys[0], value, closeness),
     }]
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Both sides are read back by librdkafka and compared record by record, each under its own name.
 
+mod tools;
+
 use serde_json::Value;
 
 use super::mirror::configs_of;
