@@ -3,7 +3,7 @@
 //! Streams write their partitions' [`Progress`] without locks; a status is put together from it by whoever asks.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Serialize, Serializer};
@@ -226,6 +226,8 @@ pub(crate) struct Progress {
     in_sync_at: AtomicI64,
     error: Mutex<Option<Error>>,
     open_transaction: Mutex<Option<String>>,
+    /// Whether something was sent and not answered.
+    in_flight: AtomicBool,
     /// Where records are on the target, if offsets are translated, once the partition has begun.
     pub(crate) translation: OnceLock<Translation>,
 }
@@ -268,6 +270,7 @@ impl Progress {
             in_sync_at: AtomicI64::new(UNKNOWN),
             error: Mutex::new(None),
             open_transaction: Mutex::new(None),
+            in_flight: AtomicBool::new(true),
             translation: OnceLock::new(),
         })
     }
@@ -307,6 +310,16 @@ impl Progress {
         if self.has_reached_source() {
             self.in_sync_at.store(now_ms(), Ordering::Relaxed);
         }
+    }
+
+    /// How far it is, if nothing was sent that has not been answered: what is sent later comes behind all that the target has now.
+    pub(crate) fn target_next_at_rest(&self) -> Option<i64> {
+        let before = self.target_next();
+        before.filter(|_| !self.in_flight.load(Ordering::Acquire)).filter(|_| before == self.target_next())
+    }
+
+    pub(crate) fn set_in_flight(&self, in_flight: bool) {
+        self.in_flight.store(in_flight, Ordering::Release);
     }
 
     fn has_reached_source(&self) -> bool {

@@ -353,6 +353,7 @@ impl Stream {
             lane.put(index);
         }
         slot.progress.set_replicated(slot.machine.position(), slot.machine.replicated());
+        slot.progress.set_in_flight(!slot.machine.is_idle());
         self.tell_left_out(slot);
         let phase = slot.machine.phase();
         if matches!(phase, Phase::Closed { .. }) && self.closed.borrow_mut().insert(index) {
