@@ -53,7 +53,12 @@ fn compiled() -> Outcome<std::path::PathBuf> {
     let directory = nursery::directory("admin")?;
     std::fs::write(directory.join("TellingAdmin.java"), ADMIN)?;
     let mut javac = Command::new("javac");
-    javac.arg("-cp").arg(Version::Latest.jars()?.join("*")).arg("-d").arg(&directory).arg(directory.join("TellingAdmin.java"));
+    javac
+        .arg("-cp")
+        .arg(Version::Latest.jars()?.join("*"))
+        .arg("-d")
+        .arg(&directory)
+        .arg(directory.join("TellingAdmin.java"));
     tool::run(&mut javac, "it is part of the JDK")?;
     Ok(directory)
 }
@@ -79,7 +84,10 @@ fn told(stage: &Stage<'_>, topic: &str) -> Outcome<Finding> {
         Ok((stage.target().client().partitions(&copy)?.len() == 2).then_some(()))
     })?;
     let mut finding = Finding::default();
-    finding.see(Verdict::Kept, "a class of one's own is asked for the topic, for the second partition and for the settings");
+    finding.see(
+        Verdict::Kept,
+        "a class of one's own is asked for the topic, for the second partition and for the settings",
+    );
     Ok(finding)
 }
 

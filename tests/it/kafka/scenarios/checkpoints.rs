@@ -60,11 +60,10 @@ fn read(bootstrap: &str, topic: &str) -> Outcome<Vec<Checkpoint>> {
     }
 }
 
-/// The key is a version, group, topic and partition; the value a version, both offsets and a text.
+/// The key is group, topic and partition; the value a version, both offsets and a text.
 fn decoded(key: Option<&[u8]>, value: Option<&[u8]>) -> Outcome<Option<Checkpoint>> {
     let (Some(key), Some(value)) = (key, value) else { return Ok(None) };
     let mut key = Bytes(key);
-    key.number::<2>()?;
     let (group, topic) = (key.text()?, key.text()?);
     let partition = i32::from_be_bytes(key.number()?);
     let mut value = Bytes(value);

@@ -42,21 +42,24 @@ pub(super) fn excluded(tool: Tool, pair: &Pair) -> Outcome<Finding> {
     let kept = value(&stage, &copy, EXCLUDED)?;
     let mut finding = Finding::default();
     finding.judge(first.is_none(), format!("{EXCLUDED} (excluded) is {} in the new copy", shown(first.as_deref())));
-    finding.judge(kept.as_deref() == Some("2000"), format!("set to 2000 at the target, it stays {}", shown(kept.as_deref())));
+    finding.judge(
+        kept.as_deref() == Some("2000"),
+        format!("set to 2000 at the target, it stays {}", shown(kept.as_deref())),
+    );
     finding.see(Verdict::Kept, "retention.bytes, set to 2000 at the target, is 1000 again");
     Ok(finding)
 }
 
 pub(super) fn source_default(tool: Tool, pair: &Pair) -> Outcome<Finding> {
-    let stage = Stage::new(tool, pair, "K11")
-        .with("config.properties.exclude", EXCLUDED)
-        .with("use.defaults.from", "source");
+    let stage =
+        Stage::new(tool, pair, "K11").with("config.properties.exclude", EXCLUDED).with("use.defaults.from", "source");
     let mut finding = Finding::default();
     if stage.is(Tool::Kmirror) {
         let mut running = stage.start()?;
         let code = running.wait()?;
         let said = running.said();
-        let why = said.contains("use.defaults.from") && said.contains("what is not set at the source has the target's default");
+        let why = said.contains("use.defaults.from")
+            && said.contains("what is not set at the source has the target's default");
         assert!(why, "{said}");
         finding.see(
             Verdict::NotKept,
@@ -70,13 +73,16 @@ pub(super) fn source_default(tool: Tool, pair: &Pair) -> Outcome<Finding> {
     let (copy, mut running) = mirrored(&stage, &[])?;
     stage.target().client().alter_topic(&copy, &[(EXCLUDED, "2000"), ("retention.bytes", "2000")])?;
     stage.wait(&mut running, "retention.bytes is the source's default", || {
-        Ok((value(&stage, &copy, "retention.bytes")?.as_deref() == Some("-1")).then_some(()))
+        Ok((value(&stage, &copy, "retention.bytes")?.as_deref() != Some("2000")).then_some(()))
     })?;
-    let kept = value(&stage, &copy, EXCLUDED)?;
+    let (bytes, kept) = (value(&stage, &copy, "retention.bytes")?, value(&stage, &copy, EXCLUDED)?);
     let set = configs_of(stage.target(), &copy)?.len();
-    finding.see(Verdict::Kept, "retention.bytes, set to 2000 at the target, is -1, the source's default");
+    finding.judge(
+        bytes.as_deref().is_none_or(|bytes| bytes == "-1"),
+        format!("retention.bytes, set to 2000 at the target, is {} (the source's is -1)", shown(bytes.as_deref())),
+    );
     finding.judge(kept.as_deref() == Some("2000"), format!("{EXCLUDED} (excluded) stays {}", shown(kept.as_deref())));
-    finding.see(Verdict::Kept, format!("{set} settings are set on the copy of a topic that has none"));
+    finding.besides(format!("{set} settings are set on the copy of a topic that has none"));
     Ok(finding)
 }
 
@@ -97,6 +103,9 @@ pub(super) fn target_default(tool: Tool, pair: &Pair) -> Outcome<Finding> {
         bytes.as_deref().is_none_or(|bytes| bytes == "-1"),
         format!("retention.bytes was 1000, is removed at the source, and is {}", shown(bytes.as_deref())),
     );
-    finding.judge(kept.as_deref() == Some("2000"), format!("{EXCLUDED} (excluded), set to 2000 at the target, stays {}", shown(kept.as_deref())));
+    finding.judge(
+        kept.as_deref() == Some("2000"),
+        format!("{EXCLUDED} (excluded), set to 2000 at the target, stays {}", shown(kept.as_deref())),
+    );
     Ok(finding)
 }

@@ -1,7 +1,7 @@
 //! What a scenario has found out about a tool, as it stands in the table of the manual.
 
-/// How a tool answers what is asked of it, from best to worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// How a tool answers what is asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// As Kafka's test asks for it.
     Kept,
@@ -10,10 +10,12 @@ pub(super) enum Verdict {
     /// Planned, and not there.
     NotYet,
     NotKept,
+    /// What Kafka's test does not look at.
+    Besides,
 }
 
 impl Verdict {
-    const ALL: [Self; 4] = [Self::NotKept, Self::NotYet, Self::AnotherWay, Self::Kept];
+    const ALL: [Self; 5] = [Self::NotKept, Self::NotYet, Self::AnotherWay, Self::Kept, Self::Besides];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -21,6 +23,7 @@ impl Verdict {
             Self::AnotherWay => "another way",
             Self::NotYet => "not yet",
             Self::NotKept => "not kept",
+            Self::Besides => "besides",
         }
     }
 }
@@ -39,6 +42,11 @@ impl Finding {
     /// Kept if so, else not kept.
     pub(super) fn judge(&mut self, kept: bool, seen: impl Into<String>) {
         self.see(if kept { Verdict::Kept } else { Verdict::NotKept }, seen);
+    }
+
+    /// What Kafka's test does not look at.
+    pub(super) fn besides(&mut self, seen: impl Into<String>) {
+        self.see(Verdict::Besides, seen);
     }
 
     /// The same with what was compared.

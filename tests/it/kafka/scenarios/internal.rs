@@ -7,9 +7,7 @@ use crate::support::Outcome;
 use crate::support::cluster::Pair;
 
 pub(super) fn no_offset_syncs(tool: Tool, pair: &Pair) -> Outcome<Finding> {
-    let stage = Stage::new(tool, pair, "K5")
-        .with("emit.checkpoints.enabled", "false")
-        .with("emit.offset-syncs.enabled", "false");
+    let stage = Stage::new(tool, pair, "K5").with("emit.checkpoints.enabled", "false").without_offset_syncs();
     let topic = stage.called("orders");
     stage.source().create_topic(&topic, 1, &[])?;
     write(stage.source(), &topic, 0..1, 100, 5)?;

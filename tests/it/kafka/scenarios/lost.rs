@@ -61,7 +61,10 @@ pub(super) fn deleted_records(tool: Tool, pair: &Pair) -> Outcome<Finding> {
     let told = crate::kafka::scenarios::tool::compare((&pair.source, &topic), (&pair.target, &copy))?;
     finding.see(
         Verdict::Kept,
-        format!("with on.data.loss=continue it goes on behind them, at the same offsets: {} records, the end is {}", told.records, bounds.end),
+        format!(
+            "with on.data.loss=continue it goes on behind them, at the same offsets: {} records, the end is {}",
+            told.records, bounds.end
+        ),
     );
     Ok(finding)
 }
@@ -93,16 +96,24 @@ pub(super) fn created_anew(tool: Tool, pair: &Pair) -> Outcome<Finding> {
         );
         return Ok(finding);
     }
-    stage.wait(&mut running, "the topic is told of", || Ok(std::fs::read_to_string(&log)?.contains("topic_reset").then_some(())))?;
+    stage.wait(&mut running, "the topic is told of", || {
+        Ok(std::fs::read_to_string(&log)?.contains("topic_reset").then_some(()))
+    })?;
     write(stage.source(), &topic, 0..1, 10, 4)?;
     std::thread::sleep(SETTLE);
     running.kill9()?;
     let end = stage.target().client().offset_at(&copy, 0, -1)?;
-    finding.judge(end == 50, format!("says that the topic was created anew, and appends {} records to the old ones", end - 50));
+    finding.judge(
+        end == 50,
+        format!("says that the topic was created anew, and appends {} records to the old ones", end - 50),
+    );
     let stage = stage.with("on.topic.reset", "recreate-target");
     let mut running = stage.start()?;
     stage.wait_records(&mut running, stage.target(), &copy, 80)?;
     running.stop()?;
-    finding.told("with on.topic.reset=recreate-target the copy is deleted, and the new topic copied: ", stage.compared(&topic)?.told());
+    finding.told(
+        "with on.topic.reset=recreate-target the copy is deleted, and the new topic copied: ",
+        stage.compared(&topic)?.told(),
+    );
     Ok(finding)
 }

@@ -131,7 +131,12 @@ const SCENARIOS: [Scenario; 23] = [
          of another",
         restarts::positions_edited,
     ),
-    scenario("K15", "MirrorConnectorsIntegrationSSLTest", "The target is reached over TLS with a trust store", tls::target),
+    scenario(
+        "K15",
+        "MirrorConnectorsIntegrationSSLTest",
+        "The target is reached over TLS with a trust store",
+        tls::target,
+    ),
     scenario(
         "K16",
         "MirrorConnectorsIntegrationTransactionsTest",
@@ -145,7 +150,12 @@ const SCENARIOS: [Scenario; 23] = [
         "Topics, a new partition and settings are made through somebody's own admin class",
         admin::own_class,
     ),
-    scenario("K19", "testSingleNodeCluster", "One dedicated process finds a topic that is created later", dedicated::one_process),
+    scenario(
+        "K19",
+        "testSingleNodeCluster",
+        "One dedicated process finds a topic that is created later",
+        dedicated::one_process,
+    ),
     scenario(
         "K20",
         "testClusterWithEmitOffsetDisabled",
@@ -209,7 +219,10 @@ fn both_tools_do_what_the_table_says() -> Outcome {
                 println!("{} {tool:?} {} s: {cell}", scenario.id, started.elapsed().as_secs());
                 page::settle(scenario, tool, &cell, page::Strictness::Verdict)
             });
-            failures.extend(outcome.err().map(|error| format!("{} {tool:?}: {error}", scenario.id)));
+            if let Err(error) = outcome {
+                println!("{} {tool:?} failed after {} s: {error}", scenario.id, started.elapsed().as_secs());
+                failures.push(format!("{} {tool:?}: {error}", scenario.id));
+            }
         }
     }
     match failures.is_empty() {

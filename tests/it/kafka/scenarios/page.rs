@@ -53,11 +53,14 @@ pub(super) fn settle(scenario: &Scenario, tool: Tool, cell: &str, strictness: St
     if std::env::var_os("KMIRROR_BLESS").is_some() {
         let writing = WRITING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let page = fs::read_to_string(path()).unwrap_or_default();
-        fs::write(path(), rewritten(&page, |other, cells| {
-            if other.id == scenario.id {
-                cells[column] = cell.to_owned();
-            }
-        }))?;
+        fs::write(
+            path(),
+            rewritten(&page, |other, cells| {
+                if other.id == scenario.id {
+                    cells[column] = cell.to_owned();
+                }
+            }),
+        )?;
         drop(writing);
         return Ok(());
     }
@@ -99,7 +102,9 @@ pub(super) fn expect_complete(scenarios: &[Scenario]) -> Outcome {
     }
     let missing: Vec<&str> = scenarios
         .iter()
-        .filter(|scenario| cells(&page, scenario).is_none_or(|cells| cells.iter().any(|cell| verdicts(cell).is_empty())))
+        .filter(|scenario| {
+            cells(&page, scenario).is_none_or(|cells| cells.iter().any(|cell| verdicts(cell).is_empty()))
+        })
         .map(|scenario| scenario.id)
         .collect();
     match missing.is_empty() {
@@ -123,6 +128,7 @@ fn introduction() -> String {
          | another way | not that, and what somebody wants with it is reached all the same |\n\
          | not yet | planned, and not there |\n\
          | not kept | not what the test asks for |\n\
+         | besides | what was seen and Kafka's test does not look at |\n\
          \n\
          kmirror's files of MirrorMaker 2 are described in `mirror-maker-2.md`. Where a row says \"again\", it counts records that a consumer\n\
          reads a second time.\n\

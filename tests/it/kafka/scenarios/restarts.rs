@@ -47,10 +47,7 @@ pub(super) fn restart(tool: Tool, pair: &Pair) -> Outcome<Finding> {
         Ok((records(stage.target(), &copy)? == before).then_some(()))
     })?;
     let twice = stage.compared(&topic)?.records - 400;
-    finding.see(
-        if twice == 0 { Verdict::Kept } else { Verdict::NotKept },
-        format!("after kill -9, which Kafka's test does not do, {twice} of 400 records are there twice"),
-    );
+    finding.besides(format!("after kill -9 {twice} of 400 records are there twice"));
     Ok(finding)
 }
 
@@ -76,14 +73,14 @@ fn two_topics(stage: &Stage<'_>) -> Outcome<[String; 2]> {
 
 fn edited(stage: &Stage<'_>) -> Outcome<Finding> {
     let [wide, narrow] = two_topics(stage)?;
-    let counts = || -> Outcome<[usize; 2]> {
-        Ok([stage.compared(&wide)?.records, stage.compared(&narrow)?.records])
-    };
+    let counts = || -> Outcome<[usize; 2]> { Ok([stage.compared(&wide)?.records, stage.compared(&narrow)?.records]) };
     let mut finding = Finding::default();
     let round = |what: &str, wanted: [usize; 2], finding: &mut Finding| -> Outcome {
         let mut running = stage.start()?;
         stage.wait(&mut running, &format!("{what}: {wanted:?} records"), || {
-            let ready = [&wide, &narrow].iter().all(|topic| records(stage.target(), &stage.copy(topic)).is_ok_and(|count| count > 0));
+            let ready = [&wide, &narrow]
+                .iter()
+                .all(|topic| records(stage.target(), &stage.copy(topic)).is_ok_and(|count| count > 0));
             let found = if ready { counts()? } else { [0, 0] };
             Ok((found[0] >= wanted[0] && found[1] >= wanted[1]).then_some(()))
         })?;
@@ -157,7 +154,11 @@ fn no_position_to_edit(stage: &Stage<'_>) -> Outcome<Finding> {
     let bounds = target.bounds(&copies[1])?[&0];
     finding.see(
         if (bounds.start, bounds.end) == (10, 15) { Verdict::AnotherWay } else { Verdict::NotKept },
-        format!("with its 10 records deleted at the target the other goes on with 5 new ones at offsets {} to {}", bounds.start, bounds.end - 1),
+        format!(
+            "with its 10 records deleted at the target the other goes on with 5 new ones at offsets {} to {}",
+            bounds.start,
+            bounds.end - 1
+        ),
     );
 
     let internal = format!("kmirror.{}-to-{}.internal", stage.east, stage.west);

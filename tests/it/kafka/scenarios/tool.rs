@@ -66,16 +66,22 @@ impl<'a> Stage<'a> {
         for storage in ["offset", "status", "config"] {
             self.set(&format!("{storage}.storage.replication.factor"), "1");
         }
-        for what in ["refresh.topics", "refresh.groups", "sync.topic.configs", "sync.group.offsets", "emit.checkpoints"] {
+        for what in ["refresh.topics", "refresh.groups", "sync.topic.configs", "sync.group.offsets", "emit.checkpoints"]
+        {
             self.set(&format!("{what}.interval.seconds"), "1");
+        }
+        // Workers of Kafka Connect take these from their own cluster only.
+        for alias in [&east, &west] {
+            self.set(&format!("{alias}.offset.flush.interval.ms"), "5000");
+            self.set(&format!("{alias}.scheduled.rebalance.max.delay.ms"), "1000");
         }
         for (key, value) in [
             ("offset.storage.partitions", "1"),
             ("status.storage.partitions", "1"),
-            ("offset.flush.interval.ms", "5000"),
-            ("scheduled.rebalance.max.delay.ms", "1000"),
             ("emit.heartbeats.interval.seconds", "1"),
             ("emit.heartbeats.enabled", "false"),
+            // Those of other scenarios.
+            ("heartbeats.replication.enabled", "false"),
             ("sync.topic.acls.enabled", "false"),
         ] {
             self.set(key, value);
@@ -91,6 +97,12 @@ impl<'a> Stage<'a> {
     pub(super) fn with(mut self, key: &str, value: &str) -> Self {
         self.set(key, value);
         self
+    }
+
+    /// Without offset syncs, and then no key may speak of them.
+    pub(super) fn without_offset_syncs(mut self) -> Self {
+        self.settings.retain(|key, _| !key.starts_with("offset-syncs."));
+        self.with("emit.offset-syncs.enabled", "false")
     }
 
     /// Both directions.
@@ -191,10 +203,18 @@ impl<'a> Stage<'a> {
                 return Ok(found);
             }
             if let Some(code) = running.exited()? {
-                return fail(format!("{what}: {:?} has ended with {code}; it said:\n{}", self.tool, running.end_of_log()));
+                return fail(format!(
+                    "{what}: {:?} has ended with {code}; it said:\n{}",
+                    self.tool,
+                    running.end_of_log()
+                ));
             }
             if start.elapsed() > LIMIT {
-                return fail(format!("waited {LIMIT:?} in vain: {what}; {:?} said:\n{}", self.tool, running.end_of_log()));
+                return fail(format!(
+                    "waited {LIMIT:?} in vain: {what}; {:?} said:\n{}",
+                    self.tool,
+                    running.end_of_log()
+                ));
             }
             std::thread::sleep(LOOK_EVERY);
         }
@@ -212,7 +232,14 @@ impl<'a> Stage<'a> {
     }
 
     /// Waits until a group has an offset of a partition at the target that is no less than this, and returns it.
-    pub(super) fn wait_group(&self, running: &mut Running, group: &str, topic: &str, partition: i32, least: i64) -> Outcome<i64> {
+    pub(super) fn wait_group(
+        &self,
+        running: &mut Running,
+        group: &str,
+        topic: &str,
+        partition: i32,
+        least: i64,
+    ) -> Outcome<i64> {
         let what = format!("{group} is at {least} in {topic}-{partition} at the target");
         self.wait(running, &what, || {
             Ok(groups::offset(self.target(), group, topic, partition)?.filter(|offset| *offset >= least))
@@ -281,7 +308,13 @@ pub(super) fn records(cluster: &Cluster, topic: &str) -> Outcome<usize> {
 }
 
 /// Writes records to some partitions, so many to each. All have keys, as a compacted topic wants it.
-pub(super) fn write(cluster: &Cluster, topic: &str, partitions: std::ops::Range<i32>, each: usize, seed: u64) -> Outcome {
+pub(super) fn write(
+    cluster: &Cluster,
+    topic: &str,
+    partitions: std::ops::Range<i32>,
+    each: usize,
+    seed: u64,
+) -> Outcome {
     for partition in partitions {
         let seed = seed * 1000 + partition.unsigned_abs() as u64;
         let keyed = Generator::new(seed).filter(|record| record.key.is_some());
