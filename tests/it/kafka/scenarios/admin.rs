@@ -8,12 +8,16 @@ use super::tool::{Stage, Tool, write};
 use crate::kafka::mirror::grow;
 use crate::support::cluster::{Pair, Version};
 use crate::support::process::Kmirror;
-use crate::support::{Outcome, fail, nursery, tool};
+use crate::support::{Outcome, acls, fail, nursery, tool};
+
+/// Whom the source lets read.
+const READER: &str = "User:reader";
 
 /// Says what it is asked to do, and does it.
 const ADMIN: &str = r#"
 import java.util.*;
 import org.apache.kafka.clients.admin.*;
+import org.apache.kafka.common.acl.AclBinding;
 import org.apache.kafka.common.config.ConfigResource;
 
 public class TellingAdmin extends ForwardingAdmin {
@@ -31,14 +35,25 @@ public class TellingAdmin extends ForwardingAdmin {
         configs.forEach((resource, changes) -> tell("settings " + resource.name()));
         return super.incrementalAlterConfigs(configs, options);
     }
+    @Override public CreateAclsResult createAcls(Collection<AclBinding> acls, CreateAclsOptions options) {
+        for (AclBinding acl : acls) tell("acl " + acl.pattern().name() + " " + acl.entry().principal());
+        return super.createAcls(acls, options);
+    }
 }
 "#;
 
-pub(super) fn own_class(tool: Tool, pair: &Pair) -> Outcome<Finding> {
-    let mut stage = Stage::new(tool, pair, "K18");
+pub(super) fn own_class(tool: Tool, _: &Pair) -> Outcome<Finding> {
+    let pair = Pair::start(acls::guarded(), acls::guarded())?;
+    let mut stage = Stage::new(tool, &pair, "K18")
+        .with("sync.topic.acls.enabled", "true")
+        .with("sync.topic.acls.interval.seconds", "1");
     let topic = stage.called("orders");
     stage.source().create_topic(&topic, 1, &[("retention.bytes", "1000000")])?;
     write(stage.source(), &topic, 0..1, 10, 18)?;
+    // Whoever has no name mirrors: a topic that has an ACL is closed to everybody else.
+    let ours = |topic: &str| format!("allow User:ANONYMOUS ALL topic {topic} *");
+    acls::create(stage.target(), &[&ours(&stage.copy(&topic))])?;
+    acls::create(stage.source(), &[&ours(&topic), &format!("allow {READER} READ topic {topic} *")])?;
     match tool {
         Tool::Kmirror => planned(stage, &topic),
         Tool::MirrorMaker2 => {
@@ -74,7 +89,8 @@ fn told(stage: &Stage<'_>, topic: &str) -> Outcome<Finding> {
     let mut running = stage.start()?;
     stage.wait_records(&mut running, stage.target(), &copy, 10)?;
     change(stage, topic)?;
-    let wanted = [format!("topic {copy}"), format!("partitions {copy} 2"), format!("settings {copy}")];
+    let acl = format!("acl {copy} {READER}");
+    let wanted = [format!("topic {copy}"), format!("partitions {copy} 2"), format!("settings {copy}"), acl];
     let log = running.log_path();
     stage.wait(&mut running, "the class is asked for everything", || {
         let said = std::fs::read_to_string(&log)?;
@@ -86,7 +102,7 @@ fn told(stage: &Stage<'_>, topic: &str) -> Outcome<Finding> {
     let mut finding = Finding::default();
     finding.see(
         Verdict::Kept,
-        "a class of one's own is asked for the topic, for the second partition and for the settings",
+        "a class of one's own is asked for the topic, for the second partition, for the settings and for the ACL",
     );
     Ok(finding)
 }
@@ -105,12 +121,17 @@ fn planned(stage: Stage<'_>, topic: &str) -> Outcome<Finding> {
     let before = plan(&stage)?;
     let untouched = !stage.target().client().topics()?.contains(&copy);
     let planned = before["topics"][0]["target_topic"] == copy.as_str() && before["topics"][0]["action"] == "create";
+    let planned = planned && before["acls"].to_string().contains(READER);
+    let untouched = untouched && !acls::all(stage.target())?.iter().any(|line| line.contains(READER));
     finding.see(
         if planned && untouched { Verdict::AnotherWay } else { Verdict::NotKept },
-        "kmirror plan names the topic to be created and creates nothing",
+        "kmirror plan names the topic and the ACL to be created and creates nothing",
     );
     let mut running = stage.start()?;
     stage.wait_records(&mut running, stage.target(), &copy, 10)?;
+    stage.wait(&mut running, "the ACL is there", || {
+        Ok(acls::all(stage.target())?.iter().any(|line| line.contains(READER) && line.contains(&copy)).then_some(()))
+    })?;
     running.stop()?;
     change(&stage, topic)?;
     let plan = plan(&stage)?;

@@ -76,13 +76,14 @@ pub(super) fn source_default(tool: Tool, pair: &Pair) -> Outcome<Finding> {
         Ok((value(&stage, &copy, "retention.bytes")?.as_deref() != Some("2000")).then_some(()))
     })?;
     let (bytes, kept) = (value(&stage, &copy, "retention.bytes")?, value(&stage, &copy, EXCLUDED)?);
-    let set = configs_of(stage.target(), &copy)?.len();
+    let mut set = configs_of(stage.target(), &copy)?;
+    set.remove(EXCLUDED);
     finding.judge(
         bytes.as_deref().is_none_or(|bytes| bytes == "-1"),
         format!("retention.bytes, set to 2000 at the target, is {} (the source's is -1)", shown(bytes.as_deref())),
     );
     finding.judge(kept.as_deref() == Some("2000"), format!("{EXCLUDED} (excluded) stays {}", shown(kept.as_deref())));
-    finding.besides(format!("{set} settings are set on the copy of a topic that has none"));
+    finding.besides(format!("what is set on the copy of a topic that has no settings: {set:?}"));
     Ok(finding)
 }
 

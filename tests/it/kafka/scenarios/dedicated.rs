@@ -53,8 +53,9 @@ pub(super) fn without_offset_syncs(tool: Tool, pair: &Pair) -> Outcome<Finding> 
     Ok(finding)
 }
 
-/// Every character that has a meaning in a URL, as in Kafka's test.
-const ODD: &str = "w- ._~:/?#[]@!$&'()*+;=\"<>%{}|\\^`618";
+/// Characters that have a meaning in a URL, as in Kafka's test. Not `/`, `\`, `%`: the web server in MirrorMaker 2 of Kafka 4 refuses
+/// them in a path, and its processes do not reach each other.
+const ODD: &str = "w- ._~:?#[]@!$&'()*+;=\"<>{}|^`618";
 
 pub(super) fn three_processes(tool: Tool, pair: &Pair) -> Outcome<Finding> {
     let mut stage = Stage::new(tool, pair, "K21")

@@ -147,7 +147,7 @@ const SCENARIOS: [Scenario; 23] = [
     scenario(
         "K18",
         "MirrorConnectorsWithCustomForwardingAdminIntegrationTest",
-        "Topics, a new partition and settings are made through somebody's own admin class",
+        "Topics, a new partition, settings and ACLs are made through somebody's own admin class",
         admin::own_class,
     ),
     scenario(

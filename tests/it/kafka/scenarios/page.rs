@@ -31,19 +31,15 @@ fn path() -> PathBuf {
 
 /// The cells of a scenario as the page has them: kmirror's and MirrorMaker 2's.
 fn cells(page: &str, scenario: &Scenario) -> Option<[String; 2]> {
-    let start = format!("{}{}", row_start(scenario), " | ");
-    let rest = page.lines().find_map(|line| line.strip_prefix(&start))?.strip_suffix(" |")?;
+    let start = format!("| {} | ", scenario.id);
+    let row = page.lines().find_map(|line| line.strip_prefix(&start))?.strip_suffix(" |")?;
     // A bar that belongs to a text has a backslash before it.
-    let bar = rest.match_indices(" | ").map(|(at, _)| at).find(|at| !rest[..*at].ends_with('\\'))?;
-    Some([rest[..bar].to_owned(), rest[bar + 3..].to_owned()])
-}
-
-fn row_start(scenario: &Scenario) -> String {
-    format!("| {} | {} (`{}`)", scenario.id, scenario.asks, scenario.test)
+    let mut cells = row.split(" | ").skip(1).map(str::to_owned);
+    Some([cells.next()?, cells.next()?])
 }
 
 fn row(scenario: &Scenario, [kmirror, mirror_maker]: &[String; 2]) -> String {
-    format!("{} | {kmirror} | {mirror_maker} |\n", row_start(scenario))
+    format!("| {} | {} (`{}`) | {kmirror} | {mirror_maker} |\n", scenario.id, scenario.asks, scenario.test)
 }
 
 /// Compares what was seen with the page, or writes it there.
