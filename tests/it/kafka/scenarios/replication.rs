@@ -7,17 +7,21 @@ use super::offsets::{at_target, go_on, read_all, wait_near};
 use super::tool::{Running, Stage, Tool, compare, records, write};
 use crate::kafka::mirror::configs_of;
 use crate::support::Outcome;
-use crate::support::cluster::Pair;
+use crate::support::cluster::{Options, Pair};
 use crate::support::groups;
 use crate::support::ledger::{Isolation, Ledger};
 use crate::support::records::{Generator, Writing};
 use crate::support::transactions::{End, Transactions};
 
-pub(super) fn both_ways(tool: Tool, pair: &Pair) -> Outcome<Finding> {
-    let stage = Stage::new(tool, pair, "K1")
+pub(super) fn both_ways(tool: Tool, _: &Pair) -> Outcome<Finding> {
+    // Heartbeats would be mirrored by whoever mirrors between the clusters that all tests share.
+    let pair = Pair::start(Options::default(), Options::default())?;
+    let stage = Stage::new(tool, &pair, "K1")
         .both_ways()
         .with("emit.heartbeats.enabled", "true")
         .with("heartbeats.replication.enabled", "true")
+        .with("emit.checkpoints.enabled", "true")
+        .with("emit.offset-syncs.enabled", "true")
         .with("sync.group.offsets.enabled", "true")
         .with("offset.lag.max", "10")
         .with("config.properties.exclude", "delete.retention.ms");
@@ -88,35 +92,17 @@ fn heartbeats(stage: &Stage<'_>, running: &mut Running, group: &str, finding: &m
         (stage.source(), format!("{}.heartbeats", stage.west)),
     ];
     let own = [(stage.source(), "heartbeats".to_owned()), (stage.target(), "heartbeats".to_owned())];
-    // kmirror does not promise them yet: what there is not after its topics have come is not waited for.
-    if stage.is(Tool::MirrorMaker2) {
-        for (cluster, topic) in own.iter().chain(&mirrored) {
-            stage.wait_records(running, cluster, topic, 1)?;
-        }
+    for (cluster, topic) in own.iter().chain(&mirrored) {
+        stage.wait_records(running, cluster, topic, 1)?;
     }
     let beating = |topics: &[(&_, String)]| -> Outcome<usize> {
         let counts = topics.iter().map(|(cluster, topic)| records(cluster, topic)).collect::<Outcome<Vec<_>>>()?;
         Ok(counts.into_iter().filter(|count| *count > 0).count())
     };
     let beating = [beating(&own)?, beating(&mirrored)?];
-    let missing = |there: bool| match (there, stage.tool) {
-        (true, _) => Verdict::Kept,
-        (false, Tool::Kmirror) => Verdict::NotYet,
-        (false, Tool::MirrorMaker2) => Verdict::NotKept,
-    };
-    // The topic `heartbeats` has no name of its own for each mirror: with kmirror others may have written it.
-    match stage.tool {
-        Tool::MirrorMaker2 => finding
-            .see(missing(beating == [2, 2]), format!("heartbeats on {} sides, mirrored to {}", beating[0], beating[1])),
-        Tool::Kmirror => finding.see(missing(beating[1] == 2), format!("heartbeats mirrored to {} sides", beating[1])),
-    }
-    let found = checkpoints::of(stage, group)?;
-    let good = !found.is_empty() && checkpoints::never_go_back(&found);
-    let told = match found.len() {
-        0 => "no checkpoints".to_owned(),
-        _ => "checkpoints that never go back".to_owned(),
-    };
-    finding.see(missing(good), told);
+    finding.judge(beating == [2, 2], format!("heartbeats on {} sides, mirrored to {}", beating[0], beating[1]));
+    stage.wait(running, "there are checkpoints", || Ok((!checkpoints::of(stage, group)?.is_empty()).then_some(())))?;
+    finding.judge(checkpoints::never_go_back(&checkpoints::of(stage, group)?), "checkpoints that never go back");
     Ok(())
 }
 

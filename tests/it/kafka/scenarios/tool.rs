@@ -80,7 +80,7 @@ impl<'a> Stage<'a> {
             ("status.storage.partitions", "1"),
             ("emit.heartbeats.interval.seconds", "1"),
             ("emit.heartbeats.enabled", "false"),
-            // Those of other scenarios.
+            // Nobody else's, where clusters are shared.
             ("heartbeats.replication.enabled", "false"),
             ("sync.topic.acls.enabled", "false"),
         ] {
