@@ -1,4 +1,5 @@
 //! What a scenario has found out about a tool, as it stands in the table of the manual.
+//! Every sentence has a verdict of its own; a cell of the table shows the worst first.
 
 /// How a tool answers what is asked of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
