@@ -1,7 +1,8 @@
 //! kmirror copies a Kafka cluster to another one, live, from inside a program: same offsets, exactly once.
 //!
 //! Begin with [`config::Properties`], which makes a [`Config`], and with [`Mirror`], which runs it. Every public name is
-//! listed in this file; how the parts fit together is told in `src/manual/architecture.md`.
+//! listed in this file; how the parts fit together is told in `src/manual/architecture.md`, and what a mirror does that MirrorMaker 2
+//! is tested for in `src/manual/scenarios.md`.
 #![forbid(unsafe_code)]
 // What the README and the manual show has to compile.
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]

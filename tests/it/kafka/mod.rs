@@ -19,6 +19,7 @@ mod permissions;
 mod prefix;
 mod promote;
 mod resets;
+mod scenarios;
 mod topics;
 mod translated;
 mod verify;
