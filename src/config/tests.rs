@@ -306,11 +306,7 @@ fn what_stands_in_the_names_of_topics_is_checked() {
 
 #[test]
 fn what_comes_later_is_said_clearly() {
-    for (line, only) in [
-        ("offsets=translate", "preserve"),
-        ("http.listen=localhost:8080", "none"),
-        ("throttle.bytes.per.second=1000", "none"),
-    ] {
+    for (line, only) in [("http.listen=localhost:8080", "none"), ("throttle.bytes.per.second=1000", "none")] {
         let told = problem(line);
         assert!(told.ends_with(&format!("{line} is not available in this version yet: only {only}")), "{told}");
     }

@@ -7,18 +7,18 @@
 pub(crate) mod survey;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind, now_ms};
-use crate::machine::groups::{self as machine, GroupActions, Memory, Replicated};
+use crate::machine::groups::{self as machine, GroupActions, Memory, OnTarget, Replicated};
 use crate::status::{GroupsStatus, Progress, State, Subject};
 use crate::wire::groups::{self, Commit, CommitOutcome, Committed};
 use crate::wire::positions::TopicPartition;
-use survey::{Reading, Readings, Survey};
+use survey::{Reading, Survey};
 
 /// Groups that are read at the same time before it is known how many offsets they have, and at most.
 const FIRST_PORTION: usize = 100;
@@ -130,15 +130,16 @@ impl Control {
         let topics = self.mirrored_topics();
         let readings = survey.read(names, &topics).await;
         // Known later than the offsets: what they say is there by then.
-        let mut replicated = self.replicated(&topics);
-        let readings = self.on_target_scale(readings, &mut replicated).await;
+        let replicated = self.replicated(&topics);
+        let scale = self.scale().await;
+        let on_target = |partition: &TopicPartition, offset: i64| scale.on_target(partition, offset);
         let (mut offsets, mut planned, mut commits) = (0, BTreeMap::new(), Vec::new());
         for (name, reading) in readings {
             match reading {
                 Ok(None) => {}
                 Ok(Some(reading)) => {
                     offsets += reading.source.len();
-                    let one = self.decide_group(&name, &reading, &replicated);
+                    let one = self.decide_group(&name, &reading, &replicated, &on_target);
                     if let Some(coordinator) = reading.coordinator.filter(|_| !one.writes.is_empty()) {
                         commits.push((coordinator, self.commit_of(&name, &one)));
                     }
@@ -155,35 +156,17 @@ impl Control {
         offsets
     }
 
-    /// With translated offsets: what the source says, and how far the mirror is, as offsets of the target.
-    async fn on_target_scale(&self, mut readings: Readings, replicated: &mut Replicated) -> Readings {
-        if !self.translates() {
-            return readings;
-        }
-        let partitions = self.shared.partitions();
-        let named = |progress: &Arc<Progress>| ((Rc::from(&*progress.topic), progress.partition), progress.clone());
-        let partitions: HashMap<TopicPartition, Arc<Progress>> = partitions.iter().map(named).collect();
-        for reading in readings.values_mut().filter_map(|reading| reading.as_mut().ok().and_then(Option::as_mut)) {
-            for (partition, committed) in &mut reading.source {
-                let copied = replicated.get(partition).copied().flatten();
-                let Some((progress, copied)) = partitions.get(partition).zip(copied) else { continue };
-                // What is not copied yet has no place; it is as far behind as at the source.
-                let ahead = (committed.offset - copied).max(0);
-                let there = self.offset_on_target(progress, committed.offset.min(copied)).await;
-                committed.offset = there.saturating_add(ahead);
-            }
-        }
-        for (partition, copied) in replicated.iter_mut() {
-            *copied = partitions.get(partition).and_then(|progress| Some(progress.on_target((*copied)?)));
-        }
-        readings
-    }
-
-    fn decide_group(&self, name: &str, reading: &Reading, replicated: &Replicated) -> GroupActions {
+    fn decide_group(
+        &self,
+        name: &str,
+        reading: &Reading,
+        replicated: &Replicated,
+        on_target: &dyn Fn(&TopicPartition, i64) -> OnTarget,
+    ) -> GroupActions {
         let known = self.groups.known.borrow();
         let none = Memory::new();
         let memory = known.get(name).map_or(&none, |known| &known.memory);
-        machine::plan(&reading.source, &reading.target, replicated, memory)
+        machine::plan(&reading.source, &reading.target, replicated, on_target, memory)
     }
 
     /// Remembers what was written of a group, and counts it.

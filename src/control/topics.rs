@@ -189,7 +189,8 @@ impl Control {
         if new.is_empty() {
             return;
         }
-        match identity::remember(&self.target, &self.shared.name(), &new, &self.created.borrow().clone()).await {
+        let created = self.created.borrow().clone();
+        match identity::remember(&self.target, &self.shared.name(), &new, &created).await {
             Ok(()) => self.remembered.borrow_mut().extend(new),
             Err(error) => tracing::warn!(%error, "topic ids cannot be remembered for the next start"),
         }

@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::identity::offsets::{self, Place};
 use crate::identity::origins::Origins;
 use crate::identity::start_number_of;
+use crate::machine::groups::{OnTarget, same_offset};
 use crate::machine::translation::{Note, OffsetMap};
 use crate::status::{Progress, Translation};
 use crate::wire::log_ends;
@@ -118,14 +119,18 @@ impl Control {
         self.translations.origins.lock().await.read(&self.source, &target_id, true).await
     }
 
-    /// The offset on the target at which a reader goes on that is at an offset of the source and has read all before it. Where the
-    /// target's own records come to the source, those that the reader has not come to are still ahead of it on the target.
-    pub(super) async fn offset_on_target(&self, progress: &Progress, source_offset: i64) -> i64 {
-        let ids = self.mirrored.borrow().get(&*progress.topic).map(|mirrored| mirrored.ids);
+    /// What offsets of the source are on the target, for readers that have read everything before them.
+    pub(super) async fn scale(&self) -> Scale<'_> {
         let origins = self.translations.origins.lock().await;
-        let back = ids.into_iter().flat_map(|ids| origins.maps(ids.source, progress.partition));
-        let back = back.map(|map| map.source_offset_at(source_offset));
-        back.chain([progress.on_target(source_offset)]).min().unwrap_or(source_offset)
+        if !self.translates() {
+            return Scale { origins, partitions: HashMap::new() };
+        }
+        let mirrored = self.mirrored.borrow();
+        let partition = |progress: Arc<Progress>| {
+            let source_id = mirrored.get(&*progress.topic).map_or(0, |mirrored| mirrored.ids.source);
+            ((Rc::from(&*progress.topic), progress.partition), (progress, source_id))
+        };
+        Scale { origins, partitions: self.shared.partitions().into_iter().map(partition).collect() }
     }
 
     /// Writes down what has changed, for ever.
@@ -169,6 +174,27 @@ impl Control {
                 translation.map().keep_again(kept_until);
             }
         })
+    }
+}
+
+/// What offsets of the source are on the target.
+pub(super) struct Scale<'a> {
+    origins: tokio::sync::MutexGuard<'a, Origins>,
+    /// With the ids of their topics at the source; empty if offsets are the same.
+    partitions: HashMap<TopicPartition, (Arc<Progress>, u128)>,
+}
+
+impl Scale<'_> {
+    /// The offset on the target at which a reader goes on that has read everything before an offset of the source. Where the
+    /// target's own records come to the source, those that it has not come to are still ahead of it on the target.
+    pub(super) fn on_target(&self, partition: &TopicPartition, source_offset: i64) -> OnTarget {
+        let Some((progress, source_id)) = self.partitions.get(partition) else {
+            return same_offset(partition, source_offset);
+        };
+        let back =
+            self.origins.maps(*source_id, progress.partition).map(|map| map.source_offset_at(source_offset)).min();
+        let offset = progress.on_target(source_offset);
+        OnTarget { offset: back.map_or(offset, |back| back.min(offset)), comes_back: back.is_some() }
     }
 }
 

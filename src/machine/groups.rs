@@ -24,6 +24,22 @@ pub struct Seen {
     pub ours: Option<i64>,
     /// Whether the source went back, and the target has not followed yet.
     pub went_back: bool,
+    /// Whether the source went on, or was not looked at before, and the target has not followed yet.
+    pub went_on: bool,
+}
+
+/// What an offset of the source is on the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnTarget {
+    /// The offset there.
+    pub offset: i64,
+    /// Whether another mirror copies offsets from the target to the source. Then what is found there may be what came from here.
+    pub comes_back: bool,
+}
+
+/// The same number, with nobody who copies back.
+pub fn same_offset(_: &TopicPartition, offset: i64) -> OnTarget {
+    OnTarget { offset, comes_back: false }
 }
 
 /// What this process remembers of a group.
@@ -88,7 +104,13 @@ pub struct GroupActions {
 }
 
 /// Works out what is to be done for one group.
-pub fn plan(source: &Offsets, target: &Offsets, replicated: &Replicated, memory: &Memory) -> GroupActions {
+pub fn plan(
+    source: &Offsets,
+    target: &Offsets,
+    replicated: &Replicated,
+    on_target: &dyn Fn(&TopicPartition, i64) -> OnTarget,
+    memory: &Memory,
+) -> GroupActions {
     let mut actions = GroupActions::default();
     for (partition, there) in source {
         // Topics that are not mirrored are nobody's business.
@@ -97,27 +119,40 @@ pub fn plan(source: &Offsets, target: &Offsets, replicated: &Replicated, memory:
         let now = target.get(partition);
         let went_back = before.is_some_and(|seen| seen.went_back || there.offset < seen.source);
         let ours = before.and_then(|seen| seen.ours);
-        let mut seen = Seen { source: there.offset, ours, went_back };
-        let decision = decide(there, now, *replicated, &seen);
+        let went_on = before.is_none_or(|seen| seen.went_on || there.offset > seen.source);
+        let mut seen = Seen { source: there.offset, ours, went_back, went_on };
+        let wanted = replicated.map(|replicated| {
+            let to = on_target(partition, there.offset.min(replicated));
+            // What is not copied yet has no place on the target; it is as far away as at the source.
+            let beyond = there.offset.saturating_sub(replicated).max(0);
+            Wanted { to: to.offset, once_copied: to.offset.saturating_add(beyond), comes_back: to.comes_back }
+        });
+        let decision = decide(wanted, there, now, &seen);
         let mut after = now.map_or(0, |now| now.offset);
         match decision {
             Decision::Write(reason) => {
-                let to = replicated.map_or(there.offset, |replicated| there.offset.min(replicated));
+                let to = wanted.map_or(there.offset, |wanted| wanted.to);
                 let from = now.map(|now| now.offset);
                 let metadata = there.metadata.clone();
                 actions.writes.push(Write { partition: partition.clone(), from, to, metadata, reason });
                 after = to;
             }
             Decision::Level => {
-                seen.ours = now.map(|now| now.offset);
-                seen.went_back = false;
+                // Where offsets come back, equal ones are not known to be the mirror's.
+                if !wanted.is_some_and(|wanted| wanted.comes_back) {
+                    seen.ours = now.map(|now| now.offset);
+                }
+                (seen.went_back, seen.went_on) = (false, false);
             }
             Decision::Wait => {}
+            Decision::Theirs => after = wanted.map_or(after, |wanted| wanted.once_copied),
             Decision::Leave => {
-                actions.ahead.push(Ahead { partition: partition.clone(), source: there.offset, target: after });
+                let source = wanted.map_or(there.offset, |wanted| wanted.once_copied);
+                actions.ahead.push(Ahead { partition: partition.clone(), source, target: after });
             }
         }
-        let behind = there.offset.saturating_sub(after).max(0) as u64;
+        let once_copied = wanted.map_or(there.offset, |wanted| wanted.once_copied);
+        let behind = once_copied.saturating_sub(after).max(0) as u64;
         actions.behind += behind;
         actions.waiting += usize::from(behind > 0 || decision == Decision::Wait);
         actions.memory.insert(partition.clone(), seen);
@@ -134,22 +169,42 @@ enum Decision {
     Wait,
     /// Somebody else has moved it.
     Leave,
+    /// The group is at home on the target, and the mirror the other way has brought it here.
+    Theirs,
+}
+
+/// Where the target's offset should be.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// Now.
+    to: i64,
+    /// When everything is copied.
+    once_copied: i64,
+    comes_back: bool,
 }
 
 /// The whole table for one partition.
-fn decide(source: &Committed, target: Option<&Committed>, replicated: Option<i64>, seen: &Seen) -> Decision {
-    let Some(replicated) = replicated else { return Decision::Wait };
-    let to = source.offset.min(replicated);
+fn decide(wanted: Option<Wanted>, source: &Committed, target: Option<&Committed>, seen: &Seen) -> Decision {
+    let Some(Wanted { to, once_copied, comes_back }) = wanted else { return Decision::Wait };
+    let is_ours = |target: &Committed| seen.ours == Some(target.offset);
     match target {
         None => Decision::Write(OffsetReason::Missing),
+        // Where two mirrors copy the offsets of a group to each other, each translation may lose a little: only what has moved by
+        // itself is followed, and only what was written by this process is taken back, or they would drag each other down.
+        Some(target) if comes_back && target.offset != to && !is_ours(target) => {
+            match target.offset < to && seen.went_on {
+                true => Decision::Write(OffsetReason::Behind),
+                false => Decision::Theirs,
+            }
+        }
         Some(target) if target.offset < to => Decision::Write(OffsetReason::Behind),
         Some(target) if target.offset == to && target.metadata != source.metadata => {
             Decision::Write(OffsetReason::Metadata)
         }
         Some(target) if target.offset == to => Decision::Level,
         // Nobody has read there what is not there: a reader that began at this offset would be sent elsewhere.
-        Some(target) if target.offset <= source.offset => Decision::Write(OffsetReason::BeyondTarget),
-        Some(target) if seen.went_back || seen.ours == Some(target.offset) => Decision::Write(OffsetReason::WentBack),
+        Some(target) if target.offset <= once_copied => Decision::Write(OffsetReason::BeyondTarget),
+        Some(target) if seen.went_back || is_ours(target) => Decision::Write(OffsetReason::WentBack),
         Some(_) => Decision::Leave,
     }
 }
@@ -158,7 +213,7 @@ fn decide(source: &Committed, target: Option<&Committed>, replicated: Option<i64
 pub fn remember_written(memory: &mut Memory, partition: &TopicPartition, offset: i64) {
     if let Some(seen) = memory.get_mut(partition) {
         seen.ours = Some(offset);
-        seen.went_back = false;
+        (seen.went_back, seen.went_on) = (false, false);
     }
 }
 

@@ -191,11 +191,6 @@ impl OffsetMap {
         all
     }
 
-    /// The anchors that are written down.
-    pub fn anchors(&self) -> &[Numbered] {
-        &self.anchors
-    }
-
     /// The fence with which the anchors were written down; 0 if there are none.
     pub fn fence(&self) -> i32 {
         self.fence

@@ -77,7 +77,8 @@ impl Planner {
                                     map.map_or(committed.offset, |map| map.target_offset_of(committed.offset));
                             }
                         }
-                        let planned = machine::plan(&source, &target, &replicated, &Memory::new());
+                        let planned =
+                            machine::plan(&source, &target, &replicated, &machine::same_offset, &Memory::new());
                         if let Some(coordinator) = coordinator.filter(|_| !planned.writes.is_empty()) {
                             coordinators.insert(group.clone(), coordinator);
                         }

@@ -25,7 +25,7 @@ const LOOK: i32 = 1 << 20;
 impl Stream {
     /// Hands a fetch's answer to the machine, cut as the machine wants it.
     pub(super) fn take_fetched(&self, slot: usize, fetch_offset: i64, fetched: FetchedRecords) {
-        let without = self.echo.from_target();
+        let without = self.echo.of_target();
         let reading = {
             let slots = self.slots.borrow();
             let Some(slot) = slots.get(slot) else { return };

@@ -23,15 +23,15 @@ pub(super) struct Echo {
     /// Producer ids that were looked up.
     known: RefCell<HashSet<i64>>,
     /// Those of them whose records come from the target.
-    from_target: RefCell<Vec<i64>>,
+    of_target: RefCell<Vec<i64>>,
     /// When was looked last.
     looked: Cell<Option<Duration>>,
 }
 
 impl Echo {
     /// The producer ids whose records come from the target.
-    pub(super) fn from_target(&self) -> Vec<i64> {
-        self.from_target.borrow().clone()
+    pub(super) fn of_target(&self) -> Vec<i64> {
+        self.of_target.borrow().clone()
     }
 }
 
@@ -48,7 +48,7 @@ impl Stream {
         }
         self.echo.looked.set(Some(self.now()));
         origins.read(&self.source, &self.target_id, false).await?;
-        *self.echo.from_target.borrow_mut() = origins.producers().into_iter().collect();
+        *self.echo.of_target.borrow_mut() = origins.producers().into_iter().collect();
         self.echo.known.borrow_mut().extend(new);
         Ok(())
     }

@@ -22,7 +22,7 @@ fn replicated(next: Option<i64>) -> Replicated {
 /// One round: what is written, and what is remembered when that succeeds.
 fn round(source: i64, target: Option<i64>, next: i64, memory: &mut Memory) -> Option<(i64, OffsetReason)> {
     let target = target.map_or_else(Offsets::new, at);
-    let actions = plan(&at(source), &target, &replicated(Some(next)), memory);
+    let actions = plan(&at(source), &target, &replicated(Some(next)), &same_offset, memory);
     *memory = actions.memory;
     let write = actions.writes.first()?;
     remember_written(memory, &write.partition, write.to);
@@ -52,7 +52,7 @@ fn an_offset_beyond_the_target_log_comes_down_to_its_end() {
 
 #[test]
 fn a_target_that_is_ahead_is_left_alone_by_a_process_that_does_not_know_why() {
-    let actions = plan(&at(7), &at(9), &replicated(Some(10)), &Memory::new());
+    let actions = plan(&at(7), &at(9), &replicated(Some(10)), &same_offset, &Memory::new());
     assert!(actions.writes.is_empty());
     assert_eq!(actions.ahead, [Ahead { partition: partition(0), source: 7, target: 9 }]);
     assert_eq!((actions.behind, actions.waiting), (0, 0));
@@ -79,7 +79,7 @@ fn a_step_back_is_remembered_until_it_could_be_followed() {
     round(9, Some(9), 10, &mut memory);
     for _ in 0..2 {
         // The write does not succeed.
-        let actions = plan(&at(4), &at(8), &replicated(Some(10)), &memory);
+        let actions = plan(&at(4), &at(8), &replicated(Some(10)), &same_offset, &memory);
         assert_eq!(actions.writes[0].reason, OffsetReason::WentBack);
         memory = actions.memory;
     }
@@ -104,19 +104,19 @@ fn a_group_that_was_used_on_the_target_keeps_its_offsets_until_the_source_passes
 fn a_group_ahead_of_the_mirror_is_raised_as_the_mirror_catches_up() {
     let mut memory = Memory::new();
     assert_eq!(round(30, None, 10, &mut memory), Some((10, OffsetReason::Missing)));
-    let actions = plan(&at(30), &at(10), &replicated(Some(10)), &memory);
+    let actions = plan(&at(30), &at(10), &replicated(Some(10)), &same_offset, &memory);
     assert_eq!((actions.writes.len(), actions.behind, actions.waiting), (0, 20, 1));
     assert_eq!(round(30, Some(10), 25, &mut memory), Some((25, OffsetReason::Behind)));
     assert_eq!(round(30, Some(25), 40, &mut memory), Some((30, OffsetReason::Behind)));
-    let actions = plan(&at(30), &at(30), &replicated(Some(40)), &memory);
+    let actions = plan(&at(30), &at(30), &replicated(Some(40)), &same_offset, &memory);
     assert_eq!((actions.writes.len(), actions.behind, actions.waiting), (0, 0, 0));
 }
 
 #[test]
 fn nothing_is_written_while_it_is_not_known_how_far_the_mirror_is() {
-    let actions = plan(&at(0), &Offsets::new(), &replicated(None), &Memory::new());
+    let actions = plan(&at(0), &Offsets::new(), &replicated(None), &same_offset, &Memory::new());
     assert_eq!((actions.writes.len(), actions.waiting), (0, 1));
-    let actions = plan(&at(3), &at(9), &replicated(None), &Memory::new());
+    let actions = plan(&at(3), &at(9), &replicated(None), &same_offset, &Memory::new());
     assert!(actions.writes.is_empty() && actions.ahead.is_empty());
 }
 
@@ -124,22 +124,22 @@ fn nothing_is_written_while_it_is_not_known_how_far_the_mirror_is() {
 fn partitions_that_are_not_mirrored_do_not_count() {
     let mut source = at(3);
     source.insert((Rc::from("elsewhere"), 0), Committed { offset: 5, metadata: String::new() });
-    let actions = plan(&source, &Offsets::new(), &replicated(Some(9)), &Memory::new());
+    let actions = plan(&source, &Offsets::new(), &replicated(Some(9)), &same_offset, &Memory::new());
     assert_eq!(actions.writes.iter().map(|write| &*write.partition.0).collect::<Vec<_>>(), ["orders"]);
 }
 
 #[test]
 fn what_the_source_has_no_offset_of_stays_on_the_target() {
-    let actions = plan(&Offsets::new(), &at(9), &replicated(Some(9)), &Memory::new());
+    let actions = plan(&Offsets::new(), &at(9), &replicated(Some(9)), &same_offset, &Memory::new());
     assert!(actions.writes.is_empty() && actions.ahead.is_empty());
 }
 
 #[test]
 fn the_text_beside_an_offset_is_copied() {
     let source = Offsets::from([(partition(0), Committed { offset: 3, metadata: "state".to_owned() })]);
-    let write = plan(&source, &at(3), &replicated(Some(9)), &Memory::new()).writes.remove(0);
+    let write = plan(&source, &at(3), &replicated(Some(9)), &same_offset, &Memory::new()).writes.remove(0);
     assert_eq!((write.reason, write.metadata.as_str()), (OffsetReason::Metadata, "state"));
-    assert!(plan(&source, &source, &replicated(Some(9)), &Memory::new()).writes.is_empty());
+    assert!(plan(&source, &source, &replicated(Some(9)), &same_offset, &Memory::new()).writes.is_empty());
 }
 
 #[test]
@@ -152,4 +152,34 @@ fn only_groups_without_members_are_written_to() {
     assert!(told(Type::Share, Members::None).unwrap().contains("is a share group on the target"));
     assert!(refusal_at_source("g", &listed(Type::Streams, Members::None)).is_some());
     assert!(refusal_at_source("g", &listed(Type::Consumer, Members::Some)).is_none());
+}
+
+/// Two mirrors copy the group to each other; the numbers are the same for simplicity, but one side is known to lag.
+fn coming_back(source: i64, target: i64, known: i64, memory: &mut Memory) -> Option<i64> {
+    let scale = move |_: &TopicPartition, offset: i64| OnTarget { offset: offset.min(known), comes_back: true };
+    let actions = plan(&at(source), &at(target), &replicated(Some(100)), &scale, memory);
+    assert!(actions.ahead.is_empty(), "that is how it is meant to be, and no trouble");
+    *memory = actions.memory;
+    let write = actions.writes.first()?;
+    remember_written(memory, &write.partition, write.to);
+    Some(write.to)
+}
+
+#[test]
+fn two_mirrors_do_not_drag_the_offsets_of_a_group_down() {
+    let mut memory = Memory::new();
+    assert_eq!(coming_back(50, 60, 100, &mut memory), None, "it is at home there");
+    assert_eq!(coming_back(50, 60, 40, &mut memory), None);
+    // The home's owner went back there, and this mirror has heard nothing new.
+    assert_eq!(coming_back(50, 10, 100, &mut memory), Some(50), "not known yet whether it went on here meanwhile");
+    let mut memory = Memory::new();
+    assert_eq!(coming_back(50, 50, 100, &mut memory), None);
+    assert_eq!(coming_back(50, 10, 100, &mut memory), None, "it is not sent to where it was");
+    // It was read on here, and is to go home.
+    assert_eq!(coming_back(70, 10, 100, &mut memory), Some(70));
+    // What was written may be raised as more becomes known, and follows back.
+    let mut memory = Memory::new();
+    assert_eq!(coming_back(50, 20, 45, &mut memory), Some(45));
+    assert_eq!(coming_back(50, 45, 100, &mut memory), Some(50));
+    assert_eq!(coming_back(30, 50, 100, &mut memory), Some(30));
 }

@@ -228,7 +228,7 @@ impl History {
                 ));
             }
             // What compaction has taken since may have been copied before.
-            if !self.source.batch_at(*offset).is_some_and(|batch| batch.id == *id) {
+            if self.source.batch_at(*offset).is_none_or(|batch| batch.id != *id) {
                 return self.violate(format!("the target has batch {id} for offset {offset}"));
             }
             next = offset + 1;

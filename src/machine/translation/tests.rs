@@ -63,9 +63,12 @@ fn what_was_written_down_gives_the_same_map() {
     let mut map = map();
     let mut notes: Vec<Note> = map.take_changed().into_iter().map(|(_, runs)| Note::Runs(runs)).collect();
     assert!(map.take_changed().is_empty(), "nothing has changed since");
-    notes.push(Note::Anchors { fence: 256, anchors: map.anchors().to_vec() });
+    notes.push(Note::Anchors { fence: 256, anchors: map.with_anchors(&[]) });
     let restored = OffsetMap::restore(notes).unwrap();
-    assert_eq!((restored.runs(), restored.begin(), restored.anchors()), (map.runs(), map.begin(), map.anchors()));
+    assert_eq!(
+        (restored.runs(), restored.begin(), restored.with_anchors(&[])),
+        (map.runs(), map.begin(), map.with_anchors(&[]))
+    );
     assert_eq!(OffsetMap::restore([Note::Start(3)]), None);
 }
 
@@ -97,7 +100,7 @@ fn anchors_are_kept_as_long_as_runs_before_them_are_not() {
         let number = i64::from(sequence) - 2;
         map.append(number, map.source_offset_of(number), number, 2);
     }
-    assert_eq!(map.anchors().len(), 10);
+    assert_eq!(map.with_anchors(&[]).len(), 10);
     map.take_changed();
     let anchors = map.with_anchors(&[Anchor { source_offset: 5000, sequence: 22 }]);
     assert_eq!(anchors.iter().map(|anchor| anchor.number).collect::<Vec<_>>(), [20, 22]);

@@ -10,10 +10,10 @@ use crate::support::failure::Context;
 use crate::support::ledger::{Isolation, Ledger};
 use crate::support::mirroring::Mirroring;
 use crate::support::records::{Acknowledged, Load, Writing};
-use crate::support::{Outcome, fail, groups, wait_for};
+use crate::support::{Failure, Outcome, fail, groups, wait_for};
 
 const PARTITIONS: i32 = 3;
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(60);
 
 type Native = BTreeMap<i32, Vec<Acknowledged>>;
 
@@ -110,19 +110,22 @@ fn both_ways(duration: Duration, kills: bool) -> Outcome {
     let (source_native, target_native) = (source_native?, target_native?);
     let count = |native: &Native| native.values().map(Vec::len).sum::<usize>();
     let all = (count(&source_native) + count(&target_native)) as i64;
-    wait_for("both sides have all records", LIMIT, || {
+    let logs = || running.iter().map(|mirror| mirror.stderr()).collect::<Vec<_>>().join("\n--\n");
+    let level = wait_for("both sides have all records", LIMIT, || {
         let ended = |cluster: &Cluster| -> Outcome<i64> {
             Ok(cluster.client().bounds(&topic)?.values().map(|bounds| bounds.end).sum())
         };
         Ok((ended(&pair.source)? >= all && ended(&pair.target)? >= all).then_some(()))
-    })?;
+    });
+    level.map_err(|error| Failure(format!("{error}\n{}", logs())))?;
     // Whatever would come back has time to.
     std::thread::sleep(Duration::from_secs(3));
     let at_source = expect_side(&pair.source, &topic, &source_native, &target_native)?;
     let at_target = expect_side(&pair.target, &topic, &target_native, &source_native)?;
     expect_verified(&mirrorings[0], count(&source_native))?;
     expect_verified(&mirrorings[1], count(&target_native))?;
-    let offsets = groups_move(pair, &topic, &at_source, &at_target, &mut random)?;
+    let moved = groups_move(pair, &topic, &at_source, &at_target, &mut random);
+    let offsets = moved.map_err(|error| Failure(format!("{error}\n{}", logs())))?;
     println!("{topic}: {all} records once on each side, {offsets} offsets of groups that skip nothing");
     for mut mirror in running {
         mirror.kill9()?;
