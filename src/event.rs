@@ -114,7 +114,7 @@ impl Event {
     }
 
     /// An event whose reason is an error.
-    pub(crate) fn of_error(kind: EventKind, error: &Error) -> Self {
+    pub fn of_error(kind: EventKind, error: &Error) -> Self {
         Event {
             topic: error.topic().map(Arc::from),
             partition: error.partition(),
@@ -145,6 +145,11 @@ impl Events {
         let event = Arc::new(event);
         let listened = self.callbacks.hear_event(&event);
         self.polled.push(event, listened);
+    }
+
+    /// No more comes; what waits can still be taken.
+    pub(crate) fn close(&self) {
+        self.polled.close();
     }
 
     /// The next event, waiting for it at most so long.

@@ -89,6 +89,7 @@ impl Mirror {
                 leave_signals_to_the_host();
                 let body = || control::run(config, shared.clone(), receiver, &started);
                 guard(&shared, "the control thread of the mirror ended unexpectedly", body);
+                shared.events.close();
             };
             std::thread::Builder::new().name("kmirror-control".to_owned()).spawn(run)
         };
@@ -149,7 +150,8 @@ impl Mirror {
         self.shared.status()
     }
 
-    /// The next event, waiting for it at most so long. Several threads may call this; each event goes to one of them.
+    /// The next event, waiting for it at most so long. Several threads may call this; each event goes to one of them. When the
+    /// mirror has ended and nothing waits any more, there is none at once.
     pub fn poll(&self, timeout: Duration) -> Option<Event> {
         self.check_process().ok()?;
         self.shared.events.poll(timeout)

@@ -25,6 +25,8 @@ pub(crate) struct Queue {
 struct Inner {
     events: VecDeque<Arc<Event>>,
     dropped: u64,
+    /// No more comes.
+    closed: bool,
     #[cfg(unix)]
     wake: Option<Wake>,
 }
@@ -46,7 +48,13 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// The next event, waiting for it at most so long.
+    /// No more comes: nobody has to wait any more.
+    pub(super) fn close(&self) {
+        self.inner().closed = true;
+        self.filled.notify_all();
+    }
+
+    /// The next event, waiting for it at most so long, and no longer than there may be one.
     pub(super) fn take(&self, timeout: Duration) -> Option<Arc<Event>> {
         let started = Instant::now();
         let mut inner = self.inner();
@@ -55,7 +63,7 @@ impl Queue {
                 inner.show();
                 return Some(event);
             }
-            let left = timeout.checked_sub(started.elapsed()).filter(|left| !left.is_zero())?;
+            let left = timeout.checked_sub(started.elapsed()).filter(|left| !left.is_zero() && !inner.closed)?;
             inner = self.filled.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -120,5 +128,18 @@ mod tests {
         }
         assert_eq!(queue.take(Duration::ZERO).map(|event| event.message.clone()), Some("2".to_owned()));
         assert_eq!(queue.dropped(), 3, "what somebody else has heard is not lost");
+    }
+    #[test]
+    fn nobody_waits_for_what_never_comes() {
+        let queue = Queue::default();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| queue.take(Duration::from_secs(3600)));
+            queue.push(event(EventKind::Error, 1), false);
+            assert!(waiting.join().is_ok_and(|event| event.is_some()));
+            let waiting = scope.spawn(|| queue.take(Duration::from_secs(3600)));
+            queue.close();
+            assert!(waiting.join().is_ok_and(|event| event.is_none()));
+        });
+        assert_eq!(queue.take(Duration::from_secs(3600)).map(|event| event.kind), None);
     }
 }
