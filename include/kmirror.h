@@ -48,6 +48,7 @@
 #define KMIRROR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /** The version of this header. */
