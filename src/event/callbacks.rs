@@ -266,7 +266,7 @@ impl Callbacks {
         }
     }
 
-    /// No more comes. Waits until what waits was told, but not for ever, and not for itself.
+    /// No more comes. Waits until what waits was told, but not for ever; a callback that ends its mirror is the last one.
     pub(crate) fn end(&self, deadline: Instant) {
         let mut inner = self.inner();
         inner.ended = true;
@@ -279,8 +279,8 @@ impl Callbacks {
                 }
                 inner = self.0.changed.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
             }
-            inner.given_up = true;
         }
+        inner.given_up = true;
         // Without a thread nobody else does it.
         let slots = if inner.thread.is_none() { std::mem::take(&mut inner.slots) } else { Default::default() };
         drop(inner);
@@ -373,13 +373,16 @@ mod tests {
         let callbacks = Callbacks::new();
         let own = callbacks.clone();
         callbacks.set_lag(Some(Box::new(move |_| {
-            let sender = sender.clone();
-            let _ = own.set_event(Some(Box::new(move |event| drop(sender.send(event.message.clone())))));
+            let (sender, ended) = (sender.clone(), own.clone());
+            let _ = own.set_event(Some(Box::new(move |event| {
+                let _ = sender.send(event.message.clone());
+                ended.end(Instant::now() + LONG);
+            })));
             let _ = own.set_lag(None);
-            own.end(Instant::now() + LONG);
             std::panic::resume_unwind(Box::new("on purpose"));
         })))?;
         callbacks.hear_event(&event(EventKind::LagAbove, "first"));
+        callbacks.hear_event(&event(EventKind::LagBelow, "never"));
         assert_eq!(heard.iter().collect::<Vec<_>>(), ["first"]);
         assert_eq!(callbacks.failed(), 1);
         end(&callbacks);

@@ -275,8 +275,8 @@ static void a_callback_that_blocks_for_ever_holds_up_nothing(void)
 
     expect_success(kmirror_set_event_callback_full(mirror, block, box, on_free));
     await(box, &box->called);
-    before = replicated(mirror);
     expect_success(kmirror_wait_until_caught_up(mirror, 60000));
+    before = replicated(mirror);
     for (waits = 0; waits < 600 && replicated(mirror) < before + 100; waits++) {
         pause_ms(50);
     }

@@ -19,7 +19,7 @@ fn run(name: &str, arguments: &[&str]) -> Outcome<String> {
 fn busy(source: &Cluster, name: &str) -> Outcome<(String, Load)> {
     let topic = unique(name);
     source.create_topic(&topic, 2, &[])?;
-    let load = Load::start(&source.bootstrap(), &topic, 2, 500, 11, &Writing::default())?;
+    let load = Load::start(&source.bootstrap(), &topic, 2, 500, 11, &Writing { live: true, ..Writing::default() })?;
     load.wait_for_more(1)?;
     Ok((topic, load))
 }
