@@ -68,7 +68,7 @@ install-c: build-c ## installs the C library only: header, shared and static lib
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libkmirror.so
 	@# One object whose only names are those of the header: a program may bring a zstd of its own.
 	ld -r --whole-archive $(BUILT)/libkmirror.a -o $(DESTDIR)$(LIBDIR)/kmirror.o
-	objcopy --wildcard --keep-global-symbol='kmirror_*' $(DESTDIR)$(LIBDIR)/kmirror.o
+	objcopy --wildcard --keep-global-symbol='kmirror_*' -R .llvmbc -R .llvmcmd $(DESTDIR)$(LIBDIR)/kmirror.o
 	rm -f $(DESTDIR)$(LIBDIR)/libkmirror.a
 	ar rcs $(DESTDIR)$(LIBDIR)/libkmirror.a $(DESTDIR)$(LIBDIR)/kmirror.o
 	rm $(DESTDIR)$(LIBDIR)/kmirror.o
