@@ -49,7 +49,7 @@ mutants: need-rust ## changes the code that decides in every way cargo-mutants k
 # What to measure, for example BENCH="--parts sweep --codecs none,zstd"; a wrong option prints them all.
 BENCH ?=
 
-bench: need-rust need-java build ## kmirror, an rdkafka loop, MirrorMaker 2 and a blind relay at the same work, in one run
+bench: need-rust need-java build build-c ## kmirror, also from C, an rdkafka loop, MirrorMaker 2 and a blind relay at the same work, in one run
 	$(CARGO) bench $(CARGO_FLAGS) --bench mirror -- $(BENCH)
 
 install: build install-c ## installs the command line and the C library below PREFIX (default /usr/local), staged in DESTDIR

@@ -19,6 +19,7 @@ mod permissions;
 mod prefix;
 mod promote;
 mod resets;
+mod throttle;
 mod topics;
 mod translated;
 mod verify;
