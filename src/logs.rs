@@ -193,7 +193,9 @@ mod tests {
             let of_inner = dispatch(&inner);
             tracing::dispatcher::with_default(&of_inner, logged);
         });
-        [&outer, &inner].map(|callbacks| callbacks.end(Instant::now() + Duration::from_secs(20)));
+        for callbacks in [&outer, &inner] {
+            callbacks.end(Instant::now() + Duration::from_secs(20));
+        }
         let [outer, inner] = heard;
         let waits = "warn: waits topic=orders partition=3".to_owned();
         assert_eq!(inner?.iter().collect::<Vec<_>>(), [waits.clone()]);

@@ -36,11 +36,11 @@ static void on_lag(const kmirror_event_t *event, void *opaque)
     of_this_thread();
     heard.samples += kmirror_event_kind(event) == KMIRROR_EVENT_LAG;
     if (kmirror_event_kind(event) == KMIRROR_EVENT_LAG_ABOVE) {
-        EXPECT(heard.below == 0 && kmirror_event_lag_ms(event) > 2000);
+        EXPECT(heard.below == heard.above && kmirror_event_lag_ms(event) > 3000);
         heard.above++;
     }
     if (kmirror_event_kind(event) == KMIRROR_EVENT_LAG_BELOW) {
-        EXPECT(heard.above == 1 && kmirror_event_lag_ms(event) <= 1000);
+        EXPECT(heard.above == heard.below + 1 && kmirror_event_lag_ms(event) <= 1500);
         heard.below++;
     }
     if (kmirror_event_lag_ms(event) > heard.largest_ms) {
@@ -81,10 +81,11 @@ static struct heard look(void)
 
 int main(int argc, char **argv)
 {
-    const char *const threshold[] = {"lag.threshold.ms", "2000"};
+    const char *const threshold[] = {"lag.threshold.ms", "3000"};
+    struct heard before;
     kmirror_report_t *report = NULL;
     kmirror_t *mirror;
-    int samples, waits;
+    int waits;
     pid_t broker;
 
     EXPECT(argc == 5);
@@ -95,27 +96,26 @@ int main(int argc, char **argv)
     expect_success(kmirror_set_log_callback_full(mirror, KMIRROR_LOG_INFO, on_log, &heard, on_free));
     expect_success(kmirror_wait_until_caught_up(mirror, 60000));
 
-    /* Lag comes while records do, and stays small. */
-    for (waits = 0; waits < 600 && look().samples < 20; waits++) {
+    /* Lag comes while records do. What was written before the mirror has started may have been late, on a busy machine. */
+    for (waits = 0; waits < 600 && (look().samples < 20 || look().above != look().below); waits++) {
         pause_ms(50);
     }
-    samples = look().samples;
-    fprintf(stderr, "%d samples, up to %lld ms, last log line: %s\n", samples, (long long)look().largest_ms,
-            look().last_log);
-    EXPECT(samples >= 20 && strlen(look().last_log) > 0);
-    EXPECT(look().above == 0);
+    before = look();
+    fprintf(stderr, "%d samples, up to %lld ms, last log line: %s\n", before.samples, (long long)before.largest_ms,
+            before.last_log);
+    EXPECT(before.samples >= 20 && strlen(before.last_log) > 0 && before.above == before.below);
 
     EXPECT(kill(broker, SIGSTOP) == 0);
     pause_ms(5000);
     EXPECT(kill(broker, SIGCONT) == 0);
-    for (waits = 0; waits < 600 && look().below == 0; waits++) {
+    for (waits = 0; waits < 600 && look().below == before.below; waits++) {
         pause_ms(50);
     }
     /* If there were another one, it would come now. */
     pause_ms(2000);
     fprintf(stderr, "above %d times, below %d times, up to %lld ms\n", look().above, look().below,
             (long long)look().largest_ms);
-    EXPECT(look().above == 1 && look().below == 1);
+    EXPECT(look().above == before.above + 1 && look().below == before.below + 1);
 
     expect_success(kmirror_wait_until_caught_up(mirror, 60000));
     expect_success(kmirror_verify(mirror, 60000, &report));
