@@ -198,7 +198,7 @@ mod tests {
         }
         let [outer, inner] = heard;
         let waits = "warn: waits topic=orders partition=3".to_owned();
-        assert_eq!(inner?.iter().collect::<Vec<_>>(), [waits.clone()]);
+        assert_eq!(inner?.iter().collect::<Vec<_>>(), std::slice::from_ref(&waits));
         assert_eq!(outer?.iter().collect::<Vec<_>>(), ["debug: unnoticed".to_owned(), waits]);
         Ok(())
     }
