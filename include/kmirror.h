@@ -31,8 +31,8 @@
  * callback will be called with it any more: that is right also when a callback takes longer. A callback must return, not throw
  * or jump out.
  *
- * Signals. The library installs no handler, its threads block all signals but those of a crash, and it never raises SIGPIPE. Waiting functions go on
- * after a signal; to end a wait from a handler, wait at kmirror_event_fd, or in short pieces.
+ * Signals. The library installs no handler, its threads block all signals but those of a crash, and it never raises SIGPIPE.
+ * Waiting functions go on after a signal; to end a wait from a handler, wait at kmirror_event_fd, or in short pieces.
  *
  * Fork. A child after fork() has none of the mirror's threads: every function that takes a kmirror_t fails there with
  * KMIRROR_ERROR_FORKED, kmirror_free stops nothing there, and the parent's mirror goes on. Start a mirror in the process that
