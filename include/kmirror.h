@@ -14,16 +14,31 @@
  *
  * Errors. A function that can fail returns kmirror_error_t *: NULL is success, and anything else is the caller's to free.
  * What a function gives back through a pointer is written on success only. A NULL where an object or a string is needed is an
- * error, never a crash. A bug in the library is KMIRROR_ERROR_INTERNAL.
+ * error, never a crash. A bug in the library is KMIRROR_ERROR_INTERNAL; no panic and no exception leaves it.
  *
- * Ownership. What a function returns through kmirror_..._t * is the caller's, to be freed once with the _free function of
- * its type; each of them takes NULL. A string belongs to the object it was asked of and lives as long as that. Arguments
- * are copied. Strings are UTF-8 and end with a NUL.
+ * Ownership. What a function returns through kmirror_..._t * or gives to the caller is the caller's, to be freed once with the
+ * _free function of its type; each of them takes NULL. What it returns through const ... * belongs to the object it was asked of
+ * and lives as long as that. Arguments are copied. Strings are UTF-8 and end with a NUL, whatever the locale is.
  *
  * Threads. A kmirror_t may be used from any number of threads at once; nothing may use it while or after it is freed. Every
- * other object: from one thread at a time. The library has threads of its own for each mirror, calls no code of the
- * host, installs no signal handler and keeps no global state. A mirror does not live on in a child after fork(): start
- * it in the process that uses it.
+ * other object: from one thread at a time. The library has threads of its own for each mirror, all named kmirror-...
+ *
+ * Callbacks. All of a mirror come from one of its threads, kmirror-events, one after the other, and none while the library holds
+ * a lock: a callback may call everything, kmirror_stop and kmirror_free too. The mirror never waits for one; while one takes long,
+ * events and log lines wait, and when there are too many, lag and log lines are lost first. A callback may run until it was replaced
+ * or kmirror_free has returned, so what its opaque pointer points to has to live that long; kmirror_free waits for a callback for
+ * ten seconds at most. The _full functions take a function that frees it, which is called once, from whichever thread, when no
+ * callback will be called with it any more: that is right also when a callback takes longer. A callback must return, not throw
+ * or jump out.
+ *
+ * Signals. The library installs no handler, its threads block all signals but those of a crash, and it never raises SIGPIPE.
+ * Waiting functions go on after a signal; to end a wait from a handler, wait at kmirror_event_fd, or in short pieces.
+ *
+ * Fork. A child after fork() has none of the mirror's threads: every function that takes a kmirror_t fails there with
+ * KMIRROR_ERROR_FORKED, kmirror_free stops nothing there, and the parent's mirror goes on. Start a mirror in the process that
+ * uses it; that may be such a child. Descriptors are closed on exec.
+ *
+ * Unloading. dlclose is not supported while a mirror or an object of this library lives, nor while a callback runs.
  *
  * Time. A timeout is in milliseconds; below 0 means without limit.
  */
@@ -33,6 +48,7 @@
 #define KMIRROR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /** The version of this header. */
@@ -78,6 +94,8 @@
 #define KMIRROR_ERROR_BROKER 17
 /** Source and target hold different records at the same offset: compare them with kmirror verify. */
 #define KMIRROR_ERROR_DIVERGED 18
+/** The mirror belongs to the process this one was forked from: start one in the process that uses it. */
+#define KMIRROR_ERROR_FORKED 19
 
 /* What kmirror_event_kind returns. A number keeps its meaning for ever; later versions may have more. */
 #define KMIRROR_EVENT_STATE_CHANGED 1
@@ -105,6 +123,36 @@
 #define KMIRROR_TARGET 1
 
 /**
+ * Both, and the mirror itself: keys of a cluster begin with "source." or "target.".
+ */
+#define KMIRROR_MIRROR 2
+
+/**
+ * Somebody has to do something.
+ */
+#define KMIRROR_LOG_ERROR 1
+
+/**
+ * It may pass.
+ */
+#define KMIRROR_LOG_WARN 2
+
+/**
+ * What happens.
+ */
+#define KMIRROR_LOG_INFO 3
+
+/**
+ * For those who look for the cause of something.
+ */
+#define KMIRROR_LOG_DEBUG 4
+
+/**
+ * Everything.
+ */
+#define KMIRROR_LOG_TRACE 5
+
+/**
  * Properties for a mirror. Use it from one thread at a time.
  */
 typedef struct kmirror_config_t kmirror_config_t;
@@ -120,9 +168,34 @@ typedef struct kmirror_error_t kmirror_error_t;
 typedef struct kmirror_event_t kmirror_event_t;
 
 /**
+ * What a plan, a verification or a switch-over has come to.
+ */
+typedef struct kmirror_report_t kmirror_report_t;
+
+/**
+ * What a mirror knew of itself at one moment.
+ */
+typedef struct kmirror_status_t kmirror_status_t;
+
+/**
  * A running mirror. Use it from any thread.
  */
 typedef struct kmirror_t kmirror_t;
+
+/**
+ * Called with an event, which is not the callback's to free and lives until it returns.
+ */
+typedef void (*kmirror_event_callback_t)(const kmirror_event_t *event, void *opaque);
+
+/**
+ * Called once with an opaque pointer when no callback will be called with it any more.
+ */
+typedef void (*kmirror_opaque_free_t)(void *opaque);
+
+/**
+ * Called with one of KMIRROR_LOG_* and a line, which lives until it returns.
+ */
+typedef void (*kmirror_log_callback_t)(int level, const char *message, void *opaque);
 
 #ifdef __cplusplus
 extern "C" {
@@ -142,12 +215,50 @@ kmirror_error_t *kmirror_config_set(kmirror_config_t *config,
                                     const char *value);
 
 /**
- * Reads the properties file of a Kafka client: of a consumer for KMIRROR_SOURCE, of a producer for KMIRROR_TARGET. Its
- * keys have no "source." or "target." before them.
+ * Reads a properties file: of a consumer for KMIRROR_SOURCE and of a producer for KMIRROR_TARGET, whose keys have no "source." or
+ * "target." before them, or of a mirror for KMIRROR_MIRROR, whose keys have.
  */
 kmirror_error_t *kmirror_config_load(kmirror_config_t *config,
                                      int side,
                                      const char *path);
+
+/**
+ * Tells all problems at once, as kmirror_start would before it connects, and keeps the warnings for kmirror_config_warnings.
+ */
+kmirror_error_t *kmirror_config_check(kmirror_config_t *config);
+
+/**
+ * What kmirror_config_check has found that works, but perhaps not as meant, a line each; empty if there is nothing. It lives until the
+ * next check.
+ */
+const char *kmirror_config_warnings(const kmirror_config_t *config);
+
+/**
+ * Works out what a mirror would do, also what it could not, and gives it to the caller in *report. Connects to both clusters and
+ * writes nothing.
+ */
+kmirror_error_t *kmirror_plan(const kmirror_config_t *config,
+                              kmirror_report_t **report);
+
+/**
+ * Compares what consumers would read from both clusters, without a mirror, and gives it to the caller in *report; that there are
+ * differences is no error. topics are patterns that select from the configured ones, NULL is all; sample is how much of a partition,
+ * as "5%" or as a number of offsets, NULL is everything.
+ */
+kmirror_error_t *kmirror_config_verify(const kmirror_config_t *config,
+                                       const char *topics,
+                                       const char *sample,
+                                       int64_t timeout_ms,
+                                       kmirror_report_t **report);
+
+/**
+ * Ends the mirror of this configuration for a switch-over from outside, as kmirror_promote does for one that runs here: it has to be
+ * stopped, or its process to be gone. With force also when not everything can be copied in time; the report says what is missing.
+ */
+kmirror_error_t *kmirror_config_promote(const kmirror_config_t *config,
+                                        bool force,
+                                        int64_t timeout_ms,
+                                        kmirror_report_t **report);
 
 /**
  * Frees a configuration. Mirrors that were started with it go on.
@@ -163,11 +274,51 @@ kmirror_error_t *kmirror_start(const kmirror_config_t *config,
                                kmirror_t **mirror);
 
 /**
- * The next event, to be freed with kmirror_event_free; NULL if there was none in the given time. Several threads may
- * call this; each event goes to one of them.
+ * The next event, to be freed with kmirror_event_free; NULL if there was none in the given time, and at once if the mirror has ended
+ * and none is left. Several threads may call this; each event goes to one of them. In a child after fork() it is always one of
+ * the kind KMIRROR_EVENT_ERROR, whose error is KMIRROR_ERROR_FORKED.
  */
 kmirror_event_t *kmirror_poll(const kmirror_t *mirror,
                               int64_t timeout_ms);
+
+/**
+ * A file descriptor that is readable while events wait for kmirror_poll, for those who wait for other things at the same time: poll
+ * with a timeout of 0 until there is none, then wait again. It lives as long as the mirror; nothing but waiting may be done with
+ * it. -1 if there is none: for NULL, in a child after fork(), and where the process may have no more descriptors.
+ */
+int kmirror_event_fd(const kmirror_t *mirror);
+
+/**
+ * The mirror's state, for example "in_sync". It is never to be freed. Empty for NULL and in a child after fork().
+ */
+const char *kmirror_state(const kmirror_t *mirror);
+
+/**
+ * Gives everything the mirror knows of itself now to the caller in *status.
+ */
+kmirror_error_t *kmirror_status(const kmirror_t *mirror, kmirror_status_t **status);
+
+/**
+ * Changes throttle.bytes.per.second for the mirror as it runs; 0 and below are without limit.
+ */
+kmirror_error_t *kmirror_set_throttle(const kmirror_t *mirror, int64_t bytes_per_second);
+
+/**
+ * Compares what consumers would read from both clusters, for the topics of this mirror, while it runs or later, and gives it to the
+ * caller in *report; that there are differences is no error. Fails with KMIRROR_ERROR_TIMED_OUT when the time has passed.
+ */
+kmirror_error_t *kmirror_verify(const kmirror_t *mirror,
+                                int64_t timeout_ms,
+                                kmirror_report_t **report);
+
+/**
+ * Ends the mirror for a switch-over: copies what the source has, marks the mirror on the target so that no process of it writes again,
+ * and gives what was and was not copied to the caller in *report. Fails with KMIRROR_ERROR_TIMED_OUT if the source is there and not
+ * everything was copied in time: then the mirror goes on, and nothing is marked.
+ */
+kmirror_error_t *kmirror_promote(const kmirror_t *mirror,
+                                 int64_t timeout_ms,
+                                 kmirror_report_t **report);
 
 /**
  * Waits until every selected partition has reached the source's end as it is at the time of this call. Fails with the
@@ -196,7 +347,8 @@ kmirror_error_t *kmirror_stop(const kmirror_t *mirror,
                               int64_t timeout_ms);
 
 /**
- * Frees a mirror. One that still runs is stopped first, which takes ten seconds at most.
+ * Frees a mirror. One that still runs is stopped first, and callbacks that run are waited for, both for ten seconds at most. In a child
+ * after fork() nothing is stopped, and what the mirror holds stays allocated.
  */
 void kmirror_free(kmirror_t *mirror);
 
@@ -204,6 +356,285 @@ void kmirror_free(kmirror_t *mirror);
  * The version of the library that runs, which may be another than KMIRROR_VERSION, that of the header.
  */
 const char *kmirror_version(void);
+
+/**
+ * Has callback called with every event, also with those before but for lag; NULL ends it. What is polled is not less for it.
+ * See "Callbacks" above.
+ */
+kmirror_error_t *kmirror_set_event_callback(const kmirror_t *mirror,
+                                            kmirror_event_callback_t callback,
+                                            void *opaque);
+
+/**
+ * As kmirror_set_event_callback. opaque_free, unless it is NULL, is called once with opaque when callback will not be called any
+ * more: after another one was set, after kmirror_free, or at once when this fails or callback is NULL.
+ */
+kmirror_error_t *kmirror_set_event_callback_full(const kmirror_t *mirror,
+                                                 kmirror_event_callback_t callback,
+                                                 void *opaque,
+                                                 kmirror_opaque_free_t opaque_free);
+
+/**
+ * Has callback called with KMIRROR_EVENT_LAG, of each topic and without a topic of all, and with KMIRROR_EVENT_LAG_ABOVE and
+ * KMIRROR_EVENT_LAG_BELOW; NULL ends it. What is polled is not less for it. See "Callbacks" above.
+ */
+kmirror_error_t *kmirror_set_lag_callback(const kmirror_t *mirror,
+                                          kmirror_event_callback_t callback,
+                                          void *opaque);
+
+/**
+ * As kmirror_set_lag_callback, with opaque_free as in kmirror_set_event_callback_full.
+ */
+kmirror_error_t *kmirror_set_lag_callback_full(const kmirror_t *mirror,
+                                               kmirror_event_callback_t callback,
+                                               void *opaque,
+                                               kmirror_opaque_free_t opaque_free);
+
+/**
+ * Has callback called with what the mirror logs at KMIRROR_LOG_INFO and above, also with what it has logged since its start; NULL
+ * ends it. Nothing is ever written to standard output or standard error. See "Callbacks" above.
+ */
+kmirror_error_t *kmirror_set_log_callback(const kmirror_t *mirror,
+                                          kmirror_log_callback_t callback,
+                                          void *opaque);
+
+/**
+ * As kmirror_set_log_callback at another level, with opaque_free as in kmirror_set_event_callback_full.
+ */
+kmirror_error_t *kmirror_set_log_callback_full(const kmirror_t *mirror,
+                                               int level,
+                                               kmirror_log_callback_t callback,
+                                               void *opaque,
+                                               kmirror_opaque_free_t opaque_free);
+
+/**
+ * One of KMIRROR_EVENT_*; 0 for NULL. Later versions may have more kinds.
+ */
+int32_t kmirror_event_kind(const kmirror_event_t *event);
+
+/**
+ * The name of the kind, for example "lag_above"; empty for NULL.
+ */
+const char *kmirror_event_name(const kmirror_event_t *event);
+
+/**
+ * When it happened, in milliseconds since 1970; -1 for NULL.
+ */
+int64_t kmirror_event_timestamp_ms(const kmirror_event_t *event);
+
+/**
+ * The state the mirror is in now, for example "in_sync", if the event is KMIRROR_EVENT_STATE_CHANGED; otherwise NULL.
+ */
+const char *kmirror_event_state(const kmirror_event_t *event);
+
+/**
+ * The topic it is about; NULL if it is about all, or none.
+ */
+const char *kmirror_event_topic(const kmirror_event_t *event);
+
+/**
+ * The partition it is about; -1 if it is about none.
+ */
+int32_t kmirror_event_partition(const kmirror_event_t *event);
+
+/**
+ * The consumer group it is about; NULL if it is about none, or about all.
+ */
+const char *kmirror_event_group(const kmirror_event_t *event);
+
+/**
+ * How many records the target is behind; -1 if the event is not about lag.
+ */
+int64_t kmirror_event_lag_records(const kmirror_event_t *event);
+
+/**
+ * How many bytes the target is behind, estimated; -1 if the event is not about lag.
+ */
+int64_t kmirror_event_lag_bytes(const kmirror_event_t *event);
+
+/**
+ * How many milliseconds the target is behind; -1 if the event is not about lag.
+ */
+int64_t kmirror_event_lag_ms(const kmirror_event_t *event);
+
+/**
+ * The event as a sentence; empty for NULL.
+ */
+const char *kmirror_event_message(const kmirror_event_t *event);
+
+/**
+ * The error that is the reason; NULL if there is none. It belongs to the event and is not to be freed.
+ */
+const kmirror_error_t *kmirror_event_error(const kmirror_event_t *event);
+
+/**
+ * All of it as a JSON document; empty for NULL.
+ */
+const char *kmirror_event_json(const kmirror_event_t *event);
+
+/**
+ * Frees an event that kmirror_poll has returned, and the strings and errors that were asked of it.
+ */
+void kmirror_event_free(kmirror_event_t *event);
+
+/**
+ * The mirror's name.
+ */
+const char *kmirror_status_name(const kmirror_status_t *status);
+
+/**
+ * The mirror's state, for example "in_sync"; empty for NULL.
+ */
+const char *kmirror_status_state(const kmirror_status_t *status);
+
+/**
+ * How many records the target is behind, in all topics; -1 for NULL.
+ */
+int64_t kmirror_status_lag_records(const kmirror_status_t *status);
+
+/**
+ * How many bytes the target is behind, estimated; -1 for NULL.
+ */
+int64_t kmirror_status_lag_bytes(const kmirror_status_t *status);
+
+/**
+ * How many milliseconds the worst partition is behind; -1 for NULL.
+ */
+int64_t kmirror_status_lag_ms(const kmirror_status_t *status);
+
+/**
+ * Records replicated since the start; -1 for NULL.
+ */
+int64_t kmirror_status_replicated_records(const kmirror_status_t *status);
+
+/**
+ * Bytes replicated since the start, as compressed; -1 for NULL.
+ */
+int64_t kmirror_status_replicated_bytes(const kmirror_status_t *status);
+
+/**
+ * Events that were dropped because nobody polled them, or because callbacks took too long; -1 for NULL.
+ */
+int64_t kmirror_status_events_dropped(const kmirror_status_t *status);
+
+/**
+ * Why the mirror has failed, NULL if it has not. It belongs to the status and is not to be freed.
+ */
+const kmirror_error_t *kmirror_status_error(const kmirror_status_t *status);
+
+/**
+ * How many topics are mirrored; their numbers begin at 0. 0 for NULL.
+ */
+size_t kmirror_status_topic_count(const kmirror_status_t *status);
+
+/**
+ * The name of a topic at the source; NULL if there is none of this number.
+ */
+const char *kmirror_status_topic(const kmirror_status_t *status, size_t topic);
+
+/**
+ * How many records a topic is behind; -1 if there is none of this number.
+ */
+int64_t kmirror_status_topic_lag_records(const kmirror_status_t *status, size_t topic);
+
+/**
+ * How many milliseconds a topic is behind; -1 if there is none of this number.
+ */
+int64_t kmirror_status_topic_lag_ms(const kmirror_status_t *status, size_t topic);
+
+/**
+ * How many partitions a topic has; their numbers begin at 0.
+ */
+size_t kmirror_status_partition_count(const kmirror_status_t *status, size_t topic);
+
+/**
+ * The state of a partition, for example "in_sync"; NULL if there is none of these numbers.
+ */
+const char *kmirror_status_partition_state(const kmirror_status_t *status,
+                                           size_t topic,
+                                           size_t partition);
+
+/**
+ * The next offset of the source that consumers can see; -1 if it is not known yet.
+ */
+int64_t kmirror_status_partition_source_offset_next(const kmirror_status_t *status,
+                                                    size_t topic,
+                                                    size_t partition);
+
+/**
+ * The next offset to be replicated, the same number on source and target; -1 if it is not known yet.
+ */
+int64_t kmirror_status_partition_target_offset_next(const kmirror_status_t *status,
+                                                    size_t topic,
+                                                    size_t partition);
+
+/**
+ * Why a partition does not progress; NULL if it does. It belongs to the status and is not to be freed.
+ */
+const kmirror_error_t *kmirror_status_partition_error(const kmirror_status_t *status,
+                                                      size_t topic,
+                                                      size_t partition);
+
+/**
+ * All of it as a JSON document, also what there is no function for; empty for NULL.
+ */
+const char *kmirror_status_json(const kmirror_status_t *status);
+
+/**
+ * Frees a status, and the strings and errors that were asked of it.
+ */
+void kmirror_status_free(kmirror_status_t *status);
+
+/**
+ * What it is of: "plan", "verify" or "promote"; empty for NULL.
+ */
+const char *kmirror_report_kind(const kmirror_report_t *report);
+
+/**
+ * How many problems it tells, as sentences: of a verification the first differences and what could not be read, of a plan what
+ * cannot be mirrored and which permissions are missing, of a switch-over what is not copied. 0 is well.
+ */
+size_t kmirror_report_problem_count(const kmirror_report_t *report);
+
+/**
+ * A problem, from 0; NULL if there is none of this number.
+ */
+const char *kmirror_report_problem(const kmirror_report_t *report, size_t problem);
+
+/**
+ * Of a verification: whether consumers read the same from both sides, as far as both have it, and everything could be read.
+ */
+bool kmirror_report_identical(const kmirror_report_t *report);
+
+/**
+ * Of a verification: how many records were compared; -1 for other reports.
+ */
+int64_t kmirror_report_records_compared(const kmirror_report_t *report);
+
+/**
+ * Of a verification: how many real differences there are, also those that are not among the problems; -1 for other reports.
+ */
+int64_t kmirror_report_differences(const kmirror_report_t *report);
+
+/**
+ * Of a switch-over: whether the mirror is marked, so that no process of it writes again.
+ */
+bool kmirror_report_promoted(const kmirror_report_t *report);
+
+/**
+ * Of a switch-over: how many records are not copied, as far as it is known; -1 for other reports.
+ */
+int64_t kmirror_report_records_not_copied(const kmirror_report_t *report);
+
+/**
+ * All of it as a JSON document; empty for NULL.
+ */
+const char *kmirror_report_json(const kmirror_report_t *report);
+
+/**
+ * Frees a report, and the strings that were asked of it.
+ */
+void kmirror_report_free(kmirror_report_t *report);
 
 /**
  * One of KMIRROR_ERROR_*; 0 for NULL.
@@ -246,49 +677,14 @@ int32_t kmirror_error_partition(const kmirror_error_t *error);
 int64_t kmirror_error_offset(const kmirror_error_t *error);
 
 /**
+ * The code a broker has answered with, see https://kafka.apache.org/protocol#protocol_error_codes; 0 if that is not the cause.
+ */
+int16_t kmirror_error_kafka_code(const kmirror_error_t *error);
+
+/**
  * Frees an error, and the strings that were asked of it.
  */
 void kmirror_error_free(kmirror_error_t *error);
-
-/**
- * One of KMIRROR_EVENT_*; 0 for NULL. Later versions may have more kinds.
- */
-int32_t kmirror_event_kind(const kmirror_event_t *event);
-
-/**
- * The topic it is about; NULL if it is about all, or none.
- */
-const char *kmirror_event_topic(const kmirror_event_t *event);
-
-/**
- * The partition it is about; -1 if it is about none.
- */
-int32_t kmirror_event_partition(const kmirror_event_t *event);
-
-/**
- * How many records the target is behind; -1 if the event is not about lag.
- */
-int64_t kmirror_event_lag_records(const kmirror_event_t *event);
-
-/**
- * How many bytes the target is behind, estimated; -1 if the event is not about lag.
- */
-int64_t kmirror_event_lag_bytes(const kmirror_event_t *event);
-
-/**
- * How many milliseconds the target is behind; -1 if the event is not about lag.
- */
-int64_t kmirror_event_lag_ms(const kmirror_event_t *event);
-
-/**
- * The event as a sentence; empty for NULL.
- */
-const char *kmirror_event_message(const kmirror_event_t *event);
-
-/**
- * Frees an event, and the strings that were asked of it.
- */
-void kmirror_event_free(kmirror_event_t *event);
 
 #ifdef __cplusplus
 }  // extern "C"

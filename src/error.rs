@@ -96,6 +96,9 @@ error_kinds! {
     /// Source and target do not hold the same record at the same offset.
     Diverged = 18, "diverged", retriable: false, fatal: true, exit: 5,
         "source and target hold different records at the same offset: compare them with kmirror verify";
+    /// The mirror was started by another process, of which this one is a fork.
+    Forked = 19, "forked", retriable: false, fatal: true, exit: 1,
+        "the mirror belongs to the process this one was forked from: start one in the process that uses it";
 }
 
 /// An error as it reaches the user: a sentence, a [kind](ErrorKind), and the place where it happened.

@@ -1,20 +1,22 @@
-//! The one way out of the engine: a bounded queue of events that the host drains.
+//! The one way out of the engine: events, which wait in a bounded queue for who polls and in another one for the callbacks.
 //!
-//! No user code ever runs on an engine thread. When nobody drains the queue the oldest event is dropped and counted, so that a
-//! host that does not listen costs no memory; what matters for ever is in the status too.
+//! No user code ever runs on an engine thread. When nobody drains a queue the oldest event is dropped and counted, lag first, so
+//! that a host that does not listen costs no memory; what matters for ever is in the status too.
+
+mod callbacks;
+mod queue;
+#[cfg(unix)]
+mod wake;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 use crate::status::{Lag, State};
-
-/// Events that wait to be drained, at most.
-const QUEUE_LENGTH: usize = 10_000;
+pub use callbacks::Callbacks;
+use queue::Queue;
 
 macro_rules! event_kinds {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal;)*) => {
@@ -66,7 +68,7 @@ event_kinds! {
 }
 
 /// Something the mirror has to tell.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Event {
     /// What it tells.
@@ -81,21 +83,38 @@ pub struct Event {
     pub topic: Option<Arc<str>>,
     /// The partition it is about.
     pub partition: Option<i32>,
+    /// The consumer group it is about.
+    pub group: Option<Arc<str>>,
     /// The lag, in the events about it.
     pub lag: Option<Lag>,
-    /// The error, where one is the reason.
+    /// The error, where one is the reason; its kind's name when it is serialized, as the message is that of the event.
+    #[serde(serialize_with = "kind_name")]
     pub error: Option<Error>,
+}
+
+fn kind_name<S: Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
+    error.as_ref().map(|error| error.kind().name()).serialize(serializer)
 }
 
 impl Event {
     /// An event of a kind, now.
     pub(crate) fn new(kind: EventKind, message: impl Into<String>) -> Self {
         let (message, timestamp_ms) = (message.into(), now_ms());
-        Event { kind, timestamp_ms, message, state: None, topic: None, partition: None, lag: None, error: None }
+        Event {
+            kind,
+            timestamp_ms,
+            message,
+            state: None,
+            topic: None,
+            partition: None,
+            group: None,
+            lag: None,
+            error: None,
+        }
     }
 
     /// An event whose reason is an error.
-    pub(crate) fn of_error(kind: EventKind, error: &Error) -> Self {
+    pub fn of_error(kind: EventKind, error: &Error) -> Self {
         Event {
             topic: error.topic().map(Arc::from),
             partition: error.partition(),
@@ -110,51 +129,47 @@ pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
-/// Both ends of the queue. Clones share it.
+/// Where events go. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Events {
-    sender: Sender<Event>,
-    receiver: Receiver<Event>,
-    dropped: Arc<AtomicU64>,
+    polled: Arc<Queue>,
+    callbacks: Callbacks,
 }
 
 impl Events {
-    pub(crate) fn new() -> Self {
-        let (sender, receiver) = crossbeam_channel::bounded(QUEUE_LENGTH);
-        Events { sender, receiver, dropped: Arc::default() }
+    pub(crate) fn new(callbacks: Callbacks) -> Self {
+        Events { polled: Arc::default(), callbacks }
     }
 
-    pub(crate) fn send(&self, mut event: Event) {
-        while let Err(TrySendError::Full(back)) = self.sender.try_send(event) {
-            event = back;
-            if self.receiver.try_recv().is_ok() {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+    pub(crate) fn send(&self, event: Event) {
+        let event = Arc::new(event);
+        let listened = self.callbacks.hear_event(&event);
+        self.polled.push(event, listened);
+    }
+
+    /// No more comes; what waits can still be taken.
+    pub(crate) fn close(&self) {
+        self.polled.close();
     }
 
     /// The next event, waiting for it at most so long.
     pub(crate) fn poll(&self, timeout: Duration) -> Option<Event> {
-        self.receiver.recv_timeout(timeout).ok()
+        self.polled.take(timeout).map(Arc::unwrap_or_clone)
     }
 
-    /// How many were dropped because nobody drained the queue.
+    /// A descriptor that is readable while events wait to be polled.
+    #[cfg(unix)]
+    pub(crate) fn descriptor(&self) -> std::io::Result<std::os::fd::RawFd> {
+        self.polled.descriptor()
+    }
+
+    /// What is to be called for.
+    pub(crate) fn callbacks(&self) -> &Callbacks {
+        &self.callbacks
+    }
+
+    /// How many were dropped because nobody drained the queue, or callbacks took too long.
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_oldest_goes_when_nobody_listens() {
-        let events = Events::new();
-        for number in 0..QUEUE_LENGTH + 3 {
-            events.send(Event::new(EventKind::Error, number.to_string()));
-        }
-        assert_eq!(events.dropped(), 3);
-        assert_eq!(events.poll(Duration::ZERO).map(|event| event.message), Some("3".to_owned()));
+        self.polled.dropped() + self.callbacks.dropped()
     }
 }

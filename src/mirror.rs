@@ -15,12 +15,14 @@ use crate::config::Config;
 use crate::control::promotion::Promotion;
 use crate::control::{self, Request};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::Event;
+use crate::event::{Callbacks, Event};
+use crate::plan::Plan;
 use crate::promote::{PromoteOptions, PromoteReport};
 use crate::shared::{Shared, guard};
 use crate::status::{State, Status};
+use crate::verify::{VerifyOptions, VerifyProgress, VerifyReport};
 
-/// How long a mirror that is dropped waits for answers under way.
+/// How long a mirror that is dropped waits for answers under way and for callbacks.
 const DROP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running mirror.
@@ -42,9 +44,12 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(10);
 /// # }
 /// ```
 pub struct Mirror {
+    config: Arc<Config>,
     shared: Arc<Shared>,
     requests: mpsc::Sender<Request>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// The process that has its threads.
+    process: u32,
 }
 
 impl Mirror {
@@ -57,22 +62,41 @@ impl Mirror {
     /// [`ErrorKind::Connect`] if a cluster cannot be reached, [`ErrorKind::Config`] if source and target are the same
     /// cluster or no topic matches, [`ErrorKind::Authorization`] if a permission is missing.
     pub fn start(config: Config) -> Result<Self> {
-        let shared = Arc::new(Shared::new());
+        Self::launch(config, Shared::new(Callbacks::new()))
+    }
+
+    /// As [`start`](Self::start), calling the host for what happens, also for what is logged, from the beginning.
+    ///
+    /// # Errors
+    /// As there. The callbacks have been told everything by then.
+    pub fn start_with(config: Config, callbacks: Callbacks) -> Result<Self> {
+        let logs = crate::logs::dispatch(&callbacks);
+        let outcome = Self::launch(config, Shared::new(callbacks.clone()).with_logs(logs));
+        if outcome.is_err() {
+            callbacks.end(Instant::now() + DROP_TIMEOUT);
+        }
+        outcome
+    }
+
+    fn launch(config: Config, shared: Shared) -> Result<Self> {
+        let (config, shared) = (Arc::new(config), Arc::new(shared));
+        shared.throttle.set(config.throttle_bytes_per_second);
         let (requests, receiver) = mpsc::channel(control::REQUESTS);
         let (started, outcome) = crossbeam_channel::bounded(1);
         let thread = {
-            let shared = shared.clone();
+            let (config, shared) = (config.clone(), shared.clone());
             let run = move || {
                 leave_signals_to_the_host();
-                let config = Arc::new(config);
                 let body = || control::run(config, shared.clone(), receiver, &started);
                 guard(&shared, "the control thread of the mirror ended unexpectedly", body);
+                shared.events.close();
             };
             std::thread::Builder::new().name("kmirror-control".to_owned()).spawn(run)
         };
         let thread =
             thread.map_err(|error| Error::new(ErrorKind::Internal, format!("no thread can be started: {error}")))?;
-        let mirror = Mirror { shared, requests, thread: Mutex::new(Some(thread)) };
+        let (thread, process) = (Mutex::new(Some(thread)), std::process::id());
+        let mirror = Mirror { config, shared, requests, thread, process };
         match outcome.recv() {
             Ok(Ok(())) => Ok(mirror),
             Ok(Err(error)) => Err(error),
@@ -81,6 +105,34 @@ impl Mirror {
                 .error()
                 .unwrap_or_else(|| Error::new(ErrorKind::Internal, "the mirror did not start"))),
         }
+    }
+
+    /// Whether this is the process that has started it. In a child after `fork` a mirror has no threads: nothing but this may be
+    /// asked of it there, and dropping it frees nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Forked`] if it is not.
+    pub fn check_process(&self) -> Result<()> {
+        let here = std::process::id();
+        if here == self.process {
+            return Ok(());
+        }
+        let message = format!(
+            "the mirror belongs to process {}, and this is process {here}, which was forked from it: start a mirror in the \
+             process that uses it",
+            self.process
+        );
+        Err(Error::new(ErrorKind::Forked, message))
+    }
+
+    /// What it was started with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What it calls for; to be changed at any time.
+    pub fn callbacks(&self) -> &Callbacks {
+        self.shared.events.callbacks()
     }
 
     /// Its name, which is its identity on the target.
@@ -98,9 +150,69 @@ impl Mirror {
         self.shared.status()
     }
 
-    /// The next event, waiting for it at most so long. Several threads may call this; each event goes to one of them.
+    /// The next event, waiting for it at most so long. Several threads may call this; each event goes to one of them. When the
+    /// mirror has ended and nothing waits any more, there is none at once.
     pub fn poll(&self, timeout: Duration) -> Option<Event> {
+        self.check_process().ok()?;
         self.shared.events.poll(timeout)
+    }
+
+    /// A file descriptor that is readable while events wait to be [polled](Self::poll), for hosts that wait for other things at the
+    /// same time. It is the mirror's, and closed with it: nothing but waiting may be done with it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] if the process may have no more descriptors.
+    #[cfg(unix)]
+    pub fn event_fd(&self) -> Result<std::os::fd::RawFd> {
+        self.check_process()?;
+        let none = |error| Error::new(ErrorKind::Internal, format!("there is no file descriptor for events: {error}"));
+        self.shared.events.descriptor().map_err(none)
+    }
+
+    /// Changes `throttle.bytes.per.second`, for the mirror as it runs; `None` is without limit.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for 0, which would be a pause.
+    pub fn set_throttle(&self, bytes_per_second: Option<u64>) -> Result<()> {
+        self.check_process()?;
+        if bytes_per_second == Some(0) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "throttle.bytes.per.second is 0: to copy nothing, pause the mirror",
+            ));
+        }
+        self.shared.throttle.set(bytes_per_second);
+        Ok(())
+    }
+
+    /// What a start with the same configuration would do now. Writes nothing.
+    ///
+    /// # Errors
+    /// As of [`plan`](crate::plan()).
+    pub fn plan(&self) -> Result<Plan> {
+        self.check_process()?;
+        crate::plan::plan(self.config().clone())
+    }
+
+    /// Compares what consumers would read from source and target, for the topics of this mirror, while it runs or later.
+    ///
+    /// # Errors
+    /// As of [`verify`](crate::verify()).
+    pub fn verify(&self, options: VerifyOptions) -> Result<VerifyReport> {
+        self.verify_or(options, |_| false)
+    }
+
+    /// As [`verify`](Self::verify), asking every 50 ms whether to give up.
+    ///
+    /// # Errors
+    /// As there, and [`ErrorKind::TimedOut`] when `give_up` says so.
+    pub fn verify_or(
+        &self,
+        options: VerifyOptions,
+        give_up: impl FnMut(&VerifyProgress) -> bool,
+    ) -> Result<VerifyReport> {
+        self.check_process()?;
+        crate::verify::verify_or(self.config().clone(), options, give_up)
     }
 
     /// Stops fetching. What is under way is finished; connections stay open.
@@ -192,23 +304,37 @@ impl Mirror {
     /// # Errors
     /// [`ErrorKind::TimedOut`] if the engine's threads have not ended in time. They end by themselves later.
     pub fn stop(&self, timeout: Duration) -> Result<()> {
-        let deadline = Instant::now() + timeout;
+        const GRACE: Duration = Duration::from_millis(500);
+        self.check_process()?;
+        let now = Instant::now();
+        let deadline = now.checked_add(timeout).unwrap_or(now + DROP_TIMEOUT);
         // A mirror that has ended already does not listen; that is what is wanted.
         let _ = self.request(Request::Stop(deadline));
-        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
-        const GRACE: Duration = Duration::from_millis(500);
-        while !thread.is_finished() {
+        // Whoever stops it at the same time waits, too, and hears of it if it takes too long.
+        while !self.has_ended() {
             if Instant::now() > deadline + GRACE {
                 let message = format!("the mirror has not stopped within {} ms", timeout.as_millis());
                 return Err(Error::new(ErrorKind::TimedOut, message));
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        let _ = thread.join();
         Ok(())
     }
 
+    /// Whether the control thread has ended, and with it all others but that of the callbacks.
+    fn has_ended(&self) -> bool {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return false;
+        }
+        if let Some(thread) = thread.take() {
+            let _ = thread.join();
+        }
+        true
+    }
+
     fn request(&self, mut request: Request) -> Result<()> {
+        self.check_process()?;
         loop {
             match self.requests.try_send(request) {
                 Ok(()) => return Ok(()),
@@ -227,12 +353,17 @@ impl Mirror {
     }
 }
 
-/// Handlers of the host never run on a thread of the engine, and a broker that hangs up cannot end the process: Rust's
+/// Handlers of the host never run on a thread of the engine, but for those of a crash, which is told where it happens, and a broker that hangs up cannot end the process: Rust's
 /// standard library keeps plain writes to a socket from raising SIGPIPE, but not vectored ones, and hosts written in C do not
 /// ignore it. Threads that this one starts inherit it.
 #[cfg(unix)]
 pub(crate) fn leave_signals_to_the_host() {
-    if let Err(error) = nix::sys::signal::SigSet::all().thread_block() {
+    use nix::sys::signal::{SigSet, Signal};
+    let mut kept = SigSet::all();
+    for crash in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGTRAP, Signal::SIGABRT] {
+        kept.remove(crash);
+    }
+    if let Err(error) = kept.thread_block() {
         tracing::warn!(%error, "signals cannot be kept from the engine's threads");
     }
 }
@@ -242,6 +373,14 @@ pub(crate) fn leave_signals_to_the_host() {}
 
 impl Drop for Mirror {
     fn drop(&mut self) {
+        if self.check_process().is_err() {
+            // Locks may be held for ever by threads that are not here, and what would be woken up is the parent's.
+            std::mem::forget((self.shared.clone(), self.config.clone(), self.requests.clone()));
+            std::mem::forget(self.thread.get_mut().map(Option::take));
+            return;
+        }
+        let deadline = Instant::now() + DROP_TIMEOUT;
         let _ = self.stop(DROP_TIMEOUT);
+        self.callbacks().end(deadline);
     }
 }

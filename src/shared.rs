@@ -6,13 +6,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::error::{Error, ErrorKind};
-use crate::event::{Event, EventKind, Events, now_ms};
+use crate::event::{Callbacks, Event, EventKind, Events, now_ms};
 use crate::machine::lifecycle;
 use crate::status::{self, GroupsStatus, Lag, Progress, State, Status, Subject, Trouble};
+use crate::throttle::Throttle;
 
 /// Shared by all threads of a mirror.
 pub(crate) struct Shared {
     pub(crate) events: Events,
+    /// How fast may be copied.
+    pub(crate) throttle: Arc<Throttle>,
+    /// Where the engine's threads log to, if not to what is global.
+    logs: Option<tracing::Dispatch>,
     own: Mutex<Own>,
     partitions: RwLock<Vec<Arc<Progress>>>,
 }
@@ -27,7 +32,7 @@ struct Own {
 }
 
 impl Shared {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(callbacks: Callbacks) -> Self {
         let own = Own {
             name: String::new(),
             state: State::Starting,
@@ -36,7 +41,13 @@ impl Shared {
             troubles: BTreeMap::new(),
             groups: GroupsStatus::default(),
         };
-        Shared { events: Events::new(), own: Mutex::new(own), partitions: RwLock::default() }
+        let (own, events) = (Mutex::new(own), Events::new(callbacks));
+        Shared { events, throttle: Arc::default(), logs: None, own, partitions: RwLock::default() }
+    }
+
+    /// The engine's threads log to this.
+    pub(crate) fn with_logs(self, logs: tracing::Dispatch) -> Self {
+        Shared { logs: Some(logs), ..self }
     }
 
     fn own(&self) -> MutexGuard<'_, Own> {
@@ -75,7 +86,8 @@ impl Shared {
         for (name, error) in &now {
             if !own.troubles.contains_key(&(subject, name.clone())) {
                 tracing::warn!(subject = subject.name(), name, kind = error.kind().name(), %error, "not kept in step");
-                self.events.send(Event::of_error(kind, error));
+                let group = (subject == Subject::Group).then(|| Arc::from(&**name));
+                self.events.send(Event { group, ..Event::of_error(kind, error) });
             }
         }
         own.troubles.retain(|(of, _), _| *of != subject);
@@ -158,6 +170,13 @@ fn trouble(((subject, name), error): (&(Subject, String), &Error)) -> Trouble {
 
 /// Runs the body of an engine thread. A panic in it is told as an internal error, and does not reach the host.
 pub(crate) fn guard(shared: &Shared, what: &str, body: impl FnOnce() -> std::io::Result<()>) {
+    match &shared.logs {
+        Some(logs) => tracing::dispatcher::with_default(logs, || guard_here(shared, what, body)),
+        None => guard_here(shared, what, body),
+    }
+}
+
+fn guard_here(shared: &Shared, what: &str, body: impl FnOnce() -> std::io::Result<()>) {
     let message = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => return,
         Ok(Err(error)) => format!("{what}: {error}"),

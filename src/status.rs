@@ -241,7 +241,7 @@ pub(crate) struct Translation {
 }
 
 /// What was replicated since the start.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Replicated {
     /// Records.
     pub(crate) records: u64,
@@ -249,6 +249,12 @@ pub(crate) struct Replicated {
     pub(crate) bytes: u64,
     /// When the newest of them was produced, in milliseconds since 1970.
     pub(crate) last_timestamp: i64,
+}
+
+impl Default for Replicated {
+    fn default() -> Self {
+        Replicated { records: 0, bytes: 0, last_timestamp: UNKNOWN }
+    }
 }
 
 impl Progress {
@@ -411,4 +417,20 @@ pub(crate) fn topics(partitions: &[Arc<Progress>], now_ms: i64) -> Vec<TopicStat
         TopicStatus { topic: topic.clone(), target_topic, lag, partitions }
     };
     topics.into_iter().map(topic).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_knows_how_late_a_target_is_that_has_nothing_yet() {
+        let progress = Progress::new([Arc::from("orders"), Arc::from("orders")], 0);
+        progress.set_source_next(10);
+        progress.set_replicated(Some(0), Replicated::default());
+        assert_eq!(progress.lag(1_700_000_000_000), Lag { records: 10, bytes: 0, ms: 0 });
+        let replicated = Replicated { records: 4, bytes: 400, last_timestamp: 1_700_000_000_000 - 250 };
+        progress.set_replicated(Some(4), replicated);
+        assert_eq!(progress.lag(1_700_000_000_000), Lag { records: 6, bytes: 600, ms: 250 });
+    }
 }

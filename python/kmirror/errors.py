@@ -134,3 +134,7 @@ class BrokerError(KmirrorError, kind="broker"):
 
 class DivergedError(KmirrorError, kind="diverged"):
     """Source and target do not hold the same record at the same offset."""
+
+
+class ForkedError(KmirrorError, RuntimeError, kind="forked"):
+    """The mirror was started by another process, of which this one is a fork."""

@@ -127,6 +127,8 @@ pub struct Config {
     pub topic_configs_override: BTreeMap<String, String>,
     /// `topic.configs.exclude`.
     pub topic_configs_exclude: ConfigExclusion,
+    /// `throttle.bytes.per.second`: the most the whole mirror copies in a second.
+    pub throttle_bytes_per_second: Option<u64>,
     /// `on.data.loss`: when records are gone before they were copied.
     pub on_data_loss: OnDataLoss,
     /// `on.topic.reset`: when a source topic was deleted and created again.

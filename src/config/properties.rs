@@ -206,9 +206,9 @@ static MIRROR: &[Property] = &[
         "Settings of topics that are not copied: the target's topics keep what they have. Those that are bound to brokers, \
          clocks or tiered storage never are.")
         .default("").aliases(&["config.properties.exclude", "config.properties.blacklist"]),
-    mirror("throttle.bytes.per.second", Kind::OptionalInteger { min: 1, max: i64::MAX }, Field::Fixed,
+    mirror("throttle.bytes.per.second", Kind::OptionalInteger { min: 1, max: i64::MAX }, field!(throttle_bytes_per_second),
         "The most the whole mirror copies in a second.")
-        .default(NONE).unit(Unit::Bytes).availability(Availability::Only(NONE)),
+        .default(NONE).unit(Unit::Bytes),
     mirror("on.data.loss", Kind::Choice(&["fail", "continue"]), field!(on_data_loss),
         "When records of the source are gone before they were copied. fail: that partition stops, the others go on. \
          continue: it is told, and the partition goes on behind them, at the same offsets.")

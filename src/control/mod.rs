@@ -288,9 +288,8 @@ impl Control {
         for number in 0..self.config.num_streams {
             let (commands, receiver) = mpsc::channel(stream::COMMANDS);
             let (config, shared, start) = (self.config.clone(), self.shared.clone(), start.clone());
-            let events = self.shared.events.clone();
             let run = move || {
-                crate::shared::guard(&shared, STREAM_LOST, || stream::run(config, start, events, receiver));
+                crate::shared::guard(&shared, STREAM_LOST, || stream::run(config, start, &shared, receiver));
             };
             let thread = std::thread::Builder::new().name(format!("kmirror-stream-{number}")).spawn(run);
             let thread = thread

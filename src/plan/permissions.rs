@@ -30,6 +30,17 @@ pub struct MissingPermission {
     pub needed_for: String,
 }
 
+/// One line.
+impl std::fmt::Display for MissingPermission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let MissingPermission { side, resource_type, resource, operation, needed_for } = self;
+        write!(
+            f,
+            "the {side} does not allow {operation} on {resource_type} '{resource}', which is needed for {needed_for}"
+        )
+    }
+}
+
 /// What there is to judge by.
 pub(super) struct Work<'a> {
     pub(super) topics: &'a [TopicPlan],

@@ -97,6 +97,7 @@ impl Fetcher {
                 self.stream.source.dial(self.broker).await?
             }
         };
+        self.stream.throttle.wait().await;
         let limits = self.limits();
         let room = self.stream.budget.reserve(limits.max_bytes as usize).await;
         let asked = Instant::now();
@@ -108,6 +109,7 @@ impl Fetcher {
         }
         let received: usize =
             fetched.iter().filter_map(|partition| Some(partition.result.as_ref().ok()?.records.len())).sum();
+        self.stream.throttle.spend(received);
         self.size = next_size(self.size, received, asked.elapsed());
         for partition in fetched {
             match partition.result {
@@ -122,6 +124,7 @@ impl Fetcher {
         let config = &self.stream.config.source;
         let share = self.stream.config.buffer_memory / self.stream.config.num_streams / 4;
         let share = share / self.stream.fetchers.borrow().len().max(1);
+        let share = share.min(self.stream.throttle.share());
         let max_bytes = self.size.min(share).max(SMALLEST_FETCH).min(config.fetch_max_bytes as usize);
         FetchLimits {
             max_wait: if self.left_out.is_empty() { config.fetch_max_wait } else { SHORT_WAIT },

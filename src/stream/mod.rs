@@ -30,7 +30,9 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind, Events};
 use crate::identity::offsets::Notebook;
 use crate::machine::partition::{Holes, Identity, Limits, Partition, Phase};
+use crate::shared::Shared;
 use crate::status::{Progress, State};
+use crate::throttle::Throttle;
 use crate::wire::cluster::Cluster;
 use crate::wire::memory::Budget;
 
@@ -98,6 +100,8 @@ struct Stream {
     stale: [Cell<bool>; 2],
     stale_changed: Notify,
     budget: Budget,
+    /// How fast the whole mirror may copy.
+    throttle: Arc<Throttle>,
     events: Events,
     started: Instant,
     halted: Cell<bool>,
@@ -163,7 +167,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) fn run(
     config: Arc<Config>,
     start: Start,
-    events: Events,
+    shared: &Shared,
     commands: mpsc::Receiver<Command>,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -178,7 +182,8 @@ pub(crate) fn run(
         target_id: start.target_id,
         identity: start.identity,
         config,
-        events,
+        events: shared.events.clone(),
+        throttle: shared.throttle.clone(),
         budget,
         slots: RefCell::default(),
         by_name: RefCell::default(),

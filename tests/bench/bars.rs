@@ -92,6 +92,10 @@ fn throughput(results: &Results) -> Vec<Bar> {
             bars.push(Bar::at_most("CPU against MirrorMaker 2, tuned, its start left out", 0.1, ratio, "").aim());
         }
     }
+    if let Some(from_c) = results.copy_by(Contender::KmirrorC) {
+        let ratio = from_c.cpu_seconds / kmirror.cpu_seconds;
+        bars.push(Bar::at_most("CPU from a C program against the command line", 1.05, ratio, ""));
+    }
     let limit = (BASE_MEMORY + BUFFER_MEMORY) / 1e6;
     bars.push(Bar::at_most("peak memory while copying", limit, kmirror.peak_bytes as f64 / 1e6, " MB"));
     if let Some(relay) = results.copy_by(Contender::Relay) {

@@ -7,12 +7,14 @@ use crate::options::Options;
 use crate::stage::{LOAD_CODEC, Stage};
 use crate::support::cluster::unique;
 use crate::support::{Outcome, nursery};
-use crate::{mirror_maker, rdkafka_loop};
+use crate::{c_copier, mirror_maker, rdkafka_loop};
 
 /// A program that moves a topic, or just its bytes, from one place to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
     Kmirror,
+    /// The same by the C library.
+    KmirrorC,
     /// A well-tuned loop of an rdkafka consumer and producer: what people write by hand.
     Rdkafka,
     /// Reads a socket and writes a socket, knowing nothing: less than this nobody can use.
@@ -31,13 +33,14 @@ pub(crate) enum Work {
 }
 
 impl Contender {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Kmirror, Self::Rdkafka, Self::Relay, Self::MirrorMakerTuned, Self::MirrorMakerDefaults];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Kmirror, Self::KmirrorC, Self::Rdkafka, Self::Relay, Self::MirrorMakerTuned, Self::MirrorMakerDefaults];
 
     /// As on the command line and in the results.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kmirror => "kmirror",
+            Self::KmirrorC => "kmirror-c",
             Self::Rdkafka => "rdkafka",
             Self::Relay => "relay",
             Self::MirrorMakerTuned => "mm2-tuned",
@@ -49,11 +52,16 @@ impl Contender {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Kmirror => "kmirror",
+            Self::KmirrorC => "kmirror, from a C program",
             Self::Rdkafka => "rdkafka consumer to producer",
             Self::Relay => "blind relay (read socket, write socket)",
             Self::MirrorMakerTuned => "MirrorMaker 2, tuned",
             Self::MirrorMakerDefaults => "MirrorMaker 2, defaults",
         }
+    }
+
+    pub(crate) fn is_kmirror(self) -> bool {
+        matches!(self, Self::Kmirror | Self::KmirrorC)
     }
 
     pub(crate) fn is_mirror_maker(self) -> bool {
@@ -74,6 +82,7 @@ impl Contender {
         match self {
             // A new name is a new mirror: nothing is known from earlier rounds.
             Self::Kmirror => Ok(kmirror(options, stage, &unique("bench"), topic, work)),
+            Self::KmirrorC => c_copier::command(options, stage, topic),
             Self::Rdkafka | Self::Relay => rdkafka_loop::command(stage, topic, work, LOAD_CODEC),
             Self::MirrorMakerTuned | Self::MirrorMakerDefaults => mirror_maker::command(self, stage, topic, work),
         }

@@ -8,6 +8,7 @@
 #![allow(unused_imports, reason = "the harness of the tests is shared, and brings tests of its own along")]
 
 mod bars;
+mod c_copier;
 mod contender;
 mod latency;
 mod machine;

@@ -73,7 +73,7 @@ impl Load<'_> {
         let (start, used) = match contender {
             Contender::Relay => (None, self.relay()?),
             Contender::MirrorMakerTuned | Contender::MirrorMakerDefaults => self.watch(contender, &target_topic)?,
-            Contender::Kmirror | Contender::Rdkafka => {
+            Contender::Kmirror | Contender::KmirrorC | Contender::Rdkafka => {
                 let command = contender.command(self.options, self.stage, TOPIC, Work::CatchUp)?;
                 (None, Process::start(contender.name(), command)?.wait(LIMIT)?)
             }
@@ -126,7 +126,7 @@ impl Load<'_> {
         if arrived != self.options.records {
             return fail(format!("{} has copied {arrived} of {} records", contender.name(), self.options.records));
         }
-        if contender == Contender::Kmirror {
+        if contender.is_kmirror() {
             let copy = Ledger::read(&target.bootstrap(), target_topic, Isolation::ReadUncommitted)?;
             compare(&self.source, &copy).expect_identical(usize::try_from(self.options.records)?)?;
         }

@@ -4,41 +4,13 @@
  * Arguments: the properties file of a consumer of the source, the addresses of the target, the topic, the version. The
  * records are compared by the test that runs this; here only what the library says is checked.
  */
-#include <kmirror.h>
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define EXPECT(condition)                                                                   \
-    do {                                                                                    \
-        if (!(condition)) {                                                                 \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);         \
-            exit(1);                                                                        \
-        }                                                                                   \
-    } while (0)
-
-static void expect_success(kmirror_error_t *error)
-{
-    if (error != NULL) {
-        fprintf(stderr, "%s: %s\n", kmirror_error_name(error), kmirror_error_message(error));
-        exit(1);
-    }
-}
-
-/* An error of this kind whose sentence has these words in it. */
-static void expect_error(kmirror_error_t *error, int code, const char *words)
-{
-    EXPECT(error != NULL);
-    fprintf(stderr, "as expected: %s: %s\n", kmirror_error_name(error), kmirror_error_message(error));
-    EXPECT(kmirror_error_code(error) == code);
-    EXPECT(strstr(kmirror_error_message(error), words) != NULL);
-    kmirror_error_free(error);
-}
+#include "expect.h"
 
 static void null_is_an_error_and_never_a_crash(void)
 {
     kmirror_config_t *config = kmirror_config_new();
+    kmirror_status_t *status = NULL;
+    kmirror_report_t *report = NULL;
     kmirror_t *mirror = NULL;
 
     expect_error(kmirror_config_set(NULL, "topics", "orders"), KMIRROR_ERROR_CONFIG, "config is NULL");
@@ -52,27 +24,70 @@ static void null_is_an_error_and_never_a_crash(void)
     expect_error(kmirror_pause(NULL), KMIRROR_ERROR_STATE, "mirror is NULL");
     expect_error(kmirror_resume(NULL), KMIRROR_ERROR_STATE, "mirror is NULL");
     expect_error(kmirror_stop(NULL, 0), KMIRROR_ERROR_STATE, "mirror is NULL");
-    EXPECT(kmirror_poll(NULL, 0) == NULL);
+    expect_error(kmirror_config_check(NULL), KMIRROR_ERROR_CONFIG, "config is NULL");
+    expect_error(kmirror_plan(NULL, &report), KMIRROR_ERROR_CONFIG, "config is NULL");
+    expect_error(kmirror_plan(config, NULL), KMIRROR_ERROR_CONFIG, "report is NULL");
+    expect_error(kmirror_config_verify(NULL, NULL, NULL, 0, &report), KMIRROR_ERROR_CONFIG, "config is NULL");
+    expect_error(kmirror_config_verify(config, NULL, NULL, 0, NULL), KMIRROR_ERROR_CONFIG, "report is NULL");
+    expect_error(kmirror_config_verify(config, NULL, "many", 0, &report), KMIRROR_ERROR_CONFIG, "many");
+    expect_error(kmirror_config_promote(NULL, false, 0, &report), KMIRROR_ERROR_CONFIG, "config is NULL");
+    expect_error(kmirror_config_promote(config, false, 0, NULL), KMIRROR_ERROR_CONFIG, "report is NULL");
+    expect_error(kmirror_status(NULL, &status), KMIRROR_ERROR_STATE, "mirror is NULL");
+    expect_error(kmirror_verify(NULL, 0, &report), KMIRROR_ERROR_STATE, "mirror is NULL");
+    expect_error(kmirror_promote(NULL, 0, &report), KMIRROR_ERROR_STATE, "mirror is NULL");
+    expect_error(kmirror_set_throttle(NULL, 0), KMIRROR_ERROR_STATE, "mirror is NULL");
+    expect_error(kmirror_set_lag_callback(NULL, NULL, NULL), KMIRROR_ERROR_STATE, "mirror is NULL");
+    expect_error(kmirror_set_event_callback(NULL, NULL, NULL), KMIRROR_ERROR_STATE, "mirror is NULL");
+    expect_error(kmirror_set_log_callback(NULL, NULL, NULL), KMIRROR_ERROR_STATE, "mirror is NULL");
+    EXPECT(kmirror_poll(NULL, 0) == NULL && kmirror_poll(NULL, -1) == NULL);
+    EXPECT(kmirror_event_fd(NULL) == -1 && strcmp(kmirror_state(NULL), "") == 0);
+    EXPECT(report == NULL && status == NULL);
     EXPECT(mirror == NULL);
     kmirror_config_free(config);
+}
 
-    EXPECT(kmirror_error_code(NULL) == 0);
+static void no_object_has_answers_too(void)
+{
+    EXPECT(kmirror_error_code(NULL) == 0 && kmirror_error_kafka_code(NULL) == 0);
     EXPECT(strcmp(kmirror_error_name(NULL), "success") == 0);
     EXPECT(strcmp(kmirror_error_message(NULL), "") == 0);
     EXPECT(!kmirror_error_is_retriable(NULL) && !kmirror_error_is_fatal(NULL));
     EXPECT(kmirror_error_topic(NULL) == NULL);
     EXPECT(kmirror_error_partition(NULL) == -1 && kmirror_error_offset(NULL) == -1);
-    EXPECT(kmirror_event_kind(NULL) == 0);
-    EXPECT(kmirror_event_topic(NULL) == NULL);
-    EXPECT(kmirror_event_partition(NULL) == -1);
+
+    EXPECT(kmirror_event_kind(NULL) == 0 && strcmp(kmirror_event_name(NULL), "") == 0);
+    EXPECT(kmirror_event_topic(NULL) == NULL && kmirror_event_group(NULL) == NULL);
+    EXPECT(kmirror_event_state(NULL) == NULL && kmirror_event_error(NULL) == NULL);
+    EXPECT(kmirror_event_partition(NULL) == -1 && kmirror_event_timestamp_ms(NULL) == -1);
     EXPECT(kmirror_event_lag_records(NULL) == -1);
     EXPECT(kmirror_event_lag_bytes(NULL) == -1 && kmirror_event_lag_ms(NULL) == -1);
-    EXPECT(strcmp(kmirror_event_message(NULL), "") == 0);
+    EXPECT(strcmp(kmirror_event_message(NULL), "") == 0 && strcmp(kmirror_event_json(NULL), "") == 0);
+
+    EXPECT(strcmp(kmirror_status_name(NULL), "") == 0 && strcmp(kmirror_status_state(NULL), "") == 0);
+    EXPECT(kmirror_status_lag_records(NULL) == -1 && kmirror_status_lag_bytes(NULL) == -1);
+    EXPECT(kmirror_status_lag_ms(NULL) == -1 && kmirror_status_events_dropped(NULL) == -1);
+    EXPECT(kmirror_status_replicated_records(NULL) == -1 && kmirror_status_replicated_bytes(NULL) == -1);
+    EXPECT(kmirror_status_error(NULL) == NULL && kmirror_status_topic_count(NULL) == 0);
+    EXPECT(kmirror_status_topic(NULL, 0) == NULL && kmirror_status_topic_lag_records(NULL, 0) == -1);
+    EXPECT(kmirror_status_topic_lag_ms(NULL, 0) == -1 && kmirror_status_partition_count(NULL, 0) == 0);
+    EXPECT(kmirror_status_partition_state(NULL, 0, 0) == NULL);
+    EXPECT(kmirror_status_partition_source_offset_next(NULL, 0, 0) == -1);
+    EXPECT(kmirror_status_partition_target_offset_next(NULL, 0, 0) == -1);
+    EXPECT(kmirror_status_partition_error(NULL, 0, 0) == NULL && strcmp(kmirror_status_json(NULL), "") == 0);
+
+    EXPECT(strcmp(kmirror_report_kind(NULL), "") == 0 && strcmp(kmirror_report_json(NULL), "") == 0);
+    EXPECT(kmirror_report_problem_count(NULL) == 0 && kmirror_report_problem(NULL, 0) == NULL);
+    EXPECT(!kmirror_report_identical(NULL) && !kmirror_report_promoted(NULL));
+    EXPECT(kmirror_report_records_compared(NULL) == -1 && kmirror_report_differences(NULL) == -1);
+    EXPECT(kmirror_report_records_not_copied(NULL) == -1);
+    EXPECT(strcmp(kmirror_config_warnings(NULL), "") == 0);
 
     kmirror_config_free(NULL);
     kmirror_free(NULL);
     kmirror_error_free(NULL);
     kmirror_event_free(NULL);
+    kmirror_status_free(NULL);
+    kmirror_report_free(NULL);
 }
 
 static void bad_input_is_told_in_words(void)
@@ -94,6 +109,7 @@ static void bad_input_is_told_in_words(void)
     EXPECT(strstr(kmirror_error_message(error), "did you mean buffer.memory") != NULL);
     EXPECT(kmirror_error_is_fatal(error) && !kmirror_error_is_retriable(error));
     expect_error(error, KMIRROR_ERROR_CONFIG, "num.streams");
+    expect_error(kmirror_config_check(config), KMIRROR_ERROR_CONFIG, "bufer.memory");
     kmirror_config_free(config);
 }
 
@@ -120,11 +136,34 @@ static void a_cluster_that_is_not_there_is_told(const char *consumer, const char
     kmirror_config_free(config);
 }
 
+/* What a Java client has and a mirror does not need is told; the plan says what would be done, and does nothing. */
+static void a_configuration_is_checked_and_planned(const char *consumer, const char *target, const char *topic)
+{
+    kmirror_config_t *config = configured(consumer, target, topic);
+    kmirror_report_t *report = NULL;
+
+    EXPECT(strcmp(kmirror_config_warnings(config), "") == 0);
+    expect_success(kmirror_config_check(config));
+    EXPECT(strstr(kmirror_config_warnings(config), "key.deserializer") != NULL);
+    expect_success(kmirror_plan(config, &report));
+    EXPECT(strcmp(kmirror_report_kind(report), "plan") == 0 && kmirror_report_problem_count(report) == 0);
+    EXPECT(strstr(kmirror_report_json(report), "\"action\":\"create\"") != NULL);
+    kmirror_report_free(report);
+    report = NULL;
+    expect_success(kmirror_config_verify(config, topic, "10%", 60000, &report));
+    EXPECT(strcmp(kmirror_report_kind(report), "verify") == 0 && !kmirror_report_identical(report));
+    EXPECT(kmirror_report_differences(report) == 2 && kmirror_report_problem_count(report) == 2);
+    EXPECT(strstr(kmirror_report_problem(report, 1), topic) != NULL && kmirror_report_problem(report, 2) == NULL);
+    kmirror_report_free(report);
+    kmirror_config_free(config);
+}
+
 static void mirrors_until_caught_up(const char *consumer, const char *target, const char *topic)
 {
     kmirror_config_t *config = configured(consumer, target, topic);
     kmirror_t *mirror = NULL;
     kmirror_event_t *event;
+    kmirror_report_t *report = NULL;
     int states = 0, lags = 0, topics = 0, polls;
 
     expect_success(kmirror_start(config, &mirror));
@@ -141,7 +180,8 @@ static void mirrors_until_caught_up(const char *consumer, const char *target, co
         switch (kmirror_event_kind(event)) {
         case KMIRROR_EVENT_STATE_CHANGED:
             states++;
-            EXPECT(kmirror_event_lag_records(event) == -1);
+            EXPECT(kmirror_event_lag_records(event) == -1 && kmirror_event_state(event) != NULL);
+            EXPECT(strstr(kmirror_event_json(event), kmirror_event_state(event)) != NULL);
             break;
         case KMIRROR_EVENT_LAG:
             lags++;
@@ -164,10 +204,21 @@ static void mirrors_until_caught_up(const char *consumer, const char *target, co
     expect_success(kmirror_pause(mirror));
     expect_success(kmirror_resume(mirror));
     expect_success(kmirror_wait_until_caught_up(mirror, -1));
+    expect_success(kmirror_verify(mirror, -1, &report));
+    EXPECT(kmirror_report_identical(report) && kmirror_report_differences(report) == 0);
+    EXPECT(kmirror_report_records_compared(report) > 0 && kmirror_report_problem_count(report) == 0);
+    kmirror_report_free(report);
+    report = NULL;
+    expect_success(kmirror_promote(mirror, 60000, &report));
+    EXPECT(strcmp(kmirror_report_kind(report), "promote") == 0 && kmirror_report_promoted(report));
+    EXPECT(kmirror_report_records_not_copied(report) == 0);
+    EXPECT(strstr(kmirror_report_json(report), "\"drained\":true") != NULL);
+    kmirror_report_free(report);
+    EXPECT(strcmp(kmirror_state(mirror), "promoted") == 0);
     expect_success(kmirror_stop(mirror, 10000));
     expect_success(kmirror_stop(mirror, -1));
-    expect_error(kmirror_pause(mirror), KMIRROR_ERROR_STATE, "stopped");
-    expect_error(kmirror_wait_until_caught_up(mirror, 1000), KMIRROR_ERROR_STATE, "stopped");
+    expect_error(kmirror_pause(mirror), KMIRROR_ERROR_STATE, "promoted");
+    expect_error(kmirror_wait_until_caught_up(mirror, 1000), KMIRROR_ERROR_STATE, "promoted");
     kmirror_free(mirror);
 }
 
@@ -177,8 +228,10 @@ int main(int argc, char **argv)
     EXPECT(strcmp(kmirror_version(), argv[4]) == 0);
     EXPECT(strcmp(KMIRROR_VERSION, argv[4]) == 0);
     null_is_an_error_and_never_a_crash();
+    no_object_has_answers_too();
     bad_input_is_told_in_words();
     a_cluster_that_is_not_there_is_told(argv[1], argv[3]);
+    a_configuration_is_checked_and_planned(argv[1], argv[2], argv[3]);
     mirrors_until_caught_up(argv[1], argv[2], argv[3]);
     return 0;
 }

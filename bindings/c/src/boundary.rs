@@ -4,6 +4,7 @@
 //! cannot tell a pointer that was freed already from a good one: that is the caller's part, told in the header.
 
 use std::any::Any;
+use std::cell::OnceCell;
 use std::ffi::{CStr, CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
@@ -88,6 +89,37 @@ pub(crate) unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Result<&'a 
     text.to_str().map_err(|_| Error::new(ErrorKind::Config, format!("{name} is not UTF-8")))
 }
 
+/// Gives what `make` makes to the caller through a pointer, which is looked at before anything is done.
+///
+/// # Safety
+/// The pointer is NULL, or there is room for a pointer where it points to.
+pub(crate) unsafe fn write<T>(place: *mut *mut T, name: &str, make: impl FnOnce() -> Result<T>) -> Result<()> {
+    if place.is_null() {
+        return Err(Error::new(ErrorKind::Config, format!("{name} is NULL: it takes the address of a pointer")));
+    }
+    let made = make()?;
+    // SAFETY: it is not NULL, and the caller vouches for the rest.
+    unsafe { place.write(hand_out(made)) };
+    Ok(())
+}
+
+/// Asks an object that only C asks, or says what holds for NULL.
+///
+/// # Safety
+/// The pointer is NULL, or what it points to lives as long as the call and is not used by another thread meanwhile.
+pub(crate) unsafe fn ask<T, R>(object: *const T, of_null: R, question: impl FnOnce(&T) -> R) -> R {
+    // SAFETY: the caller vouches for it.
+    match unsafe { object.as_ref() } {
+        Some(object) => question(object),
+        None => of_null,
+    }
+}
+
+/// A part of an object that C may ask as long as the object lives; NULL for none.
+pub(crate) fn part_of<T>(part: Option<&T>) -> *const T {
+    part.map_or(ptr::null(), ptr::from_ref)
+}
+
 fn null(kind: ErrorKind, name: &str) -> Error {
     Error::new(kind, format!("{name} is NULL"))
 }
@@ -105,4 +137,27 @@ pub(crate) fn c_string(text: &str) -> CString {
 /// NULL for none.
 pub(crate) fn pointer_to(text: Option<&CString>) -> *const c_char {
     text.map_or(ptr::null(), |text| text.as_ptr())
+}
+
+/// A number as C counts them: there are negative ones, and -1 is often none.
+pub(crate) fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A JSON document, written when it is asked for: most hosts never do.
+pub(crate) struct Json {
+    write: Box<dyn Fn() -> String>,
+    text: OnceCell<CString>,
+}
+
+impl Json {
+    pub(crate) fn of<T: serde::Serialize + Clone + 'static>(value: &T) -> Self {
+        let value = value.clone();
+        let write = move || serde_json::to_string(&value).unwrap_or_default();
+        Json { write: Box::new(write), text: OnceCell::new() }
+    }
+
+    pub(crate) fn as_ptr(&self) -> *const c_char {
+        self.text.get_or_init(|| c_string(&(self.write)())).as_ptr()
+    }
 }

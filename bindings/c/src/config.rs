@@ -2,29 +2,42 @@
 //!
 //! Nothing is judged here, so that a host hears of all problems at once and with the same words as from the command line.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr;
+use std::time::Instant;
 
-use engine::config::{Properties, Side};
-use engine::{Error, ErrorKind};
+use engine::config::{Properties, Side, TopicSelection};
+use engine::{Error, ErrorKind, PromoteOptions, Result, VerifyOptions};
 
-use crate::boundary::{argument_mut, boundary, hand_out, take_back, text};
+use crate::boundary::{argument, argument_mut, ask, boundary, c_string, hand_out, take_back, text, timeout, write};
 use crate::error::kmirror_error_t;
+use crate::report::kmirror_report_t;
 
 /// Where records are read.
 pub const KMIRROR_SOURCE: c_int = 0;
 /// Where records are written.
 pub const KMIRROR_TARGET: c_int = 1;
+/// Both, and the mirror itself: keys of a cluster begin with "source." or "target.".
+pub const KMIRROR_MIRROR: c_int = 2;
 
 /// Properties for a mirror. Use it from one thread at a time.
 pub struct kmirror_config_t {
     pub(crate) properties: Properties,
+    warnings: CString,
+}
+
+impl kmirror_config_t {
+    pub(crate) fn build(&self) -> Result<engine::Config> {
+        self.properties.build().map(|(config, _warnings)| config)
+    }
 }
 
 /// An empty configuration. Free it with kmirror_config_free; it may go as soon as the mirror has started.
 #[unsafe(no_mangle)]
 pub extern "C" fn kmirror_config_new() -> *mut kmirror_config_t {
-    boundary!(else ptr::null_mut(), { hand_out(kmirror_config_t { properties: Properties::new() }) })
+    boundary!(else ptr::null_mut(), {
+       hand_out(kmirror_config_t { properties: Properties::new(), warnings: CString::default() })
+    })
 }
 
 /// Sets a property, for example "source.bootstrap.servers" or "topics". The last value of a key counts, and it counts
@@ -45,8 +58,8 @@ pub unsafe extern "C" fn kmirror_config_set(
     })
 }
 
-/// Reads the properties file of a Kafka client: of a consumer for KMIRROR_SOURCE, of a producer for KMIRROR_TARGET. Its
-/// keys have no "source." or "target." before them.
+/// Reads a properties file: of a consumer for KMIRROR_SOURCE and of a producer for KMIRROR_TARGET, whose keys have no "source." or
+/// "target." before them, or of a mirror for KMIRROR_MIRROR, whose keys have.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_config_load(
     config: *mut kmirror_config_t,
@@ -56,17 +69,112 @@ pub unsafe extern "C" fn kmirror_config_load(
     boundary!({
         // SAFETY: the header asks for a configuration that lives and that no other thread uses.
         let config = unsafe { argument_mut(config, ErrorKind::Config, "config") }?;
-        let side = match side {
-            KMIRROR_SOURCE => Side::Source,
-            KMIRROR_TARGET => Side::Target,
-            _ => {
-                let message = format!("side is {side}: it takes KMIRROR_SOURCE or KMIRROR_TARGET");
-                return Err(Error::new(ErrorKind::Config, message));
-            }
-        };
         // SAFETY: the header asks for a string that ends with a NUL.
         let path = unsafe { text(path, "path") }?;
-        config.properties.load_client_file(side, path).map(|_| ())
+        match side {
+            KMIRROR_SOURCE => config.properties.load_client_file(Side::Source, path).map(|_| ()),
+            KMIRROR_TARGET => config.properties.load_client_file(Side::Target, path).map(|_| ()),
+            KMIRROR_MIRROR => config.properties.load_file(path).map(|_| ()),
+            _ => {
+                let message = format!("side is {side}: it takes KMIRROR_SOURCE or KMIRROR_TARGET, or KMIRROR_MIRROR");
+                Err(Error::new(ErrorKind::Config, message))
+            }
+        }
+    })
+}
+
+/// Tells all problems at once, as kmirror_start would before it connects, and keeps the warnings for kmirror_config_warnings.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_config_check(config: *mut kmirror_config_t) -> *mut kmirror_error_t {
+    boundary!({
+        // SAFETY: the header asks for a configuration that lives and that no other thread uses.
+        let config = unsafe { argument_mut(config, ErrorKind::Config, "config") }?;
+        let (_, warnings) = config.properties.build()?;
+        let lines: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        config.warnings = c_string(&lines.join("\n"));
+        Ok(())
+    })
+}
+
+/// What kmirror_config_check has found that works, but perhaps not as meant, a line each; empty if there is nothing. It lives until the
+/// next check.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_config_warnings(config: *const kmirror_config_t) -> *const c_char {
+    const NOTHING: &CStr = c"";
+    boundary!(else NOTHING.as_ptr(), {
+        // SAFETY: the header asks for a configuration that lives, or NULL.
+        unsafe { ask(config, NOTHING.as_ptr(), |config| config.warnings.as_ptr()) }
+    })
+}
+
+/// Works out what a mirror would do, also what it could not, and gives it to the caller in *report. Connects to both clusters and
+/// writes nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_plan(
+    config: *const kmirror_config_t,
+    report: *mut *mut kmirror_report_t,
+) -> *mut kmirror_error_t {
+    boundary!({
+        // SAFETY: the header asks for a configuration that lives and that no other thread changes.
+        let config = unsafe { argument(config, ErrorKind::Config, "config") }?;
+        // SAFETY: the header asks for room for a pointer.
+        unsafe { write(report, "report", || Ok(kmirror_report_t::of_plan(&engine::plan(config.build()?)?))) }
+    })
+}
+
+/// Compares what consumers would read from both clusters, without a mirror, and gives it to the caller in *report; that there are
+/// differences is no error. topics are patterns that select from the configured ones, NULL is all; sample is how much of a partition,
+/// as "5%" or as a number of offsets, NULL is everything.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_config_verify(
+    config: *const kmirror_config_t,
+    topics: *const c_char,
+    sample: *const c_char,
+    timeout_ms: i64,
+    report: *mut *mut kmirror_report_t,
+) -> *mut kmirror_error_t {
+    boundary!({
+        // SAFETY: the header asks for a configuration that lives and that no other thread changes.
+        let config = unsafe { argument(config, ErrorKind::Config, "config") }?;
+        let mut options = VerifyOptions::default();
+        if !topics.is_null() {
+            // SAFETY: the header asks for a string that ends with a NUL.
+            options.topics = Some(TopicSelection::new(unsafe { text(topics, "topics") }?, "")?);
+        }
+        if !sample.is_null() {
+            // SAFETY: the header asks for a string that ends with a NUL.
+            let sample = unsafe { text(sample, "sample") }?;
+            options.sample = sample.parse().map_err(|wrong: String| Error::new(ErrorKind::Config, wrong))?;
+        }
+        let (started, limit) = (Instant::now(), timeout(timeout_ms));
+        let verify = || {
+            let found = engine::verify_or(config.build()?, options, |_| started.elapsed() > limit)?;
+            Ok(kmirror_report_t::of_verification(&found))
+        };
+        // SAFETY: the header asks for room for a pointer.
+        unsafe { write(report, "report", verify) }
+    })
+}
+
+/// Ends the mirror of this configuration for a switch-over from outside, as kmirror_promote does for one that runs here: it has to be
+/// stopped, or its process to be gone. With force also when not everything can be copied in time; the report says what is missing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_config_promote(
+    config: *const kmirror_config_t,
+    force: bool,
+    timeout_ms: i64,
+    report: *mut *mut kmirror_report_t,
+) -> *mut kmirror_error_t {
+    boundary!({
+        // SAFETY: the header asks for a configuration that lives and that no other thread changes.
+        let config = unsafe { argument(config, ErrorKind::Config, "config") }?;
+        let promote = || {
+            let mut options = PromoteOptions::default();
+            (options.timeout, options.force) = (timeout(timeout_ms), force);
+            Ok(kmirror_report_t::of_promotion(&engine::promote(config.build()?, options)?))
+        };
+        // SAFETY: the header asks for room for a pointer.
+        unsafe { write(report, "report", promote) }
     })
 }
 

@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString, c_char};
 
 use engine::Error;
 
-use crate::boundary::{boundary, c_string, pointer_to, take_back};
+use crate::boundary::{ask, boundary, c_string, pointer_to, take_back};
 
 /// What went wrong. NULL is success.
 pub struct kmirror_error_t {
@@ -24,18 +24,6 @@ impl kmirror_error_t {
             topic: error.topic().map(c_string),
             error: error.clone(),
         }
-    }
-}
-
-/// Asks an error, or says what holds for success.
-///
-/// # Safety
-/// As for [`pointer::as_ref`]: NULL, or an object that lives.
-unsafe fn ask<T>(error: *const kmirror_error_t, of_success: T, question: impl FnOnce(&kmirror_error_t) -> T) -> T {
-    // SAFETY: the caller vouches for it.
-    match unsafe { error.as_ref() } {
-        Some(error) => question(error),
-        None => of_success,
     }
 }
 
@@ -111,6 +99,15 @@ pub unsafe extern "C" fn kmirror_error_offset(error: *const kmirror_error_t) -> 
     boundary!(else -1, {
         // SAFETY: the header asks for an error that lives, or NULL.
         unsafe { ask(error, -1, |error| error.error.offset().unwrap_or(-1)) }
+    })
+}
+
+/// The code a broker has answered with, see https://kafka.apache.org/protocol#protocol_error_codes; 0 if that is not the cause.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_error_kafka_code(error: *const kmirror_error_t) -> i16 {
+    boundary!(else 0, {
+        // SAFETY: the header asks for an error that lives, or NULL.
+        unsafe { ask(error, 0, |error| error.error.kafka_code().unwrap_or(0)) }
     })
 }
 

@@ -6,15 +6,17 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Failure, Outcome, fail, nursery};
+use crate::support::{Failure, Outcome, fail, nursery, tool};
 
 #[test]
 fn every_contender_of_the_bench_runs_and_copies_everything() -> Outcome {
     let output = nursery::directory("bench")?;
+    // The C library lies beside the command line.
+    tool::build("kmirror-c")?;
     // Built as the tests are: the release build would take minutes.
     let run = Command::new(env!("CARGO"))
         .args(["bench", "--locked", "--quiet", "--profile", "dev", "--bench", "mirror", "--"])
-        .args(["--quick", "--only", "kmirror,rdkafka,relay,mm2-tuned"])
+        .args(["--quick", "--only", "kmirror,kmirror-c,rdkafka,relay,mm2-tuned"])
         .args(["--kmirror", env!("CARGO_BIN_EXE_kmirror")])
         .arg("--output")
         .arg(&output)
@@ -27,7 +29,7 @@ fn every_contender_of_the_bench_runs_and_copies_everything() -> Outcome {
     let results: Value = serde_json::from_slice(&std::fs::read(output.join("results.json"))?)?;
 
     let copies = list(&results, "throughput")?;
-    assert_eq!(names(copies), ["kmirror", "rdkafka", "relay", "mm2-tuned"]);
+    assert_eq!(names(copies), ["kmirror", "kmirror-c", "rdkafka", "relay", "mm2-tuned"]);
     for copy in copies {
         assert_eq!(copy["complete"], true, "{copy}");
         // The relay's CPU time for so few bytes may be less than the kernel's clock can tell.

@@ -20,6 +20,7 @@ mod prefix;
 mod promote;
 mod resets;
 mod scenarios;
+mod throttle;
 mod topics;
 mod translated;
 mod verify;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
@@ -132,11 +132,20 @@ pub(crate) struct Writing {
     pub(crate) batch_bytes: usize,
     pub(crate) batch_records: usize,
     pub(crate) linger_ms: u32,
+    /// Whether a [`Load`] gives its records the time at which they are written, instead of one in the past.
+    pub(crate) live: bool,
 }
 
 impl Default for Writing {
     fn default() -> Self {
-        Self { codec: "none", idempotent: true, batch_bytes: 1_000_000, batch_records: 10_000, linger_ms: 5 }
+        Self {
+            codec: "none",
+            idempotent: true,
+            batch_bytes: 1_000_000,
+            batch_records: 10_000,
+            linger_ms: 5,
+            live: false,
+        }
     }
 }
 
@@ -323,6 +332,7 @@ impl LoadState {
         partitions: i32,
         records_per_second: u32,
         seed: u64,
+        live: bool,
     ) -> Outcome<Vec<Acknowledged>> {
         let mut generator = Generator::new(seed);
         let start = Instant::now();
@@ -335,7 +345,11 @@ impl LoadState {
                 continue;
             }
             let partition = generator.random.i32(0..partitions);
-            if let Some(record) = generator.next() {
+            if let Some(mut record) = generator.next() {
+                if live {
+                    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+                    record.timestamp = i64::try_from(now.as_millis())?;
+                }
                 writer.send(topic, partition, &record)?;
             }
             sent += 1.0;
@@ -357,9 +371,9 @@ impl Load {
         let writer = Writer::open(bootstrap, writing)?;
         let shared = Arc::new(LoadState::default());
         let state = Arc::clone(&shared);
-        let topic = topic.to_owned();
+        let (topic, live) = (topic.to_owned(), writing.live);
         let thread = thread::spawn(move || {
-            let result = state.write(writer, &topic, partitions, records_per_second, seed);
+            let result = state.write(writer, &topic, partitions, records_per_second, seed, live);
             if let (Err(error), Ok(mut gave_up)) = (&result, state.gave_up.lock()) {
                 *gave_up = Some(error.clone());
             }

@@ -1,0 +1,178 @@
+//! What a plan, a verification or a switch-over has come to, as an object that C can ask.
+//!
+//! Each of them is a list of problems, which is empty if all is well, some numbers, and a JSON document with everything.
+
+use std::ffi::{CStr, CString, c_char};
+use std::ptr;
+
+use engine::{Plan, PromoteReport, TopicAction, VerifyReport};
+
+use crate::boundary::{Json, ask, boundary, c_string, count, take_back};
+
+/// What a plan, a verification or a switch-over has come to.
+pub struct kmirror_report_t {
+    kind: &'static CStr,
+    problems: Vec<CString>,
+    identical: bool,
+    records_compared: i64,
+    differences: i64,
+    promoted: bool,
+    records_not_copied: i64,
+    json: Json,
+}
+
+impl kmirror_report_t {
+    fn new(kind: &'static CStr, problems: impl Iterator<Item = String>, json: Json) -> Self {
+        kmirror_report_t {
+            kind,
+            problems: problems.map(|problem| c_string(&problem)).collect(),
+            identical: false,
+            records_compared: -1,
+            differences: -1,
+            promoted: false,
+            records_not_copied: -1,
+            json,
+        }
+    }
+
+    pub(crate) fn of_plan(plan: &Plan) -> Self {
+        let refused = |topic: &engine::TopicPlan| {
+            let whole = (topic.action == TopicAction::Refuse)
+                .then(|| format!("topic '{}': {}", topic.topic, topic.reason.as_deref().unwrap_or("refused")));
+            let parts = topic.refused_partitions.iter();
+            let parts = parts.map(|(number, why)| format!("topic '{}' partition {number}: {why}", topic.topic));
+            whole.into_iter().chain(parts).collect::<Vec<_>>()
+        };
+        let refused = plan.topics.iter().flat_map(refused);
+        let missing = plan.missing_permissions.iter().map(ToString::to_string);
+        let unseen = plan.groups_unseen.iter().map(|(what, why)| format!("{what}: {why}"));
+        let promoted = plan.promoted_at_ms.map(|_| "the mirror was promoted: it would not start".to_owned());
+        kmirror_report_t::new(c"plan", promoted.into_iter().chain(refused).chain(missing).chain(unseen), Json::of(plan))
+    }
+
+    pub(crate) fn of_verification(report: &VerifyReport) -> Self {
+        let differences = report.differences.iter().map(ToString::to_string);
+        let unread = report.unread.iter().map(|unread| unread.error.message().to_owned());
+        kmirror_report_t {
+            identical: report.identical,
+            records_compared: count(report.records_compared),
+            differences: count(report.counts.real()),
+            ..kmirror_report_t::new(c"verify", differences.chain(unread), Json::of(report))
+        }
+    }
+
+    pub(crate) fn of_promotion(report: &PromoteReport) -> Self {
+        let source = report.source_error.clone();
+        let drained = report.not_drained_because.clone();
+        let behind = (report.records_not_copied > 0).then(|| {
+            format!("{} records in {} partitions are not copied", report.records_not_copied, report.partitions_behind)
+        });
+        let not_mirrored = report.not_mirrored.iter().map(|(topic, why)| format!("topic '{topic}': {why}"));
+        let groups = report.groups.iter().flat_map(|groups| &groups.not_copied);
+        let groups = groups.map(|(group, why)| format!("group '{group}': {why}"));
+        let written = report.written_afterwards.iter();
+        let written =
+            written.map(|end| format!("topic '{}' partition {}: was written to afterwards", end.topic, end.partition));
+        let problems = source.into_iter().chain(drained).chain(behind).chain(not_mirrored).chain(groups).chain(written);
+        kmirror_report_t {
+            promoted: report.promoted,
+            records_not_copied: count(report.records_not_copied),
+            ..kmirror_report_t::new(c"promote", problems, Json::of(report))
+        }
+    }
+}
+
+const NOTHING: &CStr = c"";
+
+/// What it is of: "plan", "verify" or "promote"; empty for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_report_kind(report: *const kmirror_report_t) -> *const c_char {
+    boundary!(else NOTHING.as_ptr(), {
+        // SAFETY: the header asks for a report that lives, or NULL.
+        unsafe { ask(report, NOTHING.as_ptr(), |report| report.kind.as_ptr()) }
+    })
+}
+
+/// How many problems it tells, as sentences: of a verification the first differences and what could not be read, of a plan what
+/// cannot be mirrored and which permissions are missing, of a switch-over what is not copied. 0 is well.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_report_problem_count(report: *const kmirror_report_t) -> usize {
+    boundary!(else 0, {
+        // SAFETY: the header asks for a report that lives, or NULL.
+        unsafe { ask(report, 0, |report| report.problems.len()) }
+    })
+}
+
+/// A problem, from 0; NULL if there is none of this number.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_report_problem(report: *const kmirror_report_t, problem: usize) -> *const c_char {
+    boundary!(else ptr::null(), {
+        // SAFETY: the header asks for a report that lives, or NULL.
+        unsafe {
+            ask(report, ptr::null(), |report| report.problems.get(problem).map_or(ptr::null(), |text| text.as_ptr()))
+        }
+    })
+}
+
+/// Of a verification: whether consumers read the same from both sides, as far as both have it, and everything could be read.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_report_identical(report: *const kmirror_report_t) -> bool {
+    boundary!(else false, {
+        // SAFETY: the header asks for a report that lives, or NULL.
+        unsafe { ask(report, false, |report| report.identical) }
+    })
+}
+
+/// Of a verification: how many records were compared; -1 for other reports.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_report_records_compared(report: *const kmirror_report_t) -> i64 {
+    boundary!(else -1, {
+        // SAFETY: the header asks for a report that lives, or NULL.
+        unsafe { ask(report, -1, |report| report.records_compared) }
+    })
+}
+
+/// Of a verification: how many real differences there are, also those that are not among the problems; -1 for other reports.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_report_differences(report: *const kmirror_report_t) -> i64 {
+    boundary!(else -1, {
+        // SAFETY: the header asks for a report that lives, or NULL.
+        unsafe { ask(report, -1, |report| report.differences) }
+    })
+}
+
+/// Of a switch-over: whether the mirror is marked, so that no process of it writes again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_report_promoted(report: *const kmirror_report_t) -> bool {
+    boundary!(else false, {
+        // SAFETY: the header asks for a report that lives, or NULL.
+        unsafe { ask(report, false, |report| report.promoted) }
+    })
+}
+
+/// Of a switch-over: how many records are not copied, as far as it is known; -1 for other reports.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_report_records_not_copied(report: *const kmirror_report_t) -> i64 {
+    boundary!(else -1, {
+        // SAFETY: the header asks for a report that lives, or NULL.
+        unsafe { ask(report, -1, |report| report.records_not_copied) }
+    })
+}
+
+/// All of it as a JSON document; empty for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_report_json(report: *const kmirror_report_t) -> *const c_char {
+    boundary!(else NOTHING.as_ptr(), {
+        // SAFETY: the header asks for a report that lives, or NULL.
+        unsafe { ask(report, NOTHING.as_ptr(), |report| report.json.as_ptr()) }
+    })
+}
+
+/// Frees a report, and the strings that were asked of it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_report_free(report: *mut kmirror_report_t) {
+    boundary!(else (), {
+        // SAFETY: the header asks for an object that was not freed yet, or NULL.
+        unsafe { take_back(report) }
+    })
+}
