@@ -87,8 +87,8 @@ pub struct Partition<P> {
 enum Filling {
     /// The log has not been seen to stand still.
     Unsettled,
-    /// It is being waited whether the log ends at this offset still.
-    Settling { log_end_offset: i64 },
+    /// It is being waited whether the log ends where it did, by [`Partition::end_of_log`].
+    Settling { end: i64 },
     /// It stood still; what was read then is good for a hole that is filled soon after.
     StoodStill { read_at: Duration },
     /// Holes can be filled.
@@ -283,6 +283,15 @@ impl<P> Partition<P> {
         Some(Mapping { ticket, anchors, fence: self.identity.fence })
     }
 
+    /// What tells that the target has got nothing more: its log end, or the next sequence number where others write to the log, too. There
+    /// an offset of the source tells nothing: it goes on when it is read that a hole was written down before.
+    fn end_of_log(&self, log_end_offset: i64) -> i64 {
+        match self.limits.holes {
+            Holes::Filled { .. } => log_end_offset,
+            Holes::Mapped => self.next_sequence.map_or(-1, i64::from),
+        }
+    }
+
     /// Whether the log has stood still. Where it is not known, the partition waits for that as soon as a hole is all there is
     /// to do.
     fn is_settled(&mut self, now: Duration) -> bool {
@@ -296,7 +305,7 @@ impl<P> Partition<P> {
         self.filling = Filling::Unsettled;
         if let Some((from, _)) = self.window.next_hole() {
             self.generation = self.generation.wrapping_add(1);
-            self.filling = Filling::Settling { log_end_offset: from };
+            self.filling = Filling::Settling { end: self.end_of_log(from) };
             self.phase = Phase::Closed { due: now + self.limits.settle };
         }
         false

@@ -81,11 +81,12 @@ impl<P> Partition<P> {
         if !self.accept_source(&reading) {
             return;
         }
-        let stood_still = self.filling == Filling::Settling { log_end_offset: target.log_end_offset };
+        let settling = Filling::Settling { end: self.end_of_log(target.log_end_offset) };
+        let stood_still = self.filling == settling;
         if self.given_up && !stood_still {
             // What was ordered may still be written. Whatever comes here now, even records where the source had a hole before
             // it was cut back, has to wait for that as well.
-            self.filling = Filling::Settling { log_end_offset: target.log_end_offset };
+            self.filling = settling;
             self.phase = Phase::Closed { due: now + self.limits.settle };
             return;
         }
