@@ -265,10 +265,8 @@ pub(super) async fn compare(
         let last = stream.with_map(stream.slot_of(names), |map| map.last_record()).flatten();
         Some((target.log.log_end_offset - 1, last.zip(target.end.last_batch)))
     };
-    let known: Vec<(&Names, i64, Option<((i64, i64), Header)>)> = { names.iter() }
-        .filter_map(|names| last_of(names).map(|(before_end, last)| (names, before_end, last)))
-        .filter(|(_, before_end, _)| *before_end >= 0)
-        .collect();
+    let known = names.iter().filter_map(|names| last_of(names).map(|(before_end, last)| (names, before_end, last)));
+    let known: Vec<_> = known.filter(|(_, before_end, _)| *before_end >= 0).collect();
     if known.is_empty() {
         return Ok(HashMap::new());
     }

@@ -7,109 +7,13 @@
 use std::time::Duration;
 
 use super::network::{Connection, Fault, Request};
+use super::plan::{Plan, Trouble};
 use super::planted::Bug;
 use super::process::Process;
-use super::translated;
-use super::world::{Entry, FOREIGN, Kind, MAX_RECORDS, MIRROR, Source, Target, bytes_of, limits};
+use super::world::{Entry, FOREIGN, Kind, MAX_RECORDS, MIRROR, Source, Target, bytes_of};
 use crate::error::ErrorKind;
-use crate::machine::partition::{Holes, Limits, Phase};
+use crate::machine::partition::Phase;
 use crate::machine::translation::Note;
-
-/// What a history is about, besides crashes, cut connections, slow replicas and elections, which are in all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
-    Nothing,
-    /// Brokers forget the producer id: idle for long, or its records have old timestamps.
-    StateExpires,
-    /// The target's retention removes everything that was copied.
-    TargetEmptied,
-    /// The target loses committed batches.
-    TargetUnclean,
-    /// Somebody else writes to the target.
-    ForeignWriter,
-    /// A newer owner of the mirror writes with a higher epoch.
-    NewOwner,
-    /// The source has a record that the target never takes.
-    SourceHasPoison,
-    /// The target takes only small batches.
-    TargetTakesSmall,
-    /// The source's retention overtakes the mirror.
-    SourceRetention,
-    /// The source loses what was copied already.
-    SourceUnclean,
-    /// The source compacts its log while it is copied.
-    SourceCompacts,
-}
-
-impl Trouble {
-    fn changes_source(self) -> bool {
-        matches!(self, Trouble::SourceRetention | Trouble::SourceUnclean | Trouble::SourceCompacts)
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) trouble: Trouble,
-    /// The step at which it happens.
-    at: u32,
-    steps: u32,
-    /// Mirror processes alive at once.
-    pub(super) processes: usize,
-    one_at_a_time: bool,
-    pub(super) limits: Limits,
-    /// Of 1000 steps, how many break something.
-    faults: u32,
-    /// Of 100 batches, how many are such that the target gets markers for them.
-    holes: u32,
-    /// Batches until the source holds what the trouble is about.
-    clean_batches: usize,
-    /// Offsets are translated: others write to the target all the time.
-    pub(super) translates: bool,
-}
-
-impl Plan {
-    fn draw(rng: &mut fastrand::Rng) -> Self {
-        let translates = rng.u32(0..3) == 0;
-        let trouble = match rng.u32(0..100) {
-            share if translates => translated::trouble(share),
-            0..38 => Trouble::Nothing,
-            38..48 => Trouble::StateExpires,
-            48..52 => Trouble::TargetEmptied,
-            52..62 => Trouble::TargetUnclean,
-            62..72 => Trouble::ForeignWriter,
-            72..76 => Trouble::NewOwner,
-            76..82 => Trouble::SourceHasPoison,
-            82..86 => Trouble::TargetTakesSmall,
-            86..93 => Trouble::SourceRetention,
-            _ => Trouble::SourceUnclean,
-        };
-        let steps = rng.u32(60..260);
-        let max_in_flight = if rng.bool() { 5 } else { rng.usize(1..=5) };
-        let limits = Limits {
-            go_on_after_loss: rng.bool(),
-            skip_refused: rng.bool(),
-            holes: if translates { Holes::Mapped } else { limits(1, 0).holes },
-            ..limits(max_in_flight, rng.usize(100..900))
-        };
-        Plan {
-            trouble,
-            at: rng.u32(0..steps),
-            steps,
-            // Two that find different things at the source, before and after it lost something, cannot agree what is a hole.
-            processes: if rng.u32(0..4) == 0 && (!trouble.changes_source() || trouble == Trouble::SourceCompacts) {
-                2
-            } else {
-                1
-            },
-            one_at_a_time: rng.bool(),
-            limits,
-            holes: [0, 10, 40, 70][rng.usize(0..4)],
-            faults: [0, 15, 50, 120][rng.usize(0..4)],
-            clean_batches: rng.usize(0..12),
-            translates,
-        }
-    }
-}
 
 macro_rules! tell {
     ($history:expr, $($what:tt)*) => {

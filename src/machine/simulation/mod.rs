@@ -7,6 +7,7 @@
 
 mod history;
 mod network;
+mod plan;
 mod planted;
 mod process;
 mod translated;

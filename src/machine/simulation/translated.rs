@@ -3,8 +3,9 @@
 //! What must be true then: the mirror's own records on the target are those that the source shows, in their order, none
 //! left out and none twice; and the map says of each where it is.
 
-use super::history::{History, Trouble, tell};
+use super::history::{History, tell};
 use super::network::{Answer, Outcome, Request, What};
+use super::plan::Trouble;
 use super::planted::Bug;
 use super::process::{Opening, Read};
 use super::world::{Entry, FOREIGN, Kind, MAX_RECORDS, MIRROR, SETTLE};

@@ -1,4 +1,5 @@
 //! Three clusters into one topic, every mirror killed again and again: each record of each source once, in its order; and a chain.
+//! What is on the target is told apart by what is in it, and held against what each source shows to a reader.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! One source into a topic that somebody else writes to all the time, with transactions, holes and kills.
+//! What is the other's is known by the offsets it was acknowledged; all else has to be the source, in its order and once.
 
 use std::time::Duration;
 
