@@ -20,6 +20,7 @@ mod prefix;
 mod promote;
 mod resets;
 mod scenarios;
+mod shapes;
 mod throttle;
 mod topics;
 mod translated;
