@@ -215,6 +215,7 @@ impl<'a> Build<'a> {
     /// What holds between properties.
     fn judge_whole(&mut self) {
         self.judge_servers();
+        self.judge_offsets();
         self.judge_topics();
         self.judge_name();
         self.judge_topic_names();
@@ -241,6 +242,15 @@ impl<'a> Build<'a> {
         if servers[0] == servers[1] && !servers[0].is_empty() {
             let what = "is the same as source.bootstrap.servers: a cluster is not mirrored to itself";
             self.problem_of(("bootstrap.servers", Some(Side::Target)), what);
+        }
+    }
+
+    /// What others have written to a topic is not deleted with what was copied.
+    fn judge_offsets(&mut self) {
+        if self.config.offsets == Offsets::Translate && self.config.on_topic_reset == OnTopicReset::RecreateTarget {
+            let what =
+                "deletes the target's topic, to which others may have written: it takes fail with offsets=translate";
+            self.problem_of(("on.topic.reset", None), what);
         }
     }
 

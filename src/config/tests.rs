@@ -305,6 +305,14 @@ fn what_stands_in_the_names_of_topics_is_checked() {
 }
 
 #[test]
+fn a_topic_that_others_write_to_is_not_deleted() {
+    let (config, warnings) = build(&flat(&format!("{SERVERS}offsets=translate\n")));
+    assert_eq!((config.offsets, warnings), (Offsets::Translate, vec![]));
+    let told = problem("offsets=translate\non.topic.reset=recreate-target");
+    assert!(told.contains("on.topic.reset: deletes the target's topic, to which others may have written"), "{told}");
+}
+
+#[test]
 fn what_comes_later_is_said_clearly() {
     let line = "http.listen=localhost:8080";
     let told = problem(line);
