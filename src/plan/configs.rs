@@ -1,7 +1,7 @@
 //! What would be done to the configurations of topics, by the same decisions as the running mirror's, and what the target says to it.
 //! Nothing is written: the target is asked whether it would take what is planned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -110,6 +110,7 @@ impl Planner {
     pub(super) async fn plan_configs(
         &self,
         topics: &[TopicPlan],
+        followed: &BTreeSet<String>,
         target: &Metadata,
         source: &ByTopic<TopicConfigs>,
     ) -> Result<Configured> {
@@ -125,7 +126,8 @@ impl Planner {
             return Ok(configured);
         }
         let there = |topic: &&TopicPlan| {
-            matches!(topic.action, TopicAction::Mirror | TopicAction::Grow) && topic.refused_partitions.is_empty()
+            let is_there = matches!(topic.action, TopicAction::Mirror | TopicAction::Grow);
+            is_there && topic.refused_partitions.is_empty() && followed.contains(&topic.topic)
         };
         let names: Vec<String> = topics.iter().filter(there).map(|topic| topic.topic.clone()).collect();
         let described = match describe_target(&self.target, &self.config, &names).await {

@@ -9,7 +9,7 @@ mod groups;
 mod permissions;
 mod reverse;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
@@ -187,6 +187,12 @@ impl Planner {
         let found = identity::find(&self.target, &name, &source_id).await?;
         let promoted_at_ms = found.as_ref().and_then(|found| found.mark.as_ref()).map(|mark| mark.promoted_at_ms);
         let maps = self.translations(found.as_ref(), &target);
+        // Others may use a topic to which records are appended; the mirror keeps what it has created like the source's.
+        let follows = |topic: &str| {
+            let created = found.as_ref().is_some_and(|found| found.created.contains(topic));
+            created || self.config.offsets == Offsets::Preserve
+        };
+        let followed: BTreeSet<String> = source.topics.keys().filter(|topic| follows(topic)).cloned().collect();
         let (identity, remembered) = found.map(|found| (found.identity, found.topics)).unzip();
         let actions = topics::plan(&source, &target, &BTreeMap::new(), &remembered.unwrap_or_default(), &self.config);
         let mut topics: Vec<TopicPlan> = actions
@@ -200,7 +206,7 @@ impl Planner {
         let source_configs = self.source_configs(&topics).await?;
         let refused = self.ask_target(&mut topics, &target, &source_configs).await?;
         self.plan_starts(&mut topics, &source, &target, identity).await;
-        let configured = self.plan_configs(&topics, &target, &source_configs).await?;
+        let configured = self.plan_configs(&topics, &followed, &target, &source_configs).await?;
         let internal_topic = identity::topic_of(&name);
         let has_run = identity.is_some();
         let mut missing_permissions = self

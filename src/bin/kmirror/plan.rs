@@ -47,6 +47,7 @@ pub(crate) fn text(plan: &Plan) -> String {
         MarkerPermission::Denied => {
             "offsets without a record: markers are not permitted; operation Alter on the target's cluster would allow them\n"
         }
+        MarkerPermission::NotNeeded => "offsets are translated: the target's own records are left as they are\n",
         _ => "offsets without a record: the target does not tell whether markers are permitted\n",
     });
     for topic in &plan.topics {

@@ -35,7 +35,7 @@ fn killed_beside_another_writer(rounds: usize) -> Outcome {
     });
     load.wait_for_more(5)?;
     let plain = Load::start(&pair.source.bootstrap(), &topic, PARTITIONS, 300, seed ^ 2, &Writing::codec("zstd"))?;
-    let mirroring = Mirroring::pair(pair, &topic).set("offsets=translate");
+    let mirroring = Mirroring::pair(pair, &topic).set("offsets=translate").set("num.streams=2");
     let replicated = || pair.target.client().producers(&topic, 0).map(|states| states.len());
     for round in 0..rounds {
         let mut mirror = mirroring.start()?;
