@@ -76,6 +76,11 @@ impl Place {
     }
 }
 
+/// A number that can be an offset, with room to reckon with it. Anything else was not written by a mirror.
+fn sensible(number: i64) -> Option<i64> {
+    (0..=i64::MAX / 8).contains(&number).then_some(number)
+}
+
 /// What a record says about offsets. About every partition, if it is a start.
 pub(crate) fn note_of(record: &Record) -> Option<(Option<Place>, Note)> {
     if let Some(number) = start_number(record) {
@@ -92,18 +97,27 @@ pub(crate) fn note_of(record: &Record) -> Option<(Option<Place>, Note)> {
     let note = match next()? {
         HOLES => {
             let holes: Holes = serde_json::from_slice(value).ok()?;
-            let anchor = |(number, source_offset)| Numbered { number, source_offset };
-            Note::Anchors { fence: next()?.parse().ok()?, anchors: holes.anchors.into_iter().map(anchor).collect() }
+            let anchor = |(number, source_offset): (i64, i64)| {
+                Some(Numbered { number: sensible(number)?, source_offset: sensible(source_offset)? })
+            };
+            let anchors: Option<Vec<Numbered>> = holes.anchors.into_iter().map(anchor).collect();
+            Note::Anchors { fence: next()?.parse().ok()?, anchors: anchors? }
         }
         RUNS => {
             let packed: Runs = serde_json::from_slice(value).ok()?;
             let mut before = [0; 3];
             let run = |[number, source_offset, target_offset, count]: [i64; 4]| {
-                let at = [number + before[0], source_offset + before[1], target_offset + before[2]];
-                before = at.map(|offset| offset + count);
-                Run { number: at[0], source_offset: at[1], target_offset: at[2], count }
+                let [number, source_offset, target_offset, count] = [
+                    sensible(number.checked_add(before[0])?)?,
+                    sensible(source_offset.checked_add(before[1])?)?,
+                    sensible(target_offset.checked_add(before[2])?)?,
+                    sensible(count)?,
+                ];
+                before = [number, source_offset, target_offset].map(|offset| offset + count);
+                Some(Run { number, source_offset, target_offset, count })
             };
-            Note::Runs(packed.runs.into_iter().map(run).collect())
+            let runs: Option<Vec<Run>> = packed.runs.into_iter().map(run).collect();
+            Note::Runs(runs?)
         }
         _ => return None,
     };
@@ -225,6 +239,20 @@ mod tests {
         let notes = notes(&read).remove(&place).unwrap();
         let restored = OffsetMap::restore(notes).unwrap();
         assert_eq!((restored.runs(), restored.latest_start()), (map.runs(), 4));
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_offsets_make_no_note() {
+        let values = [
+            ("runs/1/0", r#"{"runs":[[0,0,0,0],[9223372036854775807,1,1,1]]}"#),
+            ("runs/1/0", r#"{"runs":[[5,5,5,5],[-20,1,1,1]]}"#),
+            ("runs/1/0", r#"{"runs":[[5,5,5,-1]]}"#),
+            ("holes/256", r#"{"anchors":[[-1,4]]}"#),
+        ];
+        for (rest, value) in values {
+            let key = format!("offsets/a/{:032x}/0/{rest}", 7);
+            assert_eq!(note_of(&records(vec![(key, Some(value.as_bytes().to_vec()))])[0]), None, "{value}");
+        }
     }
 
     #[test]
