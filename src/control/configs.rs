@@ -111,7 +111,7 @@ impl Control {
                     let replicas = self.configs.replicas.borrow().get(&topic).copied();
                     // Without them the next look at the topics has to come first.
                     let Some(replicas) = replicas else { continue };
-                    pairs.push((topic, source.own.clone(), target_topic(target, replicas.target)));
+                    pairs.push((topic, source.own.clone(), target_topic(target, source, replicas.target)));
                 }
                 (Err(error), _) | (_, Err(error)) => drop(troubles.insert(topic, error)),
                 _ => {}
@@ -225,10 +225,12 @@ pub(crate) async fn alter_target(
 }
 
 /// A topic on the target as `machine::configs` sees it.
-pub(crate) fn target_topic(described: &TopicConfigs, replication_factor: i16) -> TargetTopic {
+pub(crate) fn target_topic(described: &TopicConfigs, source: &TopicConfigs, replication_factor: i16) -> TargetTopic {
     let has_own = described.own.contains_key(MIN_IN_SYNC);
+    let is_only_there = |key: &&String| !source.known.is_empty() && !source.known.contains(*key);
     TargetTopic {
         own: described.own.clone(),
+        only_there: described.own.keys().filter(is_only_there).cloned().collect(),
         inherited_minimum: described.minimum.filter(|_| !has_own),
         replication_factor,
     }

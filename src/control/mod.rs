@@ -69,6 +69,8 @@ struct Control {
     created: RefCell<BTreeSet<String>>,
     translations: translations::Translations,
     parked: RefCell<BTreeSet<String>>,
+    /// Topics that were parked to be mirrored anew.
+    let_go: RefCell<BTreeSet<String>>,
     /// Topics that the source does not show any more, and how often in a row it did not.
     gone: RefCell<BTreeMap<String, u32>>,
     /// The ids of topics that were deleted on the target to be made anew, by their names there.
@@ -120,6 +122,7 @@ pub(crate) fn run(
         created: RefCell::default(),
         translations: translations::Translations::default(),
         parked: RefCell::default(),
+        let_go: RefCell::default(),
         gone: RefCell::default(),
         deleted: RefCell::default(),
         source_metadata: RefCell::default(),
