@@ -59,13 +59,18 @@ impl Control {
 
     /// Keeps configurations in step, for ever.
     pub(super) async fn keep_configs(self: Rc<Self>) {
-        let soon = tokio::time::Instant::now() + self.config.refresh_interval;
-        while tokio::time::Instant::now() < soon && self.followed().len() < self.mirrored.borrow().len() {
-            tokio::time::sleep(TICK).await;
-        }
+        self.await_begin().await;
         loop {
             self.follow_configs_once().await;
             tokio::time::sleep(self.config.refresh_interval).await;
+        }
+    }
+
+    /// Waits until all topics have begun, but not for long: before that there is little that can be kept in step.
+    pub(super) async fn await_begin(&self) {
+        let soon = tokio::time::Instant::now() + self.config.refresh_interval;
+        while tokio::time::Instant::now() < soon && self.followed().len() < self.mirrored.borrow().len() {
+            tokio::time::sleep(TICK).await;
         }
     }
 

@@ -304,8 +304,11 @@ impl Control {
 
     /// Looks for new topics and partitions for ever.
     async fn keep_fresh(self: Rc<Self>) {
+        let mut next = tokio::time::Instant::now();
         loop {
-            tokio::time::sleep(self.config.refresh_interval).await;
+            // What a look takes does not come on top, unless it takes longer than the pause.
+            next = (next + self.config.refresh_interval).max(tokio::time::Instant::now());
+            tokio::time::sleep_until(next).await;
             match self.refresh().await {
                 Ok(()) => self.trouble.set(false),
                 Err(error) => {

@@ -3,7 +3,7 @@
 //! A topic that cannot be mirrored is refused for itself only; one that the source does not show any more is parked
 //! after a while, and goes on when it is back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,9 +32,10 @@ impl Control {
     pub(super) async fn refresh(&self) -> Result<()> {
         let deadline = tokio::time::Instant::now() + self.target.config().request_timeout;
         self.prefixes.try_refused_again();
+        let mut created = BTreeSet::new();
         loop {
             let (actions, metadata) = self.plan().await?;
-            let changed = self.apply(actions, &metadata).await?;
+            let changed = self.apply(actions, &metadata, &mut created).await?;
             if !changed || tokio::time::Instant::now() > deadline {
                 self.looks.set(self.looks.get() + 1);
                 return Ok(());
@@ -58,8 +59,14 @@ impl Control {
         Ok((actions, target))
     }
 
-    /// Does what was planned; `true` if something was changed on the target, so that it has to be looked at again.
-    async fn apply(&self, actions: BTreeMap<String, Action>, target: &Metadata) -> Result<bool> {
+    /// Does what was planned; `true` if something was changed on the target, so that it has to be looked at again. What was created is not
+    /// created again while brokers do not show it yet.
+    async fn apply(
+        &self,
+        actions: BTreeMap<String, Action>,
+        target: &Metadata,
+        created_before: &mut BTreeSet<String>,
+    ) -> Result<bool> {
         let (mut creations, mut growths) = (BTreeMap::new(), BTreeMap::new());
         let mut assigned = Vec::new();
         let (mut refused, mut gone) = (BTreeMap::new(), BTreeMap::new());
@@ -87,9 +94,12 @@ impl Control {
         }
         self.see_to_gone(gone).await;
         let asked = creations.len() + growths.len();
+        creations.retain(|name, _| !created_before.contains(name));
         let created: Vec<String> = creations.keys().cloned().collect();
         let mut unchanged = self.create(creations, target.controller_id).await?;
-        self.created.borrow_mut().extend(created.into_iter().filter(|name| !unchanged.contains_key(name)));
+        let created: Vec<String> = created.into_iter().filter(|name| !unchanged.contains_key(name)).collect();
+        self.created.borrow_mut().extend(created.iter().cloned());
+        created_before.extend(created);
         unchanged.extend(self.grow(growths, target.controller_id).await?);
         let changed = asked > unchanged.len();
         refused.append(&mut unchanged);
@@ -104,6 +114,9 @@ impl Control {
         topics: BTreeMap<String, (i32, i16)>,
         controller_id: i32,
     ) -> Result<BTreeMap<String, Error>> {
+        if topics.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let names: Vec<String> = topics.keys().cloned().collect();
         let (mut refused, mut at_source) = (BTreeMap::new(), BTreeMap::new());
         let mut new = Vec::new();
@@ -168,7 +181,10 @@ impl Control {
                 self.shared.add_partition(progress.clone());
                 new.push(progress);
             }
-            let known = self.mirrored.borrow_mut().insert(name.clone(), Mirrored { ids, partitions: to, has_other_writer: false });
+            let known = self
+                .mirrored
+                .borrow_mut()
+                .insert(name.clone(), Mirrored { ids, partitions: to, has_other_writer: false });
             let message = match known {
                 None => format!("topic '{name}' is mirrored, {to} partitions"),
                 Some(_) => format!("topic '{name}' has {to} partitions now"),
@@ -288,7 +304,9 @@ impl Control {
     /// told so only if he asks for it.
     async fn add_hidden(&self, source: &mut Metadata) -> Result<()> {
         let is_hidden = |name: &&str| {
-            !source.topics.contains_key(*name) && self.config.mirrors(name) && !self.mirrored.borrow().contains_key(*name)
+            !source.topics.contains_key(*name)
+                && self.config.mirrors(name)
+                && !self.mirrored.borrow().contains_key(*name)
         };
         let names: Vec<String> = self.config.topics.named().filter(is_hidden).map(str::to_owned).collect();
         if names.is_empty() {

@@ -166,8 +166,7 @@ fn reset_of(
         true => "it is copied anew",
         false => "start the mirror again to copy the topic anew",
     };
-    let conflict =
-        |what: String| Error::new(ErrorKind::TargetConflict, format!("{what}; {fix}")).with_topic(name);
+    let conflict = |what: String| Error::new(ErrorKind::TargetConflict, format!("{what}; {fix}")).with_topic(name);
     match there {
         Some(there) if differ(there.id, known.ids.target) => {
             let error = conflict(format!(

@@ -46,7 +46,8 @@ pub(super) fn start(pair: &Pair, name: &str, topics: &str, more: &[(&str, &str)]
 /// What the status says of a topic that is not as it should be.
 pub(super) fn said_of(status: &Status, topic: &str) -> String {
     let refused = status.refused.get(topic).cloned();
-    let troubles = status.troubles.iter().filter(|trouble| trouble.name == topic).map(|trouble| trouble.message.clone());
+    let troubles =
+        status.troubles.iter().filter(|trouble| trouble.name == topic).map(|trouble| trouble.message.clone());
     let partitions = status.topics.iter().filter(|one| &*one.topic == topic).flat_map(|one| &one.partitions);
     let errors = partitions.filter_map(|partition| Some(partition.error.as_ref()?.message().to_owned()));
     refused.into_iter().chain(troubles).chain(errors).collect::<Vec<_>>().join("; ")

@@ -32,14 +32,16 @@ fn a_broker_that_is_missing_on_the_target_is_felt_by_what_needs_it_alone() -> Ou
     let there = names.iter().zip(&nodes).find(|(_, node)| **node != lost).map(|(name, _)| name.clone());
     let there = there.ok_or_else(|| Failure("one broker has everything".to_owned()))?;
     pair.target.kill(lost)?;
-    wait_for("the others notice", LIMIT, || {
-        Ok((pair.target.client().brokers()? == 2).then_some(()))
-    })?;
+    wait_for("the others notice", LIMIT, || Ok((pair.target.client().brokers()? == 2).then_some(())))?;
 
     let settings = "replication.factor=3";
     let plan = Mirroring::of(&pair.source, &pair.target, "few", "few").set(settings).plan()?;
     let planned = &plan["topics"][0];
-    assert_eq!((&planned["replication_factor"], &planned["replication_factor_wanted"]), (&2.into(), &3.into()), "{plan:#}");
+    assert_eq!(
+        (&planned["replication_factor"], &planned["replication_factor_wanted"]),
+        (&2.into(), &3.into()),
+        "{plan:#}"
+    );
     let skipped = plan["groups"].as_array().into_iter().flatten().find(|group| group["group"] == names[0].as_str());
     assert!(skipped.is_some_and(|group| group["skipped"].is_string()), "{plan:#}");
 

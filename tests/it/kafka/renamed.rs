@@ -77,7 +77,8 @@ fn acls_are_about_the_names_that_topics_have_on_the_target() -> Outcome {
     })?;
     // What goes at the source goes on the target, under the name that it has there; the target's own stays.
     acls::delete(&pair.source, &[AT_SOURCE[0], AT_SOURCE[1]])?;
-    let left: BTreeSet<String> = before.union(&copies).filter(|acl| !COPIES[..2].contains(&acl.as_str())).cloned().collect();
+    let left: BTreeSet<String> =
+        before.union(&copies).filter(|acl| !COPIES[..2].contains(&acl.as_str())).cloned().collect();
     wait_acls(&left)?;
     assert_eq!(mirror.exited()?, None);
     mirror.kill9()

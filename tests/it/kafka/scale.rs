@@ -28,7 +28,7 @@ use crate::support::{Failure, Outcome, groups, wait_for};
 
 /// A hang limit, not a measure.
 const LIMIT: Duration = Duration::from_secs(600);
-/// What a user is promised, on two cores that have nothing else to do.
+/// Records of each partition.
 const RECORDS: i64 = 3;
 /// Topics and groups in one request of the test.
 const AT_ONCE: usize = 100;
@@ -58,9 +58,9 @@ impl Size {
     fn offsets(&self, group: usize) -> Vec<(String, i32, i64)> {
         let topics: BTreeSet<usize> = [0, 7, 31].iter().map(|step| (group + step) % self.topics).collect();
         let place = |topic: usize| {
-            [0, group as i32 % self.partitions].into_iter().collect::<BTreeSet<i32>>().into_iter().map(move |partition| {
-                (format!("{}.{topic}", self.name), partition, (group + topic) as i64 % (RECORDS + 1))
-            })
+            [0, group as i32 % self.partitions].into_iter().collect::<BTreeSet<i32>>().into_iter().map(
+                move |partition| (format!("{}.{topic}", self.name), partition, (group + topic) as i64 % (RECORDS + 1)),
+            )
         };
         topics.into_iter().flat_map(place).collect()
     }
@@ -202,8 +202,9 @@ fn records(cluster: &Cluster, topics: &[String], partitions: i32) -> Outcome<BTr
     let mut records = BTreeMap::new();
     let mut connection = cluster.client().any()?;
     for some in topics.chunks(AT_ONCE) {
-        let partition =
-            |number| FetchPartition::default().with_partition(number).with_partition_max_bytes(10_000).with_log_start_offset(-1);
+        let partition = |number| {
+            FetchPartition::default().with_partition(number).with_partition_max_bytes(10_000).with_log_start_offset(-1)
+        };
         let topic = |name: &String| {
             FetchTopic::default().with_topic(topic_name(name)).with_partitions((0..partitions).map(partition).collect())
         };
@@ -229,11 +230,15 @@ fn offsets(cluster: &Cluster, names: &[String]) -> Outcome<GroupOffsets> {
     let Some(first) = names.first() else { return Ok(offsets) };
     let mut connection = groups::coordinator(cluster, first)?;
     for some in names.chunks(1000) {
-        let group = |name: &String| OffsetFetchRequestGroup::default().with_group_id(GroupId(text(name))).with_topics(None);
+        let group =
+            |name: &String| OffsetFetchRequestGroup::default().with_group_id(GroupId(text(name))).with_topics(None);
         let request = OffsetFetchRequest::default().with_groups(some.iter().map(group).collect());
         for group in connection.send(8, &request)?.groups {
             let found = group.topics.iter().flat_map(|topic| {
-                topic.partitions.iter().map(|one| ((topic.name.0.to_string(), one.partition_index), one.committed_offset))
+                topic
+                    .partitions
+                    .iter()
+                    .map(|one| ((topic.name.0.to_string(), one.partition_index), one.committed_offset))
             });
             offsets.insert(group.group_id.0.to_string(), found.collect());
         }
@@ -346,11 +351,17 @@ fn a_thousand_topics_and_two_thousand_groups() -> Outcome {
         let new = Size { name: size.name.clone(), topics: 0, partitions: 2, groups: 0 };
         let created = Instant::now();
         new.create(&pair.source, &[topic.clone()], 0)?;
+        let there = created.elapsed();
         new.write(&pair.source, &[topic.clone()])?;
+        let written = created.elapsed();
         wait_for("a new topic's first record can be read", LIMIT, || {
             Ok((ends(&pair.target, &[topic.clone()], 1)?[&(topic.clone(), 0)] > 0).then_some(()))
         })?;
         latencies.push(created.elapsed());
+        println!(
+            "created at the source after {there:.1?}, written there after {written:.1?}, on the target after {:.1?}",
+            created.elapsed()
+        );
         // At another moment between two looks each time.
         std::thread::sleep(REFRESH / 7 * (round % 3));
     }
@@ -377,7 +388,9 @@ fn ten_thousand_groups() -> Outcome {
     std::thread::sleep(REFRESH * 2);
     let _ = (source.take(), target.take());
     let (before, began) = (cpu(&pair, &mut mirror)?, Instant::now());
-    wait_for("four rounds have passed", LIMIT, || Ok((target.count(kafka_protocol::messages::ApiKey::ListGroups) >= 4).then_some(())))?;
+    wait_for("four rounds have passed", LIMIT, || {
+        Ok((target.count(kafka_protocol::messages::ApiKey::ListGroups) >= 4).then_some(()))
+    })?;
     let used: Vec<String> =
         before.iter().zip(cpu(&pair, &mut mirror)?).map(|(before, after)| format!("{:.2}", after - before)).collect();
     println!("four idle rounds in {:.1?}: CPU seconds of mirror, source, target: {}", began.elapsed(), used.join(", "));

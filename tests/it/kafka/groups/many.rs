@@ -58,7 +58,9 @@ fn two_thousand_groups_that_do_not_change_are_looked_at_in_a_handful_of_requests
     let mut mirror = mirroring.start()?;
     wait_for("the mirror runs", LIMIT, || Ok((target.count(ApiKey::ListGroups) >= 2).then_some(())))?;
     let _ = (source.take(), target.take());
-    wait_for("four rounds have passed", LIMIT, || Ok([&source, &target].iter().all(|side| side.count(ApiKey::ListGroups) >= 4).then_some(())))?;
+    wait_for("four rounds have passed", LIMIT, || {
+        Ok([&source, &target].iter().all(|side| side.count(ApiKey::ListGroups) >= 4).then_some(()))
+    })?;
     mirror.kill9()?;
     for (side, counts) in [("source", source.take()), ("target", target.take())] {
         let rounds = counts.of(ApiKey::ListGroups);
