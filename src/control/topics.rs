@@ -291,11 +291,10 @@ impl Control {
     fn find_other_writers(&self) {
         let mut mirrored = self.mirrored.borrow_mut();
         for progress in self.shared.partitions().iter().filter(|progress| progress.state() == State::Failed) {
-            let is_conflict = progress.error().is_some_and(|error| error.kind() == ErrorKind::TargetConflict);
-            if is_conflict && !self.parked.borrow().contains(&*progress.topic) {
-                if let Some(topic) = mirrored.get_mut(&*progress.topic) {
-                    topic.has_other_writer = true;
-                }
+            let is_conflict = progress.error().is_some_and(|error| error.kind() == ErrorKind::TargetConflict)
+                && !self.parked.borrow().contains(&*progress.topic);
+            if let Some(topic) = mirrored.get_mut(&*progress.topic).filter(|_| is_conflict) {
+                topic.has_other_writer = true;
             }
         }
     }
