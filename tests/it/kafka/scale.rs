@@ -350,12 +350,12 @@ fn a_thousand_topics_and_two_thousand_groups() -> Outcome {
         let topic = format!("scale.new-{round}");
         let new = Size { name: size.name.clone(), topics: 0, partitions: 2, groups: 0 };
         let created = Instant::now();
-        new.create(&pair.source, &[topic.clone()], 0)?;
+        new.create(&pair.source, std::slice::from_ref(&topic), 0)?;
         let there = created.elapsed();
-        new.write(&pair.source, &[topic.clone()])?;
+        new.write(&pair.source, std::slice::from_ref(&topic))?;
         let written = created.elapsed();
         wait_for("a new topic's first record can be read", LIMIT, || {
-            Ok((ends(&pair.target, &[topic.clone()], 1)?[&(topic.clone(), 0)] > 0).then_some(()))
+            Ok((ends(&pair.target, std::slice::from_ref(&topic), 1)?[&(topic.clone(), 0)] > 0).then_some(()))
         })?;
         latencies.push(created.elapsed());
         println!(
