@@ -59,13 +59,18 @@ impl Control {
 
     /// Keeps configurations in step, for ever.
     pub(super) async fn keep_configs(self: Rc<Self>) {
-        let soon = tokio::time::Instant::now() + self.config.refresh_interval;
-        while tokio::time::Instant::now() < soon && self.followed().len() < self.mirrored.borrow().len() {
-            tokio::time::sleep(TICK).await;
-        }
+        self.await_begin().await;
         loop {
             self.follow_configs_once().await;
             tokio::time::sleep(self.config.refresh_interval).await;
+        }
+    }
+
+    /// Waits until all topics have begun, but not for long: before that there is little that can be kept in step.
+    pub(super) async fn await_begin(&self) {
+        let soon = tokio::time::Instant::now() + self.config.refresh_interval;
+        while tokio::time::Instant::now() < soon && self.followed().len() < self.mirrored.borrow().len() {
+            tokio::time::sleep(TICK).await;
         }
     }
 
@@ -111,7 +116,7 @@ impl Control {
                     let replicas = self.configs.replicas.borrow().get(&topic).copied();
                     // Without them the next look at the topics has to come first.
                     let Some(replicas) = replicas else { continue };
-                    pairs.push((topic, source.own.clone(), target_topic(target, replicas.target)));
+                    pairs.push((topic, source.own.clone(), target_topic(target, source, replicas.target)));
                 }
                 (Err(error), _) | (_, Err(error)) => drop(troubles.insert(topic, error)),
                 _ => {}
@@ -225,10 +230,12 @@ pub(crate) async fn alter_target(
 }
 
 /// A topic on the target as `machine::configs` sees it.
-pub(crate) fn target_topic(described: &TopicConfigs, replication_factor: i16) -> TargetTopic {
+pub(crate) fn target_topic(described: &TopicConfigs, source: &TopicConfigs, replication_factor: i16) -> TargetTopic {
     let has_own = described.own.contains_key(MIN_IN_SYNC);
+    let is_only_there = |key: &&String| !source.known.is_empty() && !source.known.contains(*key);
     TargetTopic {
         own: described.own.clone(),
+        only_there: described.own.keys().filter(is_only_there).cloned().collect(),
         inherited_minimum: described.minimum.filter(|_| !has_own),
         replication_factor,
     }

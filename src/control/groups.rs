@@ -65,6 +65,7 @@ impl Control {
         if !self.config.sync_group_offsets {
             return;
         }
+        self.await_begin().await;
         loop {
             // What goes wrong is told there.
             let _ = self.copy_groups().await;

@@ -69,6 +69,8 @@ struct Control {
     created: RefCell<BTreeSet<String>>,
     translations: translations::Translations,
     parked: RefCell<BTreeSet<String>>,
+    /// Topics that were parked to be mirrored anew.
+    let_go: RefCell<BTreeSet<String>>,
     /// Topics that the source does not show any more, and how often in a row it did not.
     gone: RefCell<BTreeMap<String, u32>>,
     /// The ids of topics that were deleted on the target to be made anew, by their names there.
@@ -120,6 +122,7 @@ pub(crate) fn run(
         created: RefCell::default(),
         translations: translations::Translations::default(),
         parked: RefCell::default(),
+        let_go: RefCell::default(),
         gone: RefCell::default(),
         deleted: RefCell::default(),
         source_metadata: RefCell::default(),
@@ -301,8 +304,11 @@ impl Control {
 
     /// Looks for new topics and partitions for ever.
     async fn keep_fresh(self: Rc<Self>) {
+        let mut next = tokio::time::Instant::now();
         loop {
-            tokio::time::sleep(self.config.refresh_interval).await;
+            // What a look takes does not come on top, unless it takes longer than the pause.
+            next = (next + self.config.refresh_interval).max(tokio::time::Instant::now());
+            tokio::time::sleep_until(next).await;
             match self.refresh().await {
                 Ok(()) => self.trouble.set(false),
                 Err(error) => {

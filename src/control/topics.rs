@@ -3,21 +3,22 @@
 //! A topic that cannot be mirrored is refused for itself only; one that the source does not show any more is parked
 //! after a while, and goes on when it is back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Control;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind};
 use crate::identity;
 use crate::machine;
 use crate::machine::topics::{self, Action, Mirrored, TopicIds};
-use crate::status::Progress;
+use crate::status::{Progress, State};
 use crate::stream;
 use crate::wire::admin::{self, NewTopic};
 use crate::wire::cluster::Metadata;
 use crate::wire::configs::{self, TopicConfigs};
+use crate::wire::errors::{BrokerError, Class};
 
 /// Pause between looks at topics that were just created and have no leaders yet.
 const CREATION_PAUSE: Duration = Duration::from_millis(100);
@@ -31,9 +32,10 @@ impl Control {
     pub(super) async fn refresh(&self) -> Result<()> {
         let deadline = tokio::time::Instant::now() + self.target.config().request_timeout;
         self.prefixes.try_refused_again();
+        let mut created = BTreeSet::new();
         loop {
             let (actions, metadata) = self.plan().await?;
-            let changed = self.apply(actions, &metadata).await?;
+            let changed = self.apply(actions, &metadata, &mut created).await?;
             if !changed || tokio::time::Instant::now() > deadline {
                 self.looks.set(self.looks.get() + 1);
                 return Ok(());
@@ -43,7 +45,9 @@ impl Control {
     }
 
     async fn plan(&self) -> Result<(BTreeMap<String, Action>, Metadata)> {
-        let source = self.source.metadata(None, false).await?;
+        let mut source = self.source.metadata(None, false).await?;
+        self.add_hidden(&mut source).await?;
+        self.find_other_writers();
         let selected = topics::names_on_target(&self.config, &topics::selected(&self.config, &source));
         let mut target = self.target.metadata(Some(&selected), false).await?;
         // Brokers may show a topic for a moment after it was deleted.
@@ -55,8 +59,14 @@ impl Control {
         Ok((actions, target))
     }
 
-    /// Does what was planned; `true` if something was changed on the target, so that it has to be looked at again.
-    async fn apply(&self, actions: BTreeMap<String, Action>, target: &Metadata) -> Result<bool> {
+    /// Does what was planned; `true` if something was changed on the target, so that it has to be looked at again. What was created is not
+    /// created again while brokers do not show it yet.
+    async fn apply(
+        &self,
+        actions: BTreeMap<String, Action>,
+        target: &Metadata,
+        created_before: &mut BTreeSet<String>,
+    ) -> Result<bool> {
         let (mut creations, mut growths) = (BTreeMap::new(), BTreeMap::new());
         let mut assigned = Vec::new();
         let (mut refused, mut gone) = (BTreeMap::new(), BTreeMap::new());
@@ -78,14 +88,18 @@ impl Control {
                 Action::Refuse(error) => drop(refused.insert(name, error)),
                 Action::Park(error) => self.park(&name, &error, EventKind::Error).await,
                 Action::Recreate(error) => self.recreate(&name, error, target).await,
+                Action::Anew(error) => self.mirror_anew(&name, error).await,
                 Action::Gone(error) => drop(gone.insert(name, error)),
             }
         }
         self.see_to_gone(gone).await;
         let asked = creations.len() + growths.len();
+        creations.retain(|name, _| !created_before.contains(name));
         let created: Vec<String> = creations.keys().cloned().collect();
         let mut unchanged = self.create(creations, target.controller_id).await?;
-        self.created.borrow_mut().extend(created.into_iter().filter(|name| !unchanged.contains_key(name)));
+        let created: Vec<String> = created.into_iter().filter(|name| !unchanged.contains_key(name)).collect();
+        self.created.borrow_mut().extend(created.iter().cloned());
+        created_before.extend(created);
         unchanged.extend(self.grow(growths, target.controller_id).await?);
         let changed = asked > unchanged.len();
         refused.append(&mut unchanged);
@@ -100,6 +114,9 @@ impl Control {
         topics: BTreeMap<String, (i32, i16)>,
         controller_id: i32,
     ) -> Result<BTreeMap<String, Error>> {
+        if topics.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let names: Vec<String> = topics.keys().cloned().collect();
         let (mut refused, mut at_source) = (BTreeMap::new(), BTreeMap::new());
         let mut new = Vec::new();
@@ -164,7 +181,10 @@ impl Control {
                 self.shared.add_partition(progress.clone());
                 new.push(progress);
             }
-            let known = self.mirrored.borrow_mut().insert(name.clone(), Mirrored { ids, partitions: to });
+            let known = self
+                .mirrored
+                .borrow_mut()
+                .insert(name.clone(), Mirrored { ids, partitions: to, has_other_writer: false });
             let message = match known {
                 None => format!("topic '{name}' is mirrored, {to} partitions"),
                 Some(_) => format!("topic '{name}' has {to} partitions now"),
@@ -221,11 +241,7 @@ impl Control {
     /// Parks a topic that is not the one that was mirrored and, the next time, deletes it on the target and forgets it: what was
     /// under way to it has arrived by then, and cannot get into the new one.
     async fn recreate(&self, topic: &str, error: Error, target: &Metadata) {
-        if !self.parked.borrow().contains(topic) {
-            tracing::warn!(topic, %error, "topic is made anew");
-            self.park(topic, &error, EventKind::Error).await;
-            self.prefixes.forget(topic, &self.config.names.on_target(topic));
-            self.command_all(|| stream::Command::Forget(Arc::from(topic))).await;
+        if !self.let_go(topic, error).await {
             return;
         }
         let on_target = self.config.names.on_target(topic);
@@ -238,10 +254,69 @@ impl Control {
             self.deleted.borrow_mut().insert(on_target.into_owned(), known.id);
         }
         tracing::info!(topic, "topic was deleted on the target, and is copied anew");
+        self.forget(topic);
+    }
+
+    /// What somebody else had written is out of the way: parks the topic and, the next time, forgets it, so that it is found as if it
+    /// were new.
+    async fn mirror_anew(&self, topic: &str, error: Error) {
+        if self.let_go(topic, error).await {
+            tracing::info!(topic, "the target's topic is another one, and the topic is copied anew");
+            self.forget(topic);
+        }
+    }
+
+    /// Has the streams have nothing more to do with a topic; `true` if that was so at the last look already.
+    async fn let_go(&self, topic: &str, error: Error) -> bool {
+        if self.let_go.borrow().contains(topic) {
+            return true;
+        }
+        tracing::warn!(topic, %error, "topic is made anew");
+        self.park(topic, &error, EventKind::Error).await;
+        self.prefixes.forget(topic, &self.config.names.on_target(topic));
+        self.command_all(|| stream::Command::Forget(Arc::from(topic))).await;
+        self.let_go.borrow_mut().insert(topic.to_owned());
+        false
+    }
+
+    fn forget(&self, topic: &str) {
         self.shared.remove_topic(topic);
         self.mirrored.borrow_mut().remove(topic);
         self.remembered.borrow_mut().remove(topic);
         self.parked.borrow_mut().remove(topic);
+        self.let_go.borrow_mut().remove(topic);
+    }
+
+    /// Remembers which topics of the target hold what somebody else has written. What is parked as a whole says nothing of that.
+    fn find_other_writers(&self) {
+        let mut mirrored = self.mirrored.borrow_mut();
+        for progress in self.shared.partitions().iter().filter(|progress| progress.state() == State::Failed) {
+            let is_conflict = progress.error().is_some_and(|error| error.kind() == ErrorKind::TargetConflict)
+                && !self.parked.borrow().contains(&*progress.topic);
+            if let Some(topic) = mirrored.get_mut(&*progress.topic).filter(|_| is_conflict) {
+                topic.has_other_writer = true;
+            }
+        }
+    }
+
+    /// Adds what the source says of topics that are selected by their names and that it does not show: who may not see a topic is
+    /// told so only if he asks for it.
+    async fn add_hidden(&self, source: &mut Metadata) -> Result<()> {
+        let is_hidden = |name: &&str| {
+            !source.topics.contains_key(*name)
+                && self.config.mirrors(name)
+                && !self.mirrored.borrow().contains_key(*name)
+        };
+        let names: Vec<String> = self.config.topics.named().filter(is_hidden).map(str::to_owned).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let asked = self.source.metadata(Some(&names), false).await?;
+        let denied = asked.topics.into_iter().filter(|(_, topic)| {
+            BrokerError::of(topic.error_code).is_some_and(|error| error.class == Class::Unauthorized)
+        });
+        source.topics.extend(denied);
+        Ok(())
     }
 
     /// A topic that stays away is parked, and goes on when it is back: what is seen of it may depend on a permission, or
@@ -250,6 +325,11 @@ impl Control {
         let back: Vec<String> = self.gone.borrow().keys().filter(|topic| !gone.contains_key(*topic)).cloned().collect();
         for topic in back {
             let times = self.gone.borrow_mut().remove(&topic).unwrap_or_default();
+            if self.let_go.borrow().contains(&topic) {
+                // No stream has it any more.
+                self.forget(&topic);
+                continue;
+            }
             // One that is another topic now is parked for that by the next plan.
             if times >= GONE_AFTER && self.parked.borrow_mut().remove(&topic) && !self.is_reset(&topic) {
                 self.command_all(|| stream::Command::Resume(Arc::from(topic.as_str()))).await;
@@ -262,7 +342,11 @@ impl Control {
                 *times += 1;
                 *times
             };
-            if times >= GONE_AFTER {
+            let is_of_target = error.kind() == ErrorKind::TargetConflict;
+            let has_other_writer = self.mirrored.borrow().get(&topic).is_some_and(|topic| topic.has_other_writer);
+            if times >= GONE_AFTER && is_of_target && has_other_writer {
+                self.mirror_anew(&topic, error).await;
+            } else if times >= GONE_AFTER {
                 self.park(&topic, &error, EventKind::TopicRemoved).await;
             }
         }

@@ -3,7 +3,7 @@
 //! What counts is what was set on the topics themselves: what is default on the source is left to the default on the target.
 //! [`NOT_COPIED`] is the one list of what stays as it is there, with the reasons.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{Config, ConfigExclusion};
 use crate::wire::configs::MIN_IN_SYNC;
@@ -67,6 +67,8 @@ impl<'a> Policy<'a> {
 pub struct TargetTopic {
     /// What was set on it.
     pub own: Configs,
+    /// What of that the source's brokers do not know, so that its topics cannot say anything about it.
+    pub only_there: BTreeSet<String>,
     /// The `min.insync.replicas` it has when none is set on it, as far as that is known.
     pub inherited_minimum: Option<i16>,
     /// Its replicas.
@@ -145,10 +147,10 @@ pub fn plan(source: &Configs, target: &TargetTopic, policy: Policy<'_>) -> Vec<C
     {
         wanted.insert(MIN_IN_SYNC.to_owned(), at_most_replicas(target.replication_factor));
     }
-    let superfluous = target
-        .own
-        .iter()
-        .filter(|(key, _)| !wanted.contains_key(*key) && !is_left_alone(key, policy) && key.as_str() != AFTER_MAX);
+    let superfluous = target.own.iter().filter(|(key, _)| {
+        let stays = is_left_alone(key, policy) || key.as_str() == AFTER_MAX || target.only_there.contains(*key);
+        !wanted.contains_key(*key) && !stays
+    });
     let delete = |(key, from): (&String, &String)| Change::Delete {
         key: key.clone(),
         from: from.clone(),
@@ -269,7 +271,7 @@ mod tests {
     }
 
     fn topic(own: &[(&str, &str)]) -> TargetTopic {
-        TargetTopic { own: configs(own), inherited_minimum: Some(1), replication_factor: 2 }
+        TargetTopic { own: configs(own), inherited_minimum: Some(1), replication_factor: 2, ..TargetTopic::default() }
     }
 
     fn exclusion(list: &str) -> ConfigExclusion {
@@ -313,6 +315,16 @@ mod tests {
         ];
         assert_eq!(follow(&source, &target, policy), configs(&expected));
         assert_eq!(for_new_topic(&configs(&source), 1, policy), overrides);
+    }
+
+    #[test]
+    fn what_the_release_of_the_source_does_not_know_stays_unless_an_override_has_it() {
+        let (overrides, excluded) = (configs(&[("newer.ms", "5")]), exclusion(""));
+        let there = [("newest.ms", "1"), ("newer.ms", "2"), ("segment.ms", "3")];
+        let only_there = ["newest.ms", "newer.ms"].map(str::to_owned).into();
+        let target = TargetTopic { only_there, ..topic(&there) };
+        let policy = Policy { overrides: &overrides, excluded: &excluded };
+        assert_eq!(follow(&[], &target, policy), configs(&[("newest.ms", "1"), ("newer.ms", "5")]));
     }
 
     #[test]

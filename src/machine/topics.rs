@@ -31,6 +31,8 @@ pub struct Mirrored {
     pub ids: TopicIds,
     /// How many of its partitions are assigned to streams.
     pub partitions: usize,
+    /// Whether the target's topic was found to hold what somebody else has written.
+    pub has_other_writer: bool,
 }
 
 /// What has to be done for one topic.
@@ -65,6 +67,9 @@ pub enum Action {
     Park(Error),
     /// It is not the topic it was, and the target's topic is to be deleted and created again.
     Recreate(Error),
+    /// The target's topic held what somebody else has written, and now there is another one in its place: it is mirrored from its
+    /// beginning.
+    Anew(Error),
     /// One of the clusters does not show it: deleted, or the permission to see it was.
     Gone(Error),
 }
@@ -157,15 +162,19 @@ fn reset_of(
     }
     let known = known?;
     let name_there = config.names.on_target(name);
-    let conflict = |what: String| {
-        let message = format!("{what}; start the mirror again to copy the topic anew");
-        Error::new(ErrorKind::TargetConflict, message).with_topic(name)
+    let fix = match known.has_other_writer {
+        true => "it is copied anew",
+        false => "start the mirror again to copy the topic anew",
     };
+    let conflict = |what: String| Error::new(ErrorKind::TargetConflict, format!("{what}; {fix}")).with_topic(name);
     match there {
-        Some(there) if differ(there.id, known.ids.target) => Some(Action::Park(conflict(format!(
-            "topic '{name_there}' was deleted and created again on the target while it was mirrored (its id is {:032x}, it was {:032x})",
-            there.id, known.ids.target
-        )))),
+        Some(there) if differ(there.id, known.ids.target) => {
+            let error = conflict(format!(
+                "topic '{name_there}' was deleted and created again on the target while it was mirrored (its id is {:032x}, it was {:032x})",
+                there.id, known.ids.target
+            ));
+            Some(if known.has_other_writer { Action::Anew(error) } else { Action::Park(error) })
+        }
         None if known.partitions > 0 => Some(Action::Gone(conflict(format!(
             "topic '{name_there}' is gone on the target, or the permission to see it, while it is mirrored"
         )))),

@@ -146,7 +146,7 @@ impl Planner {
                         .get(&*self.config.names.on_target(&topic))
                         .map_or(-1, |topic| topic.replication_factor);
                     configured.target.insert(topic.clone(), of_target.own.clone());
-                    pairs.push((topic, of_source.own.clone(), target_topic(of_target, replicas)));
+                    pairs.push((topic, of_source.own.clone(), target_topic(of_target, of_source, replicas)));
                 }
                 (Err(error), _) | (_, Err(error)) => configured.add(&topic, &[], Some(&error)),
                 _ => {}

@@ -361,7 +361,11 @@ fn topic_plan(topic: String, partitions: usize, action: Action) -> TopicPlan {
         }
         Action::Grow { .. } => (plan.action, plan.grows) = (TopicAction::Grow, true),
         Action::Mirror { .. } => plan.action = TopicAction::Mirror,
-        Action::Refuse(error) | Action::Park(error) | Action::Recreate(error) | Action::Gone(error) => {
+        Action::Refuse(error)
+        | Action::Park(error)
+        | Action::Recreate(error)
+        | Action::Anew(error)
+        | Action::Gone(error) => {
             plan.reason = Some(error.message().to_owned());
         }
     }

@@ -1,7 +1,9 @@
 //! The configurations of topics: what is set on them, and changes of it, many topics in one request.
 //! Answers are refused for one topic at a time; an error of a function is that of a whole request.
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
@@ -33,15 +35,21 @@ pub struct TopicConfigs {
     pub own: BTreeMap<String, String>,
     /// The `min.insync.replicas` that counts.
     pub minimum: Option<i16>,
+    /// Every configuration that the brokers know, set or not; nothing if they were not asked.
+    pub known: Rc<BTreeSet<String>>,
 }
 
 /// The configurations of topics.
 pub async fn describe(cluster: &Cluster, topics: &[String]) -> Result<ByTopic<TopicConfigs>> {
+    // The brokers of a cluster know the same of all topics.
+    let all: OnceCell<Rc<BTreeSet<String>>> = OnceCell::new();
     describe_keys(cluster, topics, None, false, |configs| {
+        let names = || configs.iter().map(|config| config.name.to_string()).collect();
+        let known = all.get_or_init(|| Rc::new(names())).clone();
         let minimum = configs.iter().find(|config| config.name.as_str() == MIN_IN_SYNC).and_then(number);
         let own = configs.into_iter().filter(|config| is_own(config) && !config.is_sensitive);
         let own = own.filter_map(|config| Some((config.name.to_string(), config.value?.to_string())));
-        TopicConfigs { own: own.collect(), minimum }
+        TopicConfigs { own: own.collect(), minimum, known }
     })
     .await
 }

@@ -36,14 +36,19 @@ fn cluster(topic: Option<TopicMetadata>) -> Metadata {
 enum Before {
     Nothing,
     Mirrored(TopicIds, usize),
+    /// And the target held what somebody else has written.
+    Mixed(TopicIds, usize),
     Remembered(TopicIds),
 }
 
 fn decide(source: Option<TopicMetadata>, target: Option<TopicMetadata>, before: Before, config: &Config) -> String {
-    let known = |ids, partitions| BTreeMap::from([("t".to_owned(), Mirrored { ids, partitions })]);
+    let known = |ids, partitions, has_other_writer| {
+        BTreeMap::from([("t".to_owned(), Mirrored { ids, partitions, has_other_writer })])
+    };
     let (mirrored, remembered) = match before {
         Before::Nothing => Default::default(),
-        Before::Mirrored(ids, partitions) => (known(ids, partitions), BTreeMap::new()),
+        Before::Mirrored(ids, partitions) => (known(ids, partitions, false), BTreeMap::new()),
+        Before::Mixed(ids, partitions) => (known(ids, partitions, true), BTreeMap::new()),
         Before::Remembered(ids) => (BTreeMap::new(), BTreeMap::from([("t".to_owned(), ids)])),
     };
     let mut actions = plan(&cluster(source), &cluster(target), &mirrored, &remembered, config);
@@ -59,6 +64,7 @@ fn decide(source: Option<TopicMetadata>, target: Option<TopicMetadata>, before: 
         Some(Action::Refuse(error)) => format!("refuse {}", error.kind().name()),
         Some(Action::Park(error)) => format!("park {}", error.kind().name()),
         Some(Action::Recreate(error)) => format!("recreate {}", error.kind().name()),
+        Some(Action::Anew(error)) => format!("anew {}", error.kind().name()),
         Some(Action::Gone(error)) => format!("gone {}", error.kind().name()),
     }
 }
@@ -103,6 +109,10 @@ fn a_topic_that_is_not_the_one_it_was_stops() {
         (Some(topic(1, 4)), Some(topic(8, 4)), Mirrored(IDS, 4), "park target_conflict"),
         (Some(topic(1, 4)), None, Mirrored(IDS, 4), "gone target_conflict"),
         (None, Some(topic(2, 4)), Mirrored(IDS, 4), "gone topic"),
+        // What somebody else had written is gone with the topic.
+        (Some(topic(1, 4)), Some(topic(2, 4)), Mixed(IDS, 4), "nothing"),
+        (Some(topic(1, 4)), Some(topic(8, 4)), Mixed(IDS, 4), "anew target_conflict"),
+        (Some(topic(1, 4)), None, Mixed(IDS, 4), "gone target_conflict"),
         // Clusters without ids tell nothing.
         (Some(topic(0, 4)), Some(topic(0, 4)), Mirrored(IDS, 4), "nothing"),
         (Some(topic(9, 4)), Some(topic(2, 4)), Mirrored(TopicIds { source: 0, target: 0 }, 4), "nothing"),

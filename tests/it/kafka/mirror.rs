@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, ResourceSpecifier};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigSource, NewPartitions, OwnedResourceSpecifier, ResourceSpecifier,
+};
 use rdkafka::client::DefaultClientContext;
 
 use crate::support::cluster::{Cluster, Options, Pair, Version, shared, unique};
@@ -115,16 +117,24 @@ fn a_topic_is_created_with_the_partitions_and_the_configuration_of_the_source() 
 
 /// What was set on the topic itself.
 pub(super) fn configs_of(cluster: &Cluster, topic: &str) -> Outcome<BTreeMap<String, String>> {
+    Ok(configs_of_all(cluster, &[topic.to_owned()])?.remove(topic).unwrap_or_default())
+}
+
+/// What was set on topics themselves, by topic.
+pub(super) fn configs_of_all(
+    cluster: &Cluster,
+    topics: &[String],
+) -> Outcome<BTreeMap<String, BTreeMap<String, String>>> {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", cluster.bootstrap()).create()?;
-    let described = block_on(admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()))?;
+    let topics: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    let described = block_on(admin.describe_configs(&topics, &AdminOptions::new()))?;
     let mut configs = BTreeMap::new();
     for resource in described {
-        for entry in resource.map_err(|code| crate::support::Failure(code.to_string()))?.entries {
-            if entry.source == rdkafka::admin::ConfigSource::DynamicTopic {
-                configs.insert(entry.name, entry.value.unwrap_or_default());
-            }
-        }
+        let resource = resource.map_err(|code| crate::support::Failure(code.to_string()))?;
+        let OwnedResourceSpecifier::Topic(topic) = resource.specifier else { continue };
+        let own = resource.entries.into_iter().filter(|entry| entry.source == ConfigSource::DynamicTopic);
+        configs.insert(topic, own.map(|entry| (entry.name, entry.value.unwrap_or_default())).collect());
     }
     Ok(configs)
 }

@@ -13,8 +13,16 @@ use super::{Outcome, fail};
 
 const RESOURCES: [(&str, i8); 4] = [("topic", 2), ("group", 3), ("cluster", 4), ("id", 5)];
 const PERMISSIONS: [(&str, i8); 2] = [("deny", 2), ("allow", 3)];
-const OPERATIONS: [(&str, i8); 7] =
-    [("ALL", 2), ("READ", 3), ("WRITE", 4), ("DELETE", 6), ("ALTER", 7), ("DESCRIBE", 8), ("DESCRIBE_CONFIGS", 10)];
+const OPERATIONS: [(&str, i8); 8] = [
+    ("ALL", 2),
+    ("READ", 3),
+    ("WRITE", 4),
+    ("DELETE", 6),
+    ("ALTER", 7),
+    ("DESCRIBE", 8),
+    ("DESCRIBE_CONFIGS", 10),
+    ("ALTER_CONFIGS", 11),
+];
 const LITERAL: i8 = 3;
 const PREFIXED: i8 = 4;
 const ANY: i8 = 1;

@@ -113,7 +113,7 @@ pub(crate) fn delete(cluster: &Cluster, group: &str) -> Outcome {
 }
 
 /// A connection to the broker that coordinates a group. The first who looks for one has the coordinators' topic created.
-fn coordinator(cluster: &Cluster, group: &str) -> Outcome<Connection> {
+pub(crate) fn coordinator(cluster: &Cluster, group: &str) -> Outcome<Connection> {
     let waited = wait_for(&format!("{group} has a coordinator"), LIMIT, || coordinator_node(cluster, group));
     Connection::open(&waited?.1)
 }

@@ -17,6 +17,7 @@ pub(crate) mod acls;
 pub(crate) mod broker;
 pub(crate) mod cluster;
 pub(crate) mod console;
+pub(crate) mod counting;
 pub(crate) mod everything;
 pub(crate) mod failure;
 pub(crate) mod groups;

@@ -28,8 +28,9 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::{
     AddPartitionsToTxnRequest, ApiKey, BrokerId, CreateAclsRequest, DeleteAclsRequest, DeleteGroupsRequest,
-    DescribeAclsRequest, FindCoordinatorRequest, InitProducerIdRequest, MetadataResponse, OffsetCommitRequest,
-    OffsetFetchRequest, ProduceRequest, RequestHeader, ResponseHeader, TopicName, WriteTxnMarkersRequest,
+    DescribeAclsRequest, FetchRequest, FindCoordinatorRequest, InitProducerIdRequest, MetadataResponse,
+    OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, RequestHeader, ResponseHeader, TopicName,
+    WriteTxnMarkersRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
@@ -122,6 +123,7 @@ questions! {
     DescribeAclsRequest => DescribeAclsResponse, DescribeAcls;
     DescribeProducersRequest => DescribeProducersResponse, DescribeProducers;
     ElectLeadersRequest => ElectLeadersResponse, ElectLeaders;
+    FetchRequest => FetchResponse, Fetch;
     FindCoordinatorRequest => FindCoordinatorResponse, FindCoordinator;
     IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse, IncrementalAlterConfigs;
     InitProducerIdRequest => InitProducerIdResponse, InitProducerId;
@@ -201,6 +203,11 @@ impl Client {
         let answer = metadata(&mut self.any()?, None)?;
         let name = |name: TopicName| name.0.as_str().to_owned();
         Ok(answer.topics.into_iter().filter_map(|topic| topic.name.map(name)).collect())
+    }
+
+    /// How many brokers the cluster names.
+    pub(crate) fn brokers(&self) -> Outcome<usize> {
+        Ok(metadata(&mut self.any()?, Some(""))?.brokers.len())
     }
 
     pub(crate) fn cluster_id(&self) -> Outcome<String> {
