@@ -2,7 +2,7 @@
 //!
 //! Every partition of a target topic, which is known by its id, has records of its own: where the holes are, by the fence they
 //! were written down with, and where runs of records are, in chunks by the start that wrote them. So no process overwrites
-//! what another has said; what counts is decided by [`OffsetMap`](crate::machine::translation::OffsetMap), by the order in
+//! what another has said; what counts is decided by [`OffsetMap`], by the order in
 //! the topic. Keys of topics that are gone on the target stay; they are small.
 
 use std::collections::BTreeMap;
