@@ -10,7 +10,6 @@ import pytest
 
 import kmirror
 
-
 # Shells start background jobs with Ctrl-C ignored; then nothing here could be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
