@@ -18,6 +18,8 @@ OnEvent = Callable[[Event], object]
 _HOW_OFTEN_SECONDS = 1.0
 """How often the level of the logger is looked at when nothing happens."""
 
+_WHILE_STARTING_SECONDS = 0.02
+
 
 class Callbacks:
     """What a mirror calls for."""
@@ -46,6 +48,8 @@ class Calling:
         self._callbacks = callbacks
         self._level = _level(callbacks.logger)
         self.feed = Feed(callbacks.on_event is not None, callbacks.on_lag is not None, self._level)
+        self._started = False
+        self._held: list[Event] = []
         self._thread = threading.Thread(target=self._run, name="kmirror-events", daemon=True)
         self._thread.start()
 
@@ -54,20 +58,35 @@ class Calling:
         if self._thread is not threading.current_thread():
             self._thread.join(timeout)
 
+    def begin(self) -> None:
+        """After the start: what was told until then is passed on, to callbacks that may use the mirror now."""
+        self._started = True
+
     def give_up(self) -> None:
         """After a start that has failed: what was told until then is still passed on."""
         self.feed.close()
 
     def _run(self) -> None:
-        while (told := self.feed.take(_HOW_OFTEN_SECONDS)) is not None:
+        while (told := self.feed.take(_HOW_OFTEN_SECONDS if self._started else _WHILE_STARTING_SECONDS)) is not None:
+            self._pass_on()
             for one in told:
-                if isinstance(one, Event):
+                if not isinstance(one, Event):
+                    self._log(*one)
+                elif self._started:
+                    self._pass_on()
                     self._tell(one)
                 else:
-                    self._log(*one)
+                    self._held.append(one)
             if (level := _level(self._callbacks.logger)) != self._level:
                 self._level = level
                 self.feed.set_log_level(level)
+
+        self._started = True
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._started and self._held:
+            self._tell(self._held.pop(0))
 
     def _tell(self, event: Event) -> None:
         callbacks = self._callbacks

@@ -121,6 +121,7 @@ class Mirror:
             calling.give_up()
             raise
         self._calling = calling
+        calling.begin()
         # Anew each time: hosts that fork clear what was registered before.
         atexit.unregister(_stop_all)
         atexit.register(_stop_all)
