@@ -32,15 +32,13 @@ _T = TypeVar("_T")
 
 
 async def _run(body: Callable[[Cancel], _T], unheard: Callable[[_T], object] | None = None) -> _T:
-    """Runs a call that waits. What it returns to a task that was cancelled meanwhile goes to unheard."""
+    """Runs a call that waits. A task that is cancelled has it given up, which takes a moment; what the call returns all
+    the same goes to unheard."""
     loop, cancel = asyncio.get_running_loop(), Cancel()
     done: asyncio.Future[_T] = loop.create_future()
 
     def finish(result: _T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            if error is None and unheard is not None:
-                unheard(result)  # type: ignore[arg-type]
-        elif error is not None:
+        if error is not None:
             done.set_exception(error)
         else:
             done.set_result(result)  # type: ignore[arg-type]
@@ -56,10 +54,17 @@ async def _run(body: Callable[[Cancel], _T], unheard: Callable[[_T], object] | N
 
     threading.Thread(target=call, name="kmirror-wait", daemon=True).start()
     try:
-        return await done
+        return await asyncio.shield(done)
     except asyncio.CancelledError:
         cancel.set()
+        done.add_done_callback(lambda done: _unheard(done, unheard))
+        await asyncio.wait([done])
         raise
+
+
+def _unheard(done: asyncio.Future[_T], unheard: Callable[[_T], object] | None) -> None:
+    if done.exception() is None and unheard is not None:
+        unheard(done.result())
 
 
 class Mirror:

@@ -37,6 +37,8 @@ class Clusters:
     """Has records, for the notebook."""
     other_topic: str
     """Has records, for a mirror beside another one."""
+    never_topic: str
+    """Has records, and is never mirrored."""
 
     def of(self, topic: str, name: str | None = None, **properties: Any) -> dict[str, Any]:
         """The arguments of a mirror of one topic, named after it."""
@@ -46,7 +48,7 @@ class Clusters:
 
 @pytest.fixture(scope="session")
 def clusters() -> Clusters:
-    names = ["SOURCE", "TARGET", "TOPIC", "README_TOPIC", "BUSY_TOPIC", "NOTEBOOK_TOPIC", "OTHER_TOPIC"]
+    names = ["SOURCE", "TARGET", "TOPIC", "README_TOPIC", "BUSY_TOPIC", "NOTEBOOK_TOPIC", "OTHER_TOPIC", "NEVER_TOPIC"]
     values = [os.environ.get(f"KMIRROR_TEST_{name}", "") for name in names]
     if not all(values):
         pytest.fail("these tests need two Kafka clusters: run them with cargo test --test it python")

@@ -78,5 +78,5 @@ def test_a_start_that_is_cancelled_leaves_no_mirror() -> None:
         addresses = [f"127.0.0.1:{silent.getsockname()[1]}" for silent in (source, target)]
         clients = [{"bootstrap.servers": address} for address in addresses]
         mirror = asyncio.run(main())
-        wait_for(lambda: mirror.state == "not started")
+        assert mirror.state == "not started"
     wait_for(lambda: "kmirror-wait" not in {thread.name for thread in threading.enumerate()})
