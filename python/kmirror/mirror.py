@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _STOP_TIMEOUT = 10.0
 _AT_EXIT_TIMEOUT = 5.0
+_AT_EXIT_CALLBACKS_TIMEOUT = 1.0
 
 _running: weakref.WeakSet[Mirror] = weakref.WeakSet()
 """Those to be stopped when the interpreter ends; nobody looks at it before the first start."""
@@ -135,10 +136,14 @@ class Mirror:
     def _stop(self, timeout: float | None, cancel: Cancel | None) -> None:
         started = time.monotonic()
         self._handle.stop(timeout, cancel)
+        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
+        self._end(left)
+
+    def _end(self, timeout: float | None) -> None:
+        """After the stop: waits for the callbacks."""
         _running.discard(self)
         if self._calling is not None:
-            left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
-            self._calling.join(left)
+            self._calling.join(timeout)
 
     def pause(self) -> None:
         """Stops fetching. What is under way is finished; connections stay open."""
@@ -282,7 +287,8 @@ def _stop_all() -> None:
     """Before the interpreter ends: afterwards nobody could be called any more."""
     for mirror in list(_running):
         try:
-            mirror.stop(_AT_EXIT_TIMEOUT)
+            mirror._handle.stop(_AT_EXIT_TIMEOUT, None)
+            mirror._end(_AT_EXIT_CALLBACKS_TIMEOUT)
         except KmirrorError as error:
             if not isinstance(error, ForkedError):
                 logging.getLogger("kmirror").warning("at exit: %s", error)

@@ -4,6 +4,7 @@ import logging
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -85,6 +86,10 @@ def test_what_a_callback_raises_is_told_and_counted(
     assert str(unraisable[0].exc_value) == "on purpose" and unraisable[0].object is on_lag
 
 
+def has_replicated_more_than(mirror: kmirror.Mirror, records: int) -> bool:
+    return mirror.status().replicated_records > records
+
+
 def test_a_callback_that_blocks_for_ever_delays_nothing(clusters: Clusters, mirror_of: MirrorOf) -> None:
     release, blocked = threading.Event(), threading.Event()
 
@@ -98,7 +103,7 @@ def test_a_callback_that_blocks_for_ever_delays_nothing(clusters: Clusters, mirr
     for _ in range(3):
         mirror.wait_until_caught_up(timeout=HANG_LIMIT)
         before = mirror.status().replicated_records
-        wait_for(lambda before=before: mirror.status().replicated_records > before)
+        wait_for(partial(has_replicated_more_than, mirror, before))
     mirror.stop(timeout=2)
     assert mirror.state == "stopped"
     release.set()

@@ -41,7 +41,7 @@ def test_the_builtins_that_callers_expect() -> None:
 
 def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(kmirror.ConfigError) as caught:
-        kmirror.Mirror(**CLIENTS, bufer_memory=1, num_streams="many")
+        kmirror.Mirror(**CLIENTS, bufer_memory=1, num_streams="many")  # type: ignore[call-arg]
     assert "did you mean buffer.memory" in str(caught.value)
     assert "num.streams" in str(caught.value)
     assert caught.value.fatal and not caught.value.retriable

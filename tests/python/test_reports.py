@@ -45,7 +45,7 @@ def cells_of(report: Any) -> list[list[str]]:
 
 def promised_fields_are_there(record: Any) -> None:
     """Everything a class promises is what the engine says."""
-    for name, hint in get_type_hints(type(record)).items():
+    for name in get_type_hints(type(record)):
         if not name.startswith("_"):
             assert hasattr(record, name), f"{type(record).__name__}.{name}"
     for name, value in record.to_dict().items():
