@@ -61,6 +61,39 @@ class Properties(TypedDict, total=False):
     target_cluster_alias: Value
     """``target.cluster.alias``: What the target is called in the names of topics: those that came from it are
     not mirrored back."""
+    replication_policy_internal_topic_separator_enabled: Value
+    """``replication.policy.internal.topic.separator.enabled``: Whether replication.policy.separator also stands
+    in the names of the topics of checkpoints and offset syncs."""
+    emit_heartbeats_enabled: Value
+    """``emit.heartbeats.enabled``: Whether heartbeats are written to the topic heartbeats of the target, in
+    MirrorMaker 2's format. This and the next three need source.cluster.alias and target.cluster.alias."""
+    emit_heartbeats_at_source_enabled: Value
+    """``emit.heartbeats.at.source.enabled``: Whether heartbeats of the way back are written to the topic
+    heartbeats of the source. Mirrored from there, if topics selects it, they tell MirrorMaker 2's tools on
+    the target which clusters are upstream."""
+    emit_checkpoints_enabled: Value
+    """``emit.checkpoints.enabled``: Whether checkpoints are written to the target, in MirrorMaker 2's format:
+    what the offsets are there of the groups that groups selects, whether sync.group.offsets copies them or
+    not."""
+    emit_offset_syncs_enabled: Value
+    """``emit.offset-syncs.enabled``: Whether offset syncs are written, in MirrorMaker 2's format: which offsets
+    of source and target belong together."""
+    emit_heartbeats_interval_seconds: Value
+    """``emit.heartbeats.interval.seconds``: How often heartbeats are written."""
+    emit_checkpoints_interval_seconds: Value
+    """``emit.checkpoints.interval.seconds``: How often checkpoints are written, of those that changed."""
+    offset_lag_max: Value
+    """``offset.lag.max``: How many records a partition may be ahead of its last offset sync before the next
+    look, every refresh.interval.ms, writes another. Fewer are written once a minute."""
+    heartbeats_topic_replication_factor: Value
+    """``heartbeats.topic.replication.factor``: Replicas of the topic of heartbeats if it is created, at most
+    the number of brokers; -1 is the brokers' own. So with the next two."""
+    checkpoints_topic_replication_factor: Value
+    """``checkpoints.topic.replication.factor``: Replicas of the topic of checkpoints."""
+    offset_syncs_topic_replication_factor: Value
+    """``offset-syncs.topic.replication.factor``: Replicas of the topic of offset syncs."""
+    offset_syncs_topic_location: Value
+    """``offset-syncs.topic.location``: Which cluster has the topic of offset syncs."""
     sync_topic_configs: Value
     """``sync.topic.configs``: Whether settings of topics are copied, and kept equal."""
     sync_group_offsets: Value

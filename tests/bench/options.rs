@@ -18,7 +18,7 @@ cargo bench --bench mirror -- [OPTIONS]
   --parts NAME,... throughput, sweep, latency, partitions
   --sizes N,...    records in a batch, of the sweep (1,10,100,1000)
   --codecs NAME,.. codecs of the sweep (none,gzip,snappy,lz4,zstd)
-  --kmirror PATH   the kmirror to measure (the one built with this bench), with libkmirror.so beside it
+  --kmirror PATH   the kmirror to measure (the one built with this bench), with libkmirror.so and lib_kmirror.so beside it
   --output DIR     where results.json and results.md go (target/bench)";
 
 const SIZES: [u32; 4] = [1, 10, 100, 1000];

@@ -144,7 +144,10 @@ fn pytest(is_long: bool) -> Outcome {
 
     let mut pytest = nursery::command(environment.program("pytest"));
     pytest.current_dir(root()).env("PYTHONDONTWRITEBYTECODE", "1");
-    pytest.env("KMIRROR_TEST_SOURCE", &from).env("KMIRROR_TEST_TARGET", &to).env("KMIRROR_TEST_BUSY_TOPIC", &busy_topic);
+    pytest
+        .env("KMIRROR_TEST_SOURCE", &from)
+        .env("KMIRROR_TEST_TARGET", &to)
+        .env("KMIRROR_TEST_BUSY_TOPIC", &busy_topic);
     pytest.env("KMIRROR_TEST_BINARY", env!("CARGO_BIN_EXE_kmirror"));
     let mut copied = Vec::new();
     for name in ["topic", "readme_topic", "notebook_topic", "other_topic", "never_topic"] {
