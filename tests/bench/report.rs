@@ -108,8 +108,7 @@ impl Throughput {
     pub(crate) fn of(contender: Contender, runs: Vec<Run>, log_bytes: u64) -> Self {
         let cpu_seconds = median(runs.iter().map(|run| run.cpu_seconds));
         let wall_seconds = median(runs.iter().map(|run| run.wall_seconds));
-        let steady: Vec<_> =
-            runs.iter().filter_map(|run| Some(run.cpu_seconds - run.start_cpu_seconds?)).collect();
+        let steady: Vec<_> = runs.iter().filter_map(|run| Some(run.cpu_seconds - run.start_cpu_seconds?)).collect();
         Self {
             contender,
             name: contender.name(),
