@@ -1,5 +1,6 @@
 """The command line: ``python -m kmirror``, the same as the program ``kmirror``."""
 
+import signal
 import sys
 
 from ._kmirror import run_command
@@ -7,8 +8,8 @@ from ._kmirror import run_command
 
 def main() -> int:
     """Does what the arguments of this process say, and returns the exit code."""
-    # In front of what the command prints.
-    sys.stdout.flush()
+    # As for every program: the command does about signals what has to be done, and Python has no say in it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     return run_command(["kmirror", *sys.argv[1:]], [sys.executable, "-m", "kmirror"])
 
 

@@ -125,7 +125,11 @@ def test_a_callback_may_stop_its_mirror(clusters: Clusters, mirror_of: MirrorOf)
 
 def test_a_paused_target_is_told_once_above_and_once_below(clusters: Clusters, mirror_of: MirrorOf) -> None:
     kinds: list[str] = []
-    properties = {"lag_interval_ms": 50, "lag_threshold_ms": 2_000, "on_event": lambda event: kinds.append(event.kind)}
+    properties = {
+        "lag_interval_ms": 50,
+        "lag_threshold_records": 1_000,
+        "on_event": lambda event: kinds.append(event.kind),
+    }
     with mirror_of(clusters.busy_topic, **properties) as mirror:
         wait_for(lambda: mirror.state == "in_sync")
         mirror.wait_until_caught_up(timeout=HANG_LIMIT)
