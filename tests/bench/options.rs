@@ -14,7 +14,7 @@ cargo bench --bench mirror -- [OPTIONS]
   --records N      records of the throughput part (2000000)
   --rounds N       runs per contender, the median counts; MirrorMaker 2 runs once (3)
   --quick          a smoke test: little data, no bars
-  --only NAME,...  contenders: kmirror, kmirror-c, rdkafka, relay, mm2-tuned, mm2-defaults
+  --only NAME,...  contenders: kmirror, kmirror-c, kmirror-python, rdkafka, relay, mm2-tuned, mm2-defaults
   --parts NAME,... throughput, sweep, latency, partitions
   --sizes N,...    records in a batch, of the sweep (1,10,100,1000)
   --codecs NAME,.. codecs of the sweep (none,gzip,snappy,lz4,zstd)

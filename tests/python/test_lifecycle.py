@@ -61,6 +61,19 @@ def test_an_interpreter_ends_although_a_callback_never_returns(clusters: Cluster
     assert ended.returncode == 0, ended.stderr
 
 
+def test_a_mirror_that_runs_at_the_end_is_stopped_and_says_so(clusters: Clusters) -> None:
+    program = (
+        "import json, sys, kmirror\n"
+        "def on_event(event):\n"
+        "    print(event.state, flush=True)\n"
+        "kmirror_of_the_program = kmirror.Mirror(**json.loads(sys.argv[1]), on_event=on_event)\n"
+        "kmirror_of_the_program.start()\n"
+    )
+    ended = run_python(program, json.dumps(clusters.of(clusters.busy_topic)))
+    assert ended.returncode == 0 and ended.stderr == "", ended.stderr
+    assert ended.stdout.split()[-2:] == ["stopping", "stopped"]
+
+
 def footprint() -> tuple[int, int, int]:
     """Threads, file descriptors, and kilobytes of memory of this process."""
     status = pathlib.Path("/proc/self/status").read_text()
