@@ -1,4 +1,5 @@
 //! Gives up a call that waits, from another thread: what asyncio needs when a task is cancelled.
+//! The call looks at it; nothing is woken up and nothing is waited for here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,5 @@
 //! The command line of kmirror, for the script `kmirror` and for `python -m kmirror`.
+//! It is the binary's own code; nothing of it is decided here.
 
 use std::ffi::OsString;
 
