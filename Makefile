@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Locked: what is built is what was tested.
 CARGO_FLAGS ?= --locked
 
-.PHONY: help demo build build-c test lint nightly mutants bench install install-c clean need-rust need-java need-python need-c
+.PHONY: help demo build build-c build-python wheel test lint nightly mutants bench install install-c clean need-rust need-java need-python need-c
 
 # Where things are built, and how; `release` is Cargo's name of a profile, as `dev` is.
 TARGET ?= target
@@ -28,6 +28,15 @@ build: need-rust ## builds target/release/kmirror
 build-c: need-rust ## builds the C library, shared and static
 	$(CARGO) build $(CARGO_FLAGS) --profile $(PROFILE) --target-dir $(TARGET) --package kmirror-c
 
+build-python: need-rust ## builds the extension module of the Python module
+	$(CARGO) build $(CARGO_FLAGS) --profile $(PROFILE) --target-dir $(TARGET) --package kmirror-python
+
+# Where the wheel goes.
+WHEELS ?= target/wheels
+
+wheel: need-rust need-python ## builds the wheel for Python 3.10 and newer, with the command kmirror in it
+	python3 -m pip wheel --no-deps --wheel-dir $(WHEELS) .
+
 test: need-rust need-java need-python need-c lint ## everything that must hold: lints, simulation, mock clusters, real Kafka, bindings, a short bench
 	$(CARGO) test $(CARGO_FLAGS) --workspace
 
@@ -36,7 +45,7 @@ lint: need-rust ## formatting, clippy and documentation without warnings
 	$(CARGO) clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_FLAGS) --workspace --no-deps --document-private-items --quiet
 
-nightly: need-rust need-java need-c ## the long tests: hundreds of kill rounds, twenty minutes of faults, a million simulated histories
+nightly: need-rust need-java need-python need-c ## the long tests: hundreds of kill rounds, twenty minutes of faults, a million simulated histories
 	KMIRROR_HISTORIES=1000000 $(CARGO) test $(CARGO_FLAGS) --release --lib machine
 	$(CARGO) test $(CARGO_FLAGS) --release --test it -- --ignored --test-threads=1 --nocapture
 
@@ -49,7 +58,7 @@ mutants: need-rust ## changes the code that decides in every way cargo-mutants k
 # What to measure, for example BENCH="--parts sweep --codecs none,zstd"; a wrong option prints them all.
 BENCH ?=
 
-bench: need-rust need-java build build-c ## kmirror, also from C, an rdkafka loop, MirrorMaker 2 and a blind relay at the same work, in one run
+bench: need-rust need-java need-python build build-c build-python ## kmirror, also from C and Python, an rdkafka loop, MirrorMaker 2 and a blind relay at the same work, in one run
 	$(CARGO) bench $(CARGO_FLAGS) --bench mirror -- $(BENCH)
 
 install: build install-c ## installs the command line and the C library below PREFIX (default /usr/local), staged in DESTDIR

@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 use crate::status::{Lag, State};
-pub use callbacks::Callbacks;
+pub use callbacks::{Callbacks, Told};
 use queue::Queue;
 
 macro_rules! event_kinds {
@@ -150,6 +150,7 @@ impl Events {
     /// No more comes; what waits can still be taken.
     pub(crate) fn close(&self) {
         self.polled.close();
+        self.callbacks.close();
     }
 
     /// The next event, waiting for it at most so long.

@@ -28,7 +28,7 @@ mod wire;
 
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
-pub use event::{Callbacks, Event, EventKind};
+pub use event::{Callbacks, Event, EventKind, Told};
 pub use logs::{LogLevel, LogRecord};
 pub use machine::acls::{Acl, AclOperation, AclPattern, AclPermission, AclResource};
 pub use machine::groups::OffsetReason;

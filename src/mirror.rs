@@ -321,8 +321,8 @@ impl Mirror {
         Ok(())
     }
 
-    /// Whether the control thread has ended, and with it all others but that of the callbacks.
-    fn has_ended(&self) -> bool {
+    /// Whether it has ended, and with it all its threads but that of the callbacks: nothing more happens.
+    pub fn has_ended(&self) -> bool {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return false;

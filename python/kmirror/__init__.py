@@ -10,7 +10,9 @@
 <kmirror.Mirror without a name not started>
 """
 
-from ._kmirror import Event, Lag, Mirror, __version__
+import logging
+
+from ._kmirror import Event, Lag, Secret, __version__
 from .errors import (
     AuthenticationError,
     AuthorizationError,
@@ -34,6 +36,12 @@ from .errors import (
     UnsupportedError,
     VerificationFailed,
 )
+from .functions import plan, promote, undo_promotion, verify
+from .mirror import Mirror
+from .reports import Plan, PromoteReport, PromotionUndone, Status, VerifyReport
+
+# As libraries do: silent until the program says what it wants to hear.
+logging.getLogger("kmirror").addHandler(logging.NullHandler())
 
 __all__ = [
     "AuthenticationError",
@@ -52,13 +60,23 @@ __all__ = [
     "Lag",
     "Mirror",
     "OffsetGapError",
+    "Plan",
+    "PromoteReport",
+    "PromotionUndone",
     "RecordRefusedError",
+    "Secret",
     "StateError",
+    "Status",
     "TargetConflictError",
     "TimedOut",
     "TopicError",
     "TopicResetError",
     "UnsupportedError",
     "VerificationFailed",
+    "VerifyReport",
     "__version__",
+    "plan",
+    "promote",
+    "undo_promotion",
+    "verify",
 ]

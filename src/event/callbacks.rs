@@ -1,7 +1,8 @@
 //! Calls code of the host: for events, for lag and for what is logged, from one thread per mirror, `kmirror-events`.
 //!
 //! The engine only puts things into bounded queues here and never waits for a callback. A callback runs under no lock, so it may
-//! call everything, also what ends the mirror. One that takes too long loses lag and log lines first.
+//! call everything, also what ends the mirror. One that takes too long loses lag and log lines first. A host whose code may only
+//! run on threads of its own takes from the same queues instead.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -58,7 +59,9 @@ struct Inner {
     failed: u64,
     log_level: Option<LogLevel>,
     thread: Option<ThreadId>,
-    /// No more comes; what waits is still told.
+    /// The mirror has ended: no more comes.
+    closed: bool,
+    /// The mirror is gone; what waits is still told.
     ended: bool,
     /// Nobody waits any more for what waits.
     given_up: bool,
@@ -82,6 +85,18 @@ struct Slot {
 enum Callback {
     Event(Arc<OnEvent>),
     Log(Arc<OnLog>),
+    /// The host takes it.
+    Taken,
+}
+
+/// Something that a host [takes](Callbacks::take).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Told {
+    /// An event.
+    Event(Arc<Event>),
+    /// Something that is logged.
+    Log(LogRecord),
 }
 
 enum Item {
@@ -134,6 +149,49 @@ impl Callbacks {
     pub fn set_log(&self, level: LogLevel, callback: Option<OnLog>) -> Result<()> {
         self.inner().log_level = callback.is_some().then_some(level);
         self.set(Subject::Logs, callback.map(|callback| Callback::Log(Arc::new(callback))))
+    }
+
+    /// Keeps events, or those about lag only, for [`take`](Self::take): for a host whose code may only run on threads of its own.
+    pub fn take_events(&self, of_lag_only: bool) {
+        let subject = if of_lag_only { Subject::Lag } else { Subject::Events };
+        self.inner().slots[subject as usize].callback = Some(Callback::Taken);
+    }
+
+    /// Keeps what is logged at this level and above for [`take`](Self::take), or nothing any more.
+    pub fn take_logs(&self, level: Option<LogLevel>) {
+        let mut inner = self.inner();
+        inner.log_level = level;
+        inner.slots[Subject::Logs as usize].callback = level.map(|_| Callback::Taken);
+    }
+
+    /// The next thing that is kept to be taken, in the order in which they happened, waiting for it at most so long; none at once when
+    /// no more can come, see [`is_closed`](Self::is_closed).
+    pub fn take(&self, timeout: Duration) -> Option<Told> {
+        let started = Instant::now();
+        let mut inner = self.inner();
+        loop {
+            if let Some((_, item)) = inner.first(true) {
+                return Some(match item {
+                    Item::Event(event) => Told::Event(event),
+                    Item::Log(record) => Told::Log(record),
+                });
+            }
+            let no_more = inner.closed || inner.ended;
+            let left = timeout.checked_sub(started.elapsed()).filter(|left| !left.is_zero() && !no_more)?;
+            inner = self.0.changed.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Whether the mirror has ended: what waits is all there is.
+    pub fn is_closed(&self) -> bool {
+        let inner = self.inner();
+        inner.closed || inner.ended
+    }
+
+    /// No more comes, as when the mirror has ended: for a host whose mirror has never begun.
+    pub fn close(&self) {
+        self.inner().closed = true;
+        self.0.changed.notify_all();
     }
 
     /// How often a callback has panicked.
@@ -253,11 +311,8 @@ impl Callbacks {
             if inner.given_up {
                 return None;
             }
-            let first = |slot: &&mut Slot| slot.waiting.front().map_or(u64::MAX, |(number, _)| *number);
-            let waiting = |slot: &&mut Slot| slot.callback.is_some() && !slot.waiting.is_empty();
-            let slot = inner.slots.iter_mut().filter(waiting).min_by_key(first);
-            if let Some(slot) = slot {
-                return slot.callback.clone().zip(slot.waiting.pop_front().map(|(_, item)| item));
+            if let Some(first) = inner.first(false) {
+                return Some(first);
             }
             if inner.ended {
                 return None;
@@ -281,10 +336,27 @@ impl Callbacks {
             }
         }
         inner.given_up = true;
-        // Without a thread nobody else does it.
-        let slots = if inner.thread.is_none() { std::mem::take(&mut inner.slots) } else { Default::default() };
+        // Without a thread nobody else does it. What is to be taken stays for who takes it.
+        let mut callbacks = Vec::new();
+        if inner.thread.is_none() {
+            let called = |slot: &&mut Slot| !matches!(slot.callback, Some(Callback::Taken));
+            callbacks.extend(inner.slots.iter_mut().filter(called).map(std::mem::take));
+        }
         drop(inner);
-        drop(slots);
+        drop(callbacks);
+    }
+}
+
+impl Inner {
+    /// The first that waits, of what is taken or of what is called for.
+    fn first(&mut self, taken: bool) -> Option<(Callback, Item)> {
+        let number = |slot: &&mut Slot| slot.waiting.front().map_or(u64::MAX, |(number, _)| *number);
+        let waiting = |slot: &&mut Slot| {
+            let wanted = slot.callback.as_ref().is_some_and(|callback| matches!(callback, Callback::Taken) == taken);
+            wanted && !slot.waiting.is_empty()
+        };
+        let slot = self.slots.iter_mut().filter(waiting).min_by_key(number)?;
+        slot.callback.clone().zip(slot.waiting.pop_front().map(|(_, item)| item))
     }
 }
 
@@ -365,6 +437,26 @@ mod tests {
         let kinds: Vec<_> = heard.iter().collect();
         assert_eq!(kinds, [EventKind::StateChanged], "after the wait for it was given up, nothing more is told");
         Ok(())
+    }
+
+    #[test]
+    fn a_host_takes_in_order_what_would_be_called_for_also_after_the_end() {
+        let callbacks = Callbacks::new();
+        assert!(callbacks.take(Duration::ZERO).is_none());
+        callbacks.hear_event(&event(EventKind::TopicAdded, "before"));
+        callbacks.take_events(false);
+        callbacks.take_logs(Some(LogLevel::Warn));
+        callbacks.hear_log(LogRecord::new(LogLevel::Warn, "test", "logged"));
+        callbacks.hear_event(&event(EventKind::Lag, "behind"));
+        callbacks.close();
+        end(&callbacks);
+        let text = |told| match told {
+            Told::Event(event) => event.message.clone(),
+            Told::Log(record) => record.message,
+        };
+        let told: Vec<_> = std::iter::from_fn(|| callbacks.take(LONG)).map(text).collect();
+        assert_eq!(told, ["before", "logged", "behind"]);
+        assert!(callbacks.is_closed());
     }
 
     #[test]

@@ -24,6 +24,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use serde::Serialize;
 
 use crate::config::{Config, TopicSelection};
 use crate::error::{Error, ErrorKind, Result};
@@ -72,7 +73,7 @@ impl Default for VerifyOptions {
 }
 
 /// How far a verification is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct VerifyProgress {
     /// Partitions that there are; 0 until it is known.

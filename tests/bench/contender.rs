@@ -7,7 +7,7 @@ use crate::options::Options;
 use crate::stage::{LOAD_CODEC, Stage};
 use crate::support::cluster::unique;
 use crate::support::{Outcome, nursery};
-use crate::{c_copier, mirror_maker, rdkafka_loop};
+use crate::{c_copier, mirror_maker, python_copier, rdkafka_loop};
 
 /// A program that moves a topic, or just its bytes, from one place to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(crate) enum Contender {
     Kmirror,
     /// The same by the C library.
     KmirrorC,
+    /// The same by the Python module.
+    KmirrorPython,
     /// A well-tuned loop of an rdkafka consumer and producer: what people write by hand.
     Rdkafka,
     /// Reads a socket and writes a socket, knowing nothing: less than this nobody can use.
@@ -33,14 +35,22 @@ pub(crate) enum Work {
 }
 
 impl Contender {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Kmirror, Self::KmirrorC, Self::Rdkafka, Self::Relay, Self::MirrorMakerTuned, Self::MirrorMakerDefaults];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Kmirror,
+        Self::KmirrorC,
+        Self::KmirrorPython,
+        Self::Rdkafka,
+        Self::Relay,
+        Self::MirrorMakerTuned,
+        Self::MirrorMakerDefaults,
+    ];
 
     /// As on the command line and in the results.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kmirror => "kmirror",
             Self::KmirrorC => "kmirror-c",
+            Self::KmirrorPython => "kmirror-python",
             Self::Rdkafka => "rdkafka",
             Self::Relay => "relay",
             Self::MirrorMakerTuned => "mm2-tuned",
@@ -53,6 +63,7 @@ impl Contender {
         match self {
             Self::Kmirror => "kmirror",
             Self::KmirrorC => "kmirror, from a C program",
+            Self::KmirrorPython => "kmirror, from a Python program",
             Self::Rdkafka => "rdkafka consumer to producer",
             Self::Relay => "blind relay (read socket, write socket)",
             Self::MirrorMakerTuned => "MirrorMaker 2, tuned",
@@ -61,7 +72,7 @@ impl Contender {
     }
 
     pub(crate) fn is_kmirror(self) -> bool {
-        matches!(self, Self::Kmirror | Self::KmirrorC)
+        matches!(self, Self::Kmirror | Self::KmirrorC | Self::KmirrorPython)
     }
 
     pub(crate) fn is_mirror_maker(self) -> bool {
@@ -83,6 +94,7 @@ impl Contender {
             // A new name is a new mirror: nothing is known from earlier rounds.
             Self::Kmirror => Ok(kmirror(options, stage, &unique("bench"), topic, work)),
             Self::KmirrorC => c_copier::command(options, stage, topic),
+            Self::KmirrorPython => python_copier::command(options, stage, topic),
             Self::Rdkafka | Self::Relay => rdkafka_loop::command(stage, topic, work, LOAD_CODEC),
             Self::MirrorMakerTuned | Self::MirrorMakerDefaults => mirror_maker::command(self, stage, topic, work),
         }

@@ -30,7 +30,7 @@ pub(crate) fn measure(options: &Options, stage: &Stage) -> Outcome<Vec<Latency>>
     let follows = |contender: &Contender| match contender {
         Contender::Kmirror | Contender::Rdkafka => true,
         Contender::MirrorMakerTuned => !options.quick,
-        Contender::KmirrorC | Contender::Relay | Contender::MirrorMakerDefaults => false,
+        Contender::KmirrorC | Contender::KmirrorPython | Contender::Relay | Contender::MirrorMakerDefaults => false,
     };
     options.contenders.iter().copied().filter(follows).map(|contender| trickle(options, stage, contender)).collect()
 }

@@ -16,6 +16,7 @@ mod mirror_maker;
 mod options;
 mod partitions;
 mod process;
+mod python_copier;
 mod rdkafka_loop;
 mod relay;
 mod report;

@@ -14,11 +14,11 @@ cargo bench --bench mirror -- [OPTIONS]
   --records N      records of the throughput part (2000000)
   --rounds N       runs per contender, the median counts; MirrorMaker 2 runs once (3)
   --quick          a smoke test: little data, no bars
-  --only NAME,...  contenders: kmirror, kmirror-c, rdkafka, relay, mm2-tuned, mm2-defaults
+  --only NAME,...  contenders: kmirror, kmirror-c, kmirror-python, rdkafka, relay, mm2-tuned, mm2-defaults
   --parts NAME,... throughput, sweep, latency, partitions
   --sizes N,...    records in a batch, of the sweep (1,10,100,1000)
   --codecs NAME,.. codecs of the sweep (none,gzip,snappy,lz4,zstd)
-  --kmirror PATH   the kmirror to measure (the one built with this bench), with libkmirror.so beside it
+  --kmirror PATH   the kmirror to measure (the one built with this bench), with libkmirror.so and lib_kmirror.so beside it
   --output DIR     where results.json and results.md go (target/bench)";
 
 const SIZES: [u32; 4] = [1, 10, 100, 1000];

@@ -99,7 +99,7 @@ pub(crate) struct Throughput {
     pub(crate) megabytes_per_second: f64,
     /// The highest of all runs.
     pub(crate) peak_bytes: u64,
-    /// Without the part before the first record arrived.
+    /// Without the part before the first record arrived, or before a program of the same language does anything.
     pub(crate) steady_cpu_seconds: Option<f64>,
     pub(crate) runs: Vec<Run>,
 }
@@ -108,7 +108,7 @@ impl Throughput {
     pub(crate) fn of(contender: Contender, runs: Vec<Run>, log_bytes: u64) -> Self {
         let cpu_seconds = median(runs.iter().map(|run| run.cpu_seconds));
         let wall_seconds = median(runs.iter().map(|run| run.wall_seconds));
-        let steady = runs.iter().filter_map(|run| Some(run.cpu_seconds - run.start_cpu_seconds?));
+        let steady: Vec<_> = runs.iter().filter_map(|run| Some(run.cpu_seconds - run.start_cpu_seconds?)).collect();
         Self {
             contender,
             name: contender.name(),
@@ -118,7 +118,7 @@ impl Throughput {
             wall_seconds,
             megabytes_per_second: log_bytes as f64 / 1e6 / wall_seconds,
             peak_bytes: runs.iter().map(|run| run.peak_bytes).max().unwrap_or(0),
-            steady_cpu_seconds: contender.is_mirror_maker().then(|| median(steady)),
+            steady_cpu_seconds: (!steady.is_empty()).then(|| median(steady.into_iter())),
             runs,
         }
     }

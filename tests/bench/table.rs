@@ -91,7 +91,7 @@ fn throughput(results: &Results) -> Option<Table> {
         vec![
             copy.contender.title().to_owned(),
             format!("{:.2}", copy.cpu_seconds),
-            start.map_or_else(|| "-".to_owned(), |start| format!("{start:.1}")),
+            start.map_or_else(|| "-".to_owned(), |start| format!("{start:.2}")),
             format!("{:.2}", copy.cpu_seconds_per_gb),
             format!("{:.1}", copy.wall_seconds),
             format!("{:.0}", copy.megabytes_per_second),

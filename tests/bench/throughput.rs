@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::contender::{Contender, Work};
 use crate::options::Options;
 use crate::process::{Company, Process, Used};
+use crate::python_copier;
 use crate::relay;
 use crate::report::{Run, Throughput, Workload, progress};
 use crate::stage::{BATCH_BYTES, Ends, LOAD_PARTITIONS, RECORD_BYTES, Stage};
@@ -73,6 +74,11 @@ impl Load<'_> {
         let (start, used) = match contender {
             Contender::Relay => (None, self.relay()?),
             Contender::MirrorMakerTuned | Contender::MirrorMakerDefaults => self.watch(contender, &target_topic)?,
+            Contender::KmirrorPython => {
+                let start = Process::start("python-start", python_copier::start_only(self.options)?)?.wait(LIMIT)?;
+                let command = contender.command(self.options, self.stage, TOPIC, Work::CatchUp)?;
+                (Some(start), Process::start(contender.name(), command)?.wait(LIMIT)?)
+            }
             Contender::Kmirror | Contender::KmirrorC | Contender::Rdkafka => {
                 let command = contender.command(self.options, self.stage, TOPIC, Work::CatchUp)?;
                 (None, Process::start(contender.name(), command)?.wait(LIMIT)?)

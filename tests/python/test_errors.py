@@ -41,7 +41,7 @@ def test_the_builtins_that_callers_expect() -> None:
 
 def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(kmirror.ConfigError) as caught:
-        kmirror.Mirror(**CLIENTS, bufer_memory=1, num_streams="many")
+        kmirror.Mirror(**CLIENTS, bufer_memory=1, num_streams="many")  # type: ignore[call-arg]
     assert "did you mean buffer.memory" in str(caught.value)
     assert "num.streams" in str(caught.value)
     assert caught.value.fatal and not caught.value.retriable
@@ -94,3 +94,24 @@ def test_a_mirror_that_was_not_started_says_so() -> None:
 def test_a_timeout_is_a_number_from_0(seconds: float) -> None:
     with pytest.raises(ValueError, match="timeout"):
         kmirror.Mirror(**CLIENTS).poll(timeout=seconds)
+
+
+def test_a_secret_is_taken_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    secret = kmirror.Secret("hunter2")
+    print(secret, repr(secret), [secret], f"{secret}")
+    assert "hunter2" not in capsys.readouterr().out and secret.reveal() == "hunter2"
+    clients = {**CLIENTS, "source": {**CLIENTS["source"], "client.id": secret, "sasl.password": secret}}
+    # It arrives: what has no effect beside PLAINTEXT is told, without its value.
+    clients["source"]["security.protocol"] = "PLAINTEXT"
+    with pytest.warns(kmirror.KmirrorWarning, match=r"sasl\.password") as warned:
+        kmirror.Mirror(**clients)
+    assert "hunter2" not in "".join(str(warning.message) for warning in warned)
+    with pytest.raises(kmirror.ConfigError) as caught:
+        kmirror.Mirror(**{**CLIENTS, "source": {**CLIENTS["source"], "sasl.pasword": secret}})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["a:9092", ["a:9092"], 1])
+def test_clients_are_a_dict(given: Any) -> None:
+    with pytest.raises(TypeError, match="target takes a dict"):
+        kmirror.Mirror(source=CLIENTS["source"], target=given)

@@ -3,32 +3,26 @@
 The records of both sides are compared by the Rust test that starts this one.
 """
 
-import os
 import pathlib
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 
 import kmirror
-from conftest import Clusters
-
-MirrorOf = Callable[..., kmirror.Mirror]
-HANG_LIMIT = 120.0
+from conftest import HANG_LIMIT, Clusters, MirrorOf, interrupted_soon, paused, wait_for
 
 
 def test_a_with_statement_starts_and_stops(clusters: Clusters, mirror_of: MirrorOf) -> None:
     with mirror_of(clusters.topic, lag_interval_ms=50) as mirror:
         mirror.wait_until_caught_up(timeout=HANG_LIMIT)
         status = mirror.status()
-        assert status["name"] == clusters.topic
-        assert status["lag"]["records"] == 0
-        assert [topic["topic"] for topic in status["topics"]] == [clusters.topic]
-        assert status["error"] is None
+        assert status.name == mirror.name == clusters.topic
+        assert status.lag.records == 0
+        assert [topic.topic for topic in status.topics] == [clusters.topic]
+        assert status.error is None
 
         events: dict[str, kmirror.Event] = {}
         deadline = time.monotonic() + HANG_LIMIT
@@ -44,11 +38,16 @@ def test_a_with_statement_starts_and_stops(clusters: Clusters, mirror_of: Mirror
 
         with pytest.raises(kmirror.StateError, match="already"):
             mirror.start()
-    assert mirror.status()["state"] == "stopped"
+    assert mirror.status().state == "stopped"
     assert repr(mirror) == f"<kmirror.Mirror {clusters.topic} stopped>"
-    with pytest.raises(kmirror.StateError, match="stopped"):
-        mirror.pause()
+    for call in (mirror.pause, mirror.resume, mirror.wait_until_caught_up):
+        with pytest.raises(kmirror.StateError, match="stopped"):
+            call()
     mirror.stop()
+    # What waits can still be taken; then there is nothing more to wait for.
+    states = [event.state for event in mirror.events() if event.kind == "state_changed"]
+    assert states[-2:] == ["stopping", "stopped"]
+    assert mirror.poll(timeout=HANG_LIMIT) is None
 
 
 def test_a_stopped_mirror_starts_again(clusters: Clusters, mirror_of: MirrorOf) -> None:
@@ -57,27 +56,6 @@ def test_a_stopped_mirror_starts_again(clusters: Clusters, mirror_of: MirrorOf) 
         mirror.start()
         mirror.wait_until_caught_up(timeout=HANG_LIMIT)
         mirror.stop(timeout=10)
-
-
-@contextmanager
-def paused(mirror: kmirror.Mirror) -> Iterator[None]:
-    """Something never catches up in here: its topic is written to all the time."""
-    mirror.pause()
-    time.sleep(0.2)
-    yield
-    mirror.resume()
-
-
-@contextmanager
-def interrupted_soon() -> Iterator[None]:
-    """Ctrl-C in a moment; whatever runs in here must end because of it, long before any timeout."""
-    timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT))
-    started = time.monotonic()
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        yield
-    assert time.monotonic() - started < 10
-    timer.join()
 
 
 def test_waiting_ends_in_time(clusters: Clusters, mirror_of: MirrorOf) -> None:
@@ -94,16 +72,24 @@ def test_ctrl_c_ends_every_wait(clusters: Clusters, mirror_of: MirrorOf) -> None
         with interrupted_soon():
             while True:
                 mirror.poll(timeout=HANG_LIMIT)
-    assert mirror.status()["state"] == "stopped"
+        with interrupted_soon():
+            for _ in mirror.events():
+                pass
+        with interrupted_soon():
+            mirror.progress(timeout=HANG_LIMIT)
+        with interrupted_soon():
+            mirror.promote(timeout=HANG_LIMIT)
+    assert mirror.status().state == "stopped"
 
 
-def test_ctrl_c_ends_a_start() -> None:
+def test_ctrl_c_ends_every_call_to_clusters_that_do_not_answer() -> None:
     with socket.create_server(("127.0.0.1", 0)) as source, socket.create_server(("127.0.0.1", 0)) as target:
         addresses = [f"127.0.0.1:{silent.getsockname()[1]}" for silent in (source, target)]
         clients: list[dict[str, object]] = [{"bootstrap.servers": address} for address in addresses]
         mirror = kmirror.Mirror(source=clients[0], target=clients[1])
-        with interrupted_soon():
-            mirror.start()
+        for call in (mirror.start, mirror.plan, mirror.verify, mirror.promote, mirror.undo_promotion):
+            with interrupted_soon():
+                call()
         assert repr(mirror).endswith("not started>")
 
 
@@ -148,6 +134,7 @@ def test_a_mirror_that_is_dropped_is_stopped(clusters: Clusters, mirror_of: Mirr
     assert engine_threads() - before
     del mirror
     assert not engine_threads() - before
+    wait_for(lambda: "kmirror-events" not in {thread.name for thread in threading.enumerate()})
 
 
 def test_signals_are_left_to_the_interpreter(clusters: Clusters, mirror_of: MirrorOf) -> None:
@@ -160,11 +147,51 @@ def test_signals_are_left_to_the_interpreter(clusters: Clusters, mirror_of: Mirr
             assert blocked >> (number - 1) & 1, f"{number.name} is not blocked in {status.splitlines()[0]}"
 
 
-def test_the_example_of_the_readme_runs(clusters: Clusters) -> None:
-    readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
-    example = readme.split("```python\n")[1].split("```")[0]
-    places = {"a:9092": clusters.source, "b:9092": clusters.target, "orders": clusters.readme_topic}
-    for placeholder, value in places.items():
-        assert placeholder in example
-        example = example.replace(placeholder, value)
-    exec(compile(example, "README.md", "exec"), {})
+def test_under_load_it_tells_the_lag_catches_up_and_both_sides_are_identical(
+    clusters: Clusters, mirror_of: MirrorOf
+) -> None:
+    lags: list[kmirror.Lag] = []
+    with mirror_of(clusters.busy_topic, lag_interval_ms=50, on_lag=lags.append) as mirror:
+        wait_for(lambda: len(lags) > 3)
+        before = mirror.status().replicated_records
+        mirror.wait_until_caught_up(timeout=HANG_LIMIT)
+        wait_for(lambda: mirror.status().replicated_records > before)
+        progress: list[dict[str, int]] = []
+        report = mirror.verify(timeout=HANG_LIMIT, on_progress=progress.append)
+        assert report.identical and report.records_compared > 0
+        report.raise_if_different()
+    assert all(isinstance(lag, kmirror.Lag) for lag in lags)
+
+
+def test_the_throttle_changes_while_it_runs(clusters: Clusters, mirror_of: MirrorOf) -> None:
+    with mirror_of(clusters.topic) as mirror:
+        mirror.set_throttle(1_000)
+        mirror.set_throttle(None)
+        with pytest.raises(kmirror.ConfigError, match="pause the mirror"):
+            mirror.set_throttle(0)
+        with pytest.raises((TypeError, OverflowError)):
+            mirror.set_throttle(-1)
+
+
+def test_files_of_a_consumer_and_a_producer(clusters: Clusters, tmp_path: pathlib.Path) -> None:
+    consumer, producer = tmp_path / "consumer.properties", tmp_path / "producer.properties"
+    consumer.write_text(f"bootstrap.servers={clusters.source}\ngroup.id={clusters.topic}\n")
+    producer.write_text(f"bootstrap.servers={clusters.target}\nlinger.ms=5\n")
+    with pytest.warns(kmirror.KmirrorWarning, match=r"linger\.ms"):
+        mirror = kmirror.Mirror.from_files(consumer, str(producer), topics=clusters.topic)
+    assert mirror.name == clusters.topic
+    with mirror:
+        mirror.wait_until_caught_up(timeout=HANG_LIMIT)
+    with pytest.raises(kmirror.ConfigError, match="no-such-file"):
+        kmirror.Mirror.from_files(tmp_path / "no-such-file")
+
+
+def test_a_descriptor_is_readable_while_events_wait(clusters: Clusters, mirror_of: MirrorOf) -> None:
+    import select
+
+    with mirror_of(clusters.topic, lag_interval_ms=60_000) as mirror:
+        wait_for(lambda: mirror.state == "in_sync")
+        assert select.select([mirror], [], [], HANG_LIMIT)[0] == [mirror]
+        while mirror.poll() is not None:
+            pass
+        assert select.select([mirror], [], [], 0)[0] == []

@@ -2,7 +2,10 @@
 //!
 //! Whether keys and values are right is told by the engine, for all of them at once.
 
-use engine::config::{Properties, properties};
+use std::path::PathBuf;
+
+use engine::config::Properties;
+use engine::config::properties::{self, Scope};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
@@ -34,7 +37,7 @@ fn key_of(keyword: &str) -> String {
 }
 
 /// The text of a value; `None` for Python's, which leaves a property as it is by default.
-fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+pub(crate) fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
     if value.is_none() {
         return Ok(None);
     }
@@ -69,12 +72,39 @@ fn item(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
     Ok(text)
 }
 
+/// A text that is not shown: a password. Where a property takes a text it takes this, too.
+#[pyclass(frozen, module = "kmirror")]
+pub(crate) struct Secret(String);
+
+#[pymethods]
+impl Secret {
+    #[new]
+    fn new(text: String) -> Self {
+        Secret(text)
+    }
+
+    /// The text itself.
+    fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    fn __repr__(&self) -> &'static str {
+        "Secret([hidden])"
+    }
+}
+
 fn plain(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    if let Ok(secret) = value.cast::<Secret>() {
+        return Ok(secret.get().0.clone());
+    }
     if let Ok(truth) = value.cast::<PyBool>() {
         return Ok(truth.is_true().to_string());
     }
     if value.is_instance_of::<PyString>() || value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>() {
         return Ok(value.str()?.to_string());
+    }
+    if let Ok(path) = value.extract::<PathBuf>() {
+        return Ok(path.to_string_lossy().into_owned());
     }
     Err(wrong_type(name, "str, int, float, bool, or a list, tuple or dict of them", value))
 }
@@ -82,4 +112,12 @@ fn plain(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
 fn wrong_type(name: &str, takes: &str, value: &Bound<'_, PyAny>) -> PyErr {
     let given = value.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
     PyTypeError::new_err(format!("{name} takes {takes}, not {given}"))
+}
+
+/// The keywords of a mirror, each with its key and its meaning: the engine's table of properties.
+#[pyfunction]
+#[pyo3(name = "properties")]
+pub(crate) fn properties_of_mirror() -> Vec<(String, &'static str, &'static str)> {
+    let of_mirror = properties::table().filter(|property| property.scope == Scope::Mirror);
+    of_mirror.map(|property| (property.key.replace(['.', '-'], "_"), property.key, property.meaning)).collect()
 }

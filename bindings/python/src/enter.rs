@@ -4,6 +4,8 @@
 //! so that Ctrl-C works. A panic becomes an `InternalError`, never a `PanicException`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -33,17 +35,20 @@ pub(crate) fn call<T: Send>(py: Python<'_>, body: impl FnOnce() -> Result<T> + S
     outcome.unwrap_or_else(|_| Err(bug())).map_err(|error| to_python(py, &error))
 }
 
-/// Runs a wait that asks again and again whether to give up.
+/// Runs a wait that asks again and again whether to give up: because of a signal, because it was cancelled, or because what
+/// watches it raises.
 pub(crate) fn wait<T: Send>(
     py: Python<'_>,
+    cancelled: &AtomicBool,
+    watch: impl Fn(Python<'_>) -> PyResult<()> + Send + Sync,
     body: impl FnOnce(&mut dyn FnMut() -> bool) -> Result<T> + Send,
 ) -> PyResult<T> {
     let mut interrupt = None;
     let outcome = call(py, || {
-        let mut give_up = || match Python::try_attach(|py| py.check_signals()) {
+        let mut give_up = || match Python::try_attach(|py| py.check_signals().and_then(|()| watch(py))) {
             Some(checked) => {
                 interrupt = checked.err();
-                interrupt.is_some()
+                interrupt.is_some() || cancelled.load(Ordering::Relaxed)
             }
             // The interpreter is ending.
             None => true,
@@ -53,27 +58,40 @@ pub(crate) fn wait<T: Send>(
     interrupt.map_or(outcome, Err)
 }
 
-/// Asks for something, for a slice of the time at once, until it is there or the time has passed.
+/// Asks for something, for a slice of the time at once, until it is there, the time has passed, or it can never be there.
 pub(crate) fn poll<T: Send>(
     py: Python<'_>,
     timeout: Duration,
-    mut body: impl FnMut(Duration) -> Option<T> + Send,
+    cancelled: &AtomicBool,
+    mut body: impl FnMut(Duration) -> Polled<T> + Send,
 ) -> PyResult<Option<T>> {
     let started = Instant::now();
     loop {
         let left = timeout.saturating_sub(started.elapsed());
-        let found = call(py, || Ok(body(left.min(SLICE))))?;
-        if found.is_some() || left.is_zero() {
-            return Ok(found);
+        match call(py, || Ok(body(left.min(SLICE))))? {
+            Polled::Found(found) => return Ok(Some(found)),
+            Polled::Never => return Ok(None),
+            Polled::NotYet if left.is_zero() || cancelled.load(Ordering::Relaxed) => return Ok(None),
+            Polled::NotYet => py.check_signals()?,
         }
-        py.check_signals()?;
     }
 }
 
-/// Runs a long call that cannot be interrupted on a thread of its own. When a signal ends the wait the call goes on there, and what
-/// it returns is dropped.
+/// What came of asking for something.
+pub(crate) enum Polled<T> {
+    /// It is there.
+    Found(T),
+    /// It may be there later.
+    NotYet,
+    /// It will not be there.
+    Never,
+}
+
+/// Runs a long call on a thread of its own. A signal or a cancellation ends the wait at once, and then the flag is set; what the call
+/// still does and returns is dropped there.
 pub(crate) fn interruptible<T: Send + 'static>(
     py: Python<'_>,
+    cancelled: &Arc<AtomicBool>,
     body: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> PyResult<T> {
     let (sender, outcome) = mpsc::channel();
@@ -86,12 +104,16 @@ pub(crate) fn interruptible<T: Send + 'static>(
         to_python(py, &Error::new(ErrorKind::Internal, format!("no thread can be started: {error}")))
     })?;
     let mut receive = move |slice| match outcome.recv_timeout(slice) {
-        Ok(outcome) => Some(outcome),
-        Err(RecvTimeoutError::Timeout) => None,
-        Err(RecvTimeoutError::Disconnected) => Some(Err(bug())),
+        Ok(outcome) => Polled::Found(outcome),
+        Err(RecvTimeoutError::Timeout) => Polled::NotYet,
+        Err(RecvTimeoutError::Disconnected) => Polled::Found(Err(bug())),
     };
-    let outcome = poll(py, FOR_EVER, &mut receive)?.unwrap_or_else(|| Err(bug()));
-    outcome.map_err(|error| to_python(py, &error))
+    let outcome = poll(py, FOR_EVER, cancelled, &mut receive);
+    if !matches!(outcome, Ok(Some(_))) {
+        cancelled.store(true, Ordering::Relaxed);
+    }
+    let given_up = || Err(Error::new(ErrorKind::TimedOut, "the call was given up"));
+    outcome?.unwrap_or_else(given_up).map_err(|error| to_python(py, &error))
 }
 
 /// The panic has printed what it was.

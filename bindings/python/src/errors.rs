@@ -29,3 +29,10 @@ pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'
     let class = py.import("kmirror.errors")?.getattr("BY_NAME")?.get_item(error.kind().name())?;
     class.call((error.message(),), Some(&place))
 }
+
+/// Tells of an exception that nobody can catch, as `sys.unraisablehook` does.
+#[pyfunction]
+pub(crate) fn unraisable(error: Bound<'_, PyAny>, callback: &Bound<'_, PyAny>) {
+    let py = callback.py();
+    PyErr::from_value(error).write_unraisable(py, Some(callback));
+}

@@ -3,6 +3,7 @@
 //! Their names are those of the events and fields of every other interface.
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::errors;
 
@@ -20,6 +21,21 @@ pub(crate) struct Lag {
 
 #[pymethods]
 impl Lag {
+    #[new]
+    #[pyo3(signature = (records, bytes, ms))]
+    fn new(records: u64, bytes: u64, ms: u64) -> Self {
+        Lag { records, bytes, ms }
+    }
+
+    /// The fields by name.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let fields = PyDict::new(py);
+        fields.set_item("records", self.records)?;
+        fields.set_item("bytes", self.bytes)?;
+        fields.set_item("ms", self.ms)?;
+        Ok(fields)
+    }
+
     fn __repr__(&self) -> String {
         format!("Lag(records={}, bytes={}, ms={})", self.records, self.bytes, self.ms)
     }
@@ -40,6 +56,8 @@ pub(crate) struct Event {
     topic: Option<String>,
     /// The partition it is about.
     partition: Option<i32>,
+    /// The consumer group it is about.
+    group: Option<String>,
     /// The lag, if it is about lag.
     lag: Option<Py<Lag>>,
     /// The exception that tells the reason, if there is one.
@@ -47,18 +65,19 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    pub(crate) fn new(py: Python<'_>, event: engine::Event) -> PyResult<Self> {
+    pub(crate) fn new(py: Python<'_>, event: &engine::Event) -> PyResult<Self> {
         let lag = |lag: engine::Lag| Py::new(py, Lag { records: lag.records, bytes: lag.bytes, ms: lag.ms });
-        let error = |error: engine::Error| errors::exception(py, &error).map(Bound::unbind);
+        let error = |error: &engine::Error| errors::exception(py, error).map(Bound::unbind);
         Ok(Event {
             kind: event.kind.name(),
             timestamp_ms: event.timestamp_ms,
-            message: event.message,
+            message: event.message.clone(),
             state: event.state.map(engine::State::name),
             topic: event.topic.as_deref().map(str::to_owned),
             partition: event.partition,
+            group: event.group.as_deref().map(str::to_owned),
             lag: event.lag.map(lag).transpose()?,
-            error: event.error.map(error).transpose()?,
+            error: event.error.as_ref().map(error).transpose()?,
         })
     }
 }

@@ -6,7 +6,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -14,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use kmirror::Sample;
 use kmirror::config::Flow;
 
+use crate::exit::ExitCode;
 use crate::output;
 
 const EXIT_CODES: &str = "\
@@ -261,11 +261,7 @@ impl ObsoleteOptions {
 }
 
 /// The command, or the exit code when there is nothing more to do.
-pub(crate) fn parse() -> Result<Command, ExitCode> {
-    parse_from(std::env::args_os())
-}
-
-fn parse_from(args: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCode> {
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCode> {
     let error = match CommandLine::try_parse_from(args) {
         Ok(line) => return Ok(line.command),
         Err(error) => error,
@@ -309,7 +305,7 @@ mod tests {
     fn a_command_line_of_mirror_maker_1_is_understood() {
         let line = "kmirror run --consumer.config c --producer.config p --num.streams 4 --whitelist a|b --new.consumer \
                     --abort.on.send.failure true --offset.commit.interval.ms 60000";
-        let command = parse_from(line.split(' ').map(OsString::from)).ok();
+        let command = parse(line.split(' ').map(OsString::from)).ok();
         let options = command.and_then(|command| match command {
             Command::Run(options) => Some(options),
             _ => None,

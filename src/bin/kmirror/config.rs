@@ -1,12 +1,11 @@
 //! `kmirror config`: the table of properties, from the same rows that the configuration is checked with.
 //! It lists what this version accepts, not what some mirror was given.
 
-use std::process::ExitCode;
-
 use console::{Term, style};
 use kmirror::config::properties::{self, Availability, Property, Scope};
 
 use crate::args::ConfigOptions;
+use crate::exit::ExitCode;
 use crate::output;
 use crate::text::wrapped;
 

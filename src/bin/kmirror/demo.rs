@@ -4,12 +4,13 @@
 //! because it is going to be killed. At the end a client that shares no code with the engine reads both clusters and
 //! compares every record. Nothing is written to disk.
 
-use std::process::ExitCode;
+use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use kmirror::{Error, ErrorKind};
 
 use crate::args::DemoOptions;
+use crate::exit::ExitCode;
 use crate::output;
 use crate::signals::{Signal, Signals};
 use crate::text::{counted, grouped};
@@ -52,8 +53,8 @@ fn broken(what: &str, why: impl std::fmt::Display) -> Halt {
     Halt::Failed(Error::new(ErrorKind::Internal, format!("demo: {what}: {why}")))
 }
 
-pub(crate) fn command(options: &DemoOptions) -> ExitCode {
-    match play(options) {
+pub(crate) fn command(options: &DemoOptions, program: &[OsString]) -> ExitCode {
+    match play(options, program) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(ErrorKind::VerificationFailed.exit_code()),
         Err(Halt::Signal(signal)) => signal.exit_code(),
@@ -65,9 +66,10 @@ pub(crate) fn command(options: &DemoOptions) -> ExitCode {
 }
 
 /// Plays everything; whether both clusters are the same at the end.
-fn play(options: &DemoOptions) -> Outcome<bool> {
+fn play(options: &DemoOptions, program: &[OsString]) -> Outcome<bool> {
     let started = Instant::now();
-    let demo = Demo { json: options.json, started, signals: Signals::listen(|| {})?, clusters: Clusters::start()? };
+    let (json, program) = (options.json, program.to_vec());
+    let demo = Demo { json, program, started, signals: Signals::listen(|| {})?, clusters: Clusters::start()? };
     let (source, target) = (demo.clusters.source(), demo.clusters.target());
     demo.say(&format!("two clusters of {BROKERS} brokers: source {source}, target {target}"));
     let writer = Writer::start(&source)?;
@@ -89,6 +91,8 @@ fn play(options: &DemoOptions) -> Outcome<bool> {
 
 struct Demo {
     json: bool,
+    /// How this program is started.
+    program: Vec<OsString>,
     started: Instant,
     signals: Signals,
     clusters: Clusters,
@@ -104,7 +108,7 @@ impl Demo {
     /// Starts the mirror, and kills it when it is in full flight.
     fn kill_in_flight(&self, writer: &Writer, first: bool) -> Outcome {
         let before = self.clusters.copied()?;
-        let mut mirror = MirrorProcess::start(&self.clusters, &[])?;
+        let mut mirror = MirrorProcess::start(&self.program, &self.clusters, &[])?;
         let id = mirror.id();
         if first {
             self.say(&format!("$ {}", mirror.command_line()));
@@ -152,7 +156,7 @@ impl Demo {
 
     fn catch_up(&self, first: bool) -> Outcome {
         let limit = Limit::new(&self.signals, "the mirror has not caught up");
-        let mirror = MirrorProcess::start(&self.clusters, &["--until-caught-up"])?;
+        let mirror = MirrorProcess::start(&self.program, &self.clusters, &["--until-caught-up"])?;
         if first {
             self.say(&format!("$ {}", mirror.command_line()));
         } else {

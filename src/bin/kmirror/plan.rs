@@ -7,12 +7,12 @@ mod emitted;
 mod permissions;
 
 use std::collections::BTreeSet;
-use std::process::ExitCode;
 
 use kmirror::config::utc;
 use kmirror::{GroupPlan, MarkerPermission, Plan, TopicAction, TopicPlan};
 
 use crate::args::{LogFormat, PlanOptions};
+use crate::exit::ExitCode;
 use crate::progress::Display;
 use crate::text::{counted, grouped, milliseconds};
 use crate::{logs, output, settings};

@@ -1,8 +1,6 @@
 //! `kmirror promote`: ends a mirror for a switch-over, and says what was and what was not copied; or takes that back.
 //! The report goes to standard output. Whatever it says, exit code 0 means that the mirror is marked.
 
-use std::process::ExitCode;
-
 use kmirror::config::{Config, utc};
 use kmirror::{
     Error, ErrorKind, MovedEnd, PromoteOptions, PromoteReport, PromotedGroups, PromotedPartition, PromotionUndone,
@@ -11,6 +9,7 @@ use kmirror::{
 use serde::Serialize;
 
 use crate::args::PromoteArguments;
+use crate::exit::ExitCode;
 use crate::progress::Display;
 use crate::signals::{Signal, Signals};
 use crate::summary::ErrorDocument;

@@ -1,12 +1,11 @@
 //! `kmirror run --reverse`: the plan of the way back after a switch-over, and what differs between the clusters.
 //! It writes nothing, on either side.
 
-use std::process::ExitCode;
-
 use kmirror::config::utc;
 use kmirror::{ReversePartition, ReversePlan, ReverseTopic, ReverseTopicAction};
 
 use crate::args::RunOptions;
+use crate::exit::ExitCode;
 use crate::progress::Display;
 use crate::text::{counted, grouped};
 use crate::{logs, output, plan, settings};

@@ -4,7 +4,6 @@
 //! process ends, unless a second signal comes; one that is still starting has written nothing that has to be finished,
 //! so a signal then ends the process at once.
 
-use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use kmirror::config::Config;
 use kmirror::{Error, ErrorKind, Event, EventKind, Mirror, Result, State, Status};
 
 use crate::args::RunOptions;
+use crate::exit::ExitCode;
 use crate::progress::{Display, Progress};
 use crate::signals::Signals;
 use crate::summary::{self, End, Ended};

@@ -3,13 +3,14 @@
 //! Commands look at [`Signals::received`] while they wait for something, several times a second. What they do not look at
 //! cannot keep the process alive: the second signal is acted on by a thread of its own.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use kmirror::{Error, ErrorKind};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals as Incoming;
+
+use crate::exit::ExitCode;
 
 /// The signals that stop a command.
 #[derive(Clone)]

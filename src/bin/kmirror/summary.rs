@@ -1,12 +1,12 @@
 //! How a run ended: the exit code, the lines for people, the JSON document for programs.
 //! Text and JSON tell the same, and one of them is printed however the run ended.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use kmirror::{Error, ErrorKind, State, Status};
 use serde::Serialize;
 
+use crate::exit::ExitCode;
 use crate::output;
 use crate::progress::{groups, parked, partitions};
 use crate::signals::Signal;

@@ -3,7 +3,6 @@
 //! The result goes to standard output, and its last line is the sentence that counts. The exit code is 6 for real
 //! differences only: what is not replicated yet, has expired or was compacted is told, but is none.
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use kmirror::config::{Config, TopicSelection};
@@ -11,6 +10,7 @@ use kmirror::{Error, ErrorKind, Result, VerifyOptions, VerifyProgress, VerifyRep
 use serde::Serialize;
 
 use crate::args::VerifyArguments;
+use crate::exit::ExitCode;
 use crate::progress::Display;
 use crate::signals::{Signal, Signals};
 use crate::summary::ErrorDocument;

@@ -1,6 +1,7 @@
 //! The mirror of the demo: `kmirror run` of this same executable, as a process of its own that can be killed.
 //! A process, not a thread, because the demo is about what is left when it dies without a chance to clean up.
 
+use std::ffi::OsString;
 use std::io::Read as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,10 +28,11 @@ pub(super) struct MirrorProcess {
 }
 
 impl MirrorProcess {
-    pub(super) fn start(clusters: &Clusters, more: &[&str]) -> Outcome<Self> {
+    pub(super) fn start(program: &[OsString], clusters: &Clusters, more: &[&str]) -> Outcome<Self> {
         let arguments = arguments(clusters, more);
-        let executable = std::env::current_exe().map_err(|error| broken("this executable is not found", error))?;
+        let (executable, first) = program.split_first().ok_or_else(|| broken("start", "this program is not found"))?;
         let child = Command::new(executable)
+            .args(first)
             .args(&arguments)
             .args(["--timeout", LONGEST])
             .stdin(Stdio::null())

@@ -1,0 +1,302 @@
+"""What a mirror, a plan, a verification and a switch-over have to say. Offsets are those of Kafka: *next* is the one
+that comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from ._kmirror import Lag
+from .errors import KmirrorError
+from .records import Record, Table, plural
+
+
+class PartitionStatus(Record):
+    """One partition of a status."""
+
+    partition: int
+    """Its number."""
+    state: str
+    """Its state, as of a mirror."""
+    source_offset_next: int | None
+    """The next offset of the source that consumers can see; None until it is known."""
+    target_offset_next: int | None
+    """The next offset to be replicated; None until it is known."""
+    lag: Lag
+    """How far it is behind."""
+    error: str | None
+    """Why it does not progress."""
+
+
+class TopicStatus(Record):
+    """One topic of a status."""
+
+    topic: str
+    """Its name at the source."""
+    target_topic: str | None
+    """Its name on the target, where that differs."""
+    lag: Lag
+    """The lag of its partitions together."""
+    partitions: list[PartitionStatus]
+    """Its partitions, by number."""
+
+
+class GroupsStatus(Record):
+    """How far the offsets of consumer groups are copied."""
+
+    matching: int
+    """Groups of the source that match and have offsets in mirrored topics."""
+    synced: int
+    """Those that are on the target what they are at the source."""
+    behind: int
+    """Those that are not yet."""
+    skipped: int
+    """Those that are left alone."""
+
+
+class Status(Table):
+    """Everything a mirror knows of itself at one moment. As a table: its partitions."""
+
+    name: str
+    """The mirror's name."""
+    state: str
+    """For example "in_sync"."""
+    lag: Lag
+    """The lag of all topics together; milliseconds are those of the worst partition."""
+    replicated_records: int
+    """Records replicated since the start."""
+    replicated_bytes: int
+    """Bytes replicated since the start, as compressed."""
+    events_dropped: int
+    """Events that were dropped because nobody took them in time."""
+    error: str | None
+    """Why it failed."""
+    topics: list[TopicStatus]
+    """Its topics, by name."""
+    groups: GroupsStatus
+    """The offsets of consumer groups."""
+    refused: dict[str, str]
+    """Topics that match but are not mirrored, and why."""
+    troubles: list[Record]
+    """What beside the records cannot be kept in step at the moment: subject, name, message."""
+
+    _columns: ClassVar[dict[str, str]] = {
+        "topic": "str",
+        "partition": "int",
+        "state": "str",
+        "source_offset_next": "int",
+        "target_offset_next": "int",
+        "lag_records": "int",
+        "lag_bytes": "int",
+        "lag_ms": "int",
+        "error": "str",
+    }
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for topic in self.topics:
+            for one in topic.partitions:
+                lag = {f"lag_{name}": value for name, value in one.lag.to_dict().items()}
+                yield {"topic": topic.topic, **one.to_dict(), **lag}
+
+    def _headline(self) -> str:
+        behind = f"{plural(self.lag.records, 'record')} and {self.lag.ms:,} ms behind"
+        copied = f"{plural(self.replicated_records, 'record')} ({self.replicated_bytes / 1e6:,.1f} MB) replicated"
+        return f"{self.name}: {self.state}, {behind}, {copied}" + (f"; {self.error}" if self.error else "")
+
+
+class Plan(Table):
+    """What a start would do. As a table: every action on the target, and what cannot be done."""
+
+    name: str
+    """The mirror's name."""
+    has_run: bool
+    """Whether a mirror of this name has run already."""
+    promoted_at_ms: int | None
+    """When it was promoted, in milliseconds since 1970: then it would not start."""
+    markers: str
+    """Whether offsets without a record can be filled by markers: "allowed", "denied", "unknown"."""
+    topics: list[Record]
+    """What would be done for each topic: topic, target_topic, action, partitions, replication_factor, reason, and
+    more."""
+    configs: list[Record]
+    """What would be changed of the configurations of topics: topic, changes, trouble."""
+    acls: list[Record]
+    """What would be done about ACLs: action, acl, reason."""
+    groups: list[Record]
+    """What would be done for each consumer group: group, offsets, skipped."""
+    missing_permissions: list[Record]
+    """Permissions that the mirror lacks: side, resource_type, resource, operation, needed_for."""
+
+    _columns: ClassVar[dict[str, str]] = {"subject": "str", "name": "str", "action": "str", "details": "str"}
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for topic in (one.to_dict() for one in self.topics):
+            known = {"partitions": topic["partitions"], "replicas": topic["replication_factor"]}
+            known["on the target"] = topic["target_topic"]
+            if topic["prefixes"]:
+                known["partitions that start late"] = len(topic["prefixes"])
+            yield _action("topic", topic["topic"], topic["action"], topic["reason"], known)
+            for partition, reason in topic["refused_partitions"].items():
+                yield _action("partition", f"{topic['topic']}-{partition}", "refuse", reason, {})
+        for config in (one.to_dict() for one in self.configs):
+            for change in config["changes"]:
+                moved = {"from": change["from"], "to": change["to"]}
+                yield _action("config", f"{config['topic']} {change['key']}", "set", change["reason"], moved)
+            if config["trouble"]:
+                yield _action("config", config["topic"], "skip", config["trouble"], {})
+        for acl in (one.to_dict() for one in self.acls):
+            text = ", ".join(f"{name}={value}" for name, value in (acl["acl"] or {}).items())
+            yield _action("acl", text, acl["action"], acl["reason"], {})
+        for group in (one.to_dict() for one in self.groups):
+            action = "skip" if group["skipped"] else "copy"
+            yield _action("group", group["group"], action, group["skipped"], {"offsets": len(group["offsets"])})
+        for lacking in (one.to_dict() for one in self.missing_permissions):
+            name = f"{lacking['operation']} on {lacking['resource_type']} {lacking['resource']} ({lacking['side']})"
+            yield _action("permission", name, "missing", lacking["needed_for"], {})
+
+    def _headline(self) -> str:
+        if self.promoted_at_ms is not None:
+            return f"{self.name}: was promoted, so it would not start"
+        todo = plural(len(self.topics), "topic")
+        return f"{self.name}: {todo}, {plural(len(self.missing_permissions), 'missing permission')}"
+
+
+def _action(subject: str, name: str, action: str, reason: str | None, known: dict[str, object]) -> dict[str, object]:
+    details = [f"{what} {value}" for what, value in known.items() if value not in (None, 0)]
+    text = ", ".join([reason, *details] if reason else details)
+    return {"subject": subject, "name": name, "action": action, "details": text}
+
+
+class Difference(Record):
+    """A real difference: of one record, or of several in a row that differ in the same way."""
+
+    topic: str
+    """The topic."""
+    partition: int
+    """The partition."""
+    kind: str
+    """"missing", "extra", "different", "missing_partition" or "beyond_source_end"."""
+    offset: int
+    """The first offset that differs."""
+    last_offset: int
+    """The last one of the row."""
+    records: int
+    """Records from the first to the last."""
+    fields: list[Record]
+    """What differs in the record: field, source, target; never the content."""
+
+
+class VerifyReport(Table):
+    """What a verification found. As a table: the partitions, with how many of each class of difference."""
+
+    identical: bool
+    """Whether consumers read the same from both sides, as far as both have it, and everything could be read."""
+    topics: int
+    """Topics that were looked at."""
+    partitions: int
+    """Partitions that were looked at."""
+    records_compared: int
+    """Records that were read from both sides and compared."""
+    bytes_compared: int
+    """Bytes of the source's batches with those records, as compressed."""
+    counts: Record
+    """How many of each class: missing, extra, different, and those that have an explanation."""
+    differences: list[Difference]
+    """The first real differences."""
+    more_differences: bool
+    """Whether there are more differences than are listed."""
+    unread: list[Record]
+    """What could not be compared, and why: topic, partition, error."""
+    details: list[Record]
+    """Each partition, with the offsets between which it was compared."""
+
+    _error: KmirrorError | None = None
+    _columns: ClassVar[dict[str, str]] = {
+        "topic": "str",
+        "partition": "int",
+        "records_compared": "int",
+        "missing": "int",
+        "extra": "int",
+        "different": "int",
+        "missing_partitions": "int",
+        "beyond_source_end": "int",
+        "not_yet_replicated": "int",
+        "source_offset_start": "int",
+        "source_offset_end": "int",
+        "target_offset_start": "int",
+        "target_offset_end": "int",
+    }
+
+    def raise_if_different(self) -> None:
+        """Raises VerificationFailed with the place of the first difference, or the error for which something was not
+        read."""
+        if self._error is not None:
+            raise self._error
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for one in self.details:
+            fields = one.to_dict()
+            yield {**fields, **fields["counts"]}
+
+    def _headline(self) -> str:
+        compared = f"{plural(self.records_compared, 'record')} in {plural(self.partitions, 'partition')} compared"
+        if self.identical:
+            return f"identical: {compared}"
+        return f"not identical: {compared}; {self._error or 'see differences and unread'}"
+
+
+class PromoteReport(Table):
+    """What a switch-over has copied and what not. As a table: the partitions."""
+
+    name: str
+    """The mirror's name."""
+    promoted: bool
+    """Whether the mirror is marked, so that no process of it writes again."""
+    promoted_at_ms: int
+    """When it was marked, in milliseconds since 1970."""
+    source_reachable: bool
+    """Whether the source could be asked."""
+    drained: bool
+    """Whether everything the source had was copied."""
+    records_not_copied: int
+    """Offsets that the source has and the target has not, at least."""
+    partitions_behind: int
+    """Partitions that lack some."""
+    topics: list[Record]
+    """Every mirrored topic: topic, partitions."""
+    not_mirrored: dict[str, str]
+    """Topics that match but were not mirrored, and why."""
+    groups: Record | None
+    """The offsets of consumer groups: copied, behind, not_copied, looked_at_ms."""
+    written_afterwards: list[Record]
+    """What was written to the target between the end of the mirror and this report: topic, partition, from, to."""
+
+    _columns: ClassVar[dict[str, str]] = {
+        "topic": "str",
+        "partition": "int",
+        "target_offset_next": "int",
+        "source_offset_next": "int",
+        "records_not_copied": "int",
+        "ms_not_copied": "int",
+    }
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for topic in (one.to_dict() for one in self.topics):
+            for partition in topic["partitions"]:
+                yield {"topic": topic["topic"], **partition}
+
+    def _headline(self) -> str:
+        what = "promoted" if self.promoted else "not promoted"
+        copied = "everything is copied" if self.drained else f"{plural(self.records_not_copied, 'record')} not copied"
+        return f"{self.name}: {what}, {copied}"
+
+
+class PromotionUndone(Record):
+    """A mark that was taken back."""
+
+    name: str
+    """The mirror's name."""
+    promoted_at_ms: int
+    """When it had been promoted, in milliseconds since 1970."""
+    partitions: int
+    """Partitions of the target that end where they did then."""
