@@ -122,7 +122,7 @@ func TestNoWayToPrintAConfigShowsASecret(t *testing.T) {
 	const canary = "swordfish"
 	keys := []string{"source.sasl.password", "target.ssl.key.pem", "sasl.jaas.config", "my.token"}
 	if secrets := os.Getenv("KMIRROR_TEST_SECRETS"); secrets != "" {
-		keys = strings.Split(secrets, ",")
+		keys = strings.Fields(secrets)
 	}
 	for _, key := range keys {
 		config := addresses(key, canary)
