@@ -166,9 +166,7 @@ func TestAThrottleIsTakenOffWhileItRuns(t *testing.T) {
 	must(t, mirror.SetThrottle(0))
 	must(t, mirror.WaitUntilCaughtUp(limited(t)))
 	must(t, mirror.Pause())
-	if state := mirror.State(); state != kmirror.StatePaused {
-		t.Error(state)
-	}
+	expectEvent(t, mirror.Events(), "pause", func(event kmirror.Event) bool { return event.State == kmirror.StatePaused })
 	must(t, mirror.Resume())
 	must(t, mirror.WaitUntilCaughtUp(limited(t)))
 }
