@@ -132,14 +132,17 @@ func TestAMirrorThatWasClosedGivesErrorsAndNoCrash(t *testing.T) {
 
 func TestACancelledWaitReturnsAndLeavesNothingBehind(t *testing.T) {
 	before := look(t)
-	// Nothing comes through, so that nothing is ever caught up.
-	mirror := started(t, configOf(t, given(t, "BUSY_TOPIC"), "throttle.bytes.per.second", "1"))
+	// Nothing comes through any more while more is written, so that nothing is ever caught up.
+	mirror := started(t, configOf(t, given(t, "BUSY_TOPIC")))
+	must(t, mirror.Pause())
+	expectEvent(t, mirror.Events(), "pause", func(event kmirror.Event) bool { return event.State == kmirror.StatePaused })
+	time.Sleep(500 * time.Millisecond)
 	cancelled, cancel := context.WithCancel(context.Background())
 	waiting := make(chan error)
 	go func() { waiting <- mirror.WaitUntilCaughtUp(cancelled) }()
 	select {
 	case err := <-waiting:
-		t.Fatalf("with a byte a second it has caught up: %v", err)
+		t.Fatalf("paused it has caught up: %v", err)
 	case <-time.After(300 * time.Millisecond):
 	}
 	cancel()
