@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Locked: what is built is what was tested.
 CARGO_FLAGS ?= --locked
 
-.PHONY: help demo build build-c build-python wheel test lint nightly mutants bench install install-c clean need-rust need-java need-python need-c
+.PHONY: help demo build build-c build-python wheel test lint nightly mutants bench install install-c clean need-rust need-java need-python need-c need-go
 
 # Where things are built, and how; `release` is Cargo's name of a profile, as `dev` is.
 TARGET ?= target
@@ -37,7 +37,7 @@ WHEELS ?= target/wheels
 wheel: need-rust need-python ## builds the wheel for Python 3.10 and newer, with the command kmirror in it
 	python3 -m pip wheel --no-deps --wheel-dir $(WHEELS) .
 
-test: need-rust need-java need-python need-c lint ## everything that must hold: lints, simulation, mock clusters, real Kafka, bindings, a short bench
+test: need-rust need-java need-python need-c need-go lint ## everything that must hold: lints, simulation, mock clusters, real Kafka, bindings, a short bench
 	$(CARGO) test $(CARGO_FLAGS) --workspace
 
 lint: need-rust ## formatting, clippy and documentation without warnings
@@ -102,3 +102,6 @@ need-python:
 
 need-c:
 	@for tool in cc c++ cmake pkg-config valgrind; do command -v $$tool >/dev/null || { echo "the tests of the C library need $$tool: on Debian, apt-get install build-essential cmake pkg-config valgrind" >&2; exit 1; }; done
+
+need-go:
+	@command -v go >/dev/null || { echo "the tests of the Go package need Go 1.24 or newer: https://go.dev/dl" >&2; exit 1; }

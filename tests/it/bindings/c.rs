@@ -52,7 +52,7 @@ fn compile(source: &Path, name: &str, more: &[&str]) -> Outcome<PathBuf> {
 }
 
 /// A topic with records at the source.
-fn written(pair: &Pair, name: &str) -> Outcome<String> {
+pub(super) fn written(pair: &Pair, name: &str) -> Outcome<String> {
     let topic = unique(name);
     pair.source.create_topic(&topic, 2, &[])?;
     for partition in 0..2 {
@@ -62,12 +62,12 @@ fn written(pair: &Pair, name: &str) -> Outcome<String> {
     Ok(topic)
 }
 
-fn expect_copied(pair: &Pair, topic: &str) -> Outcome {
+pub(super) fn expect_copied(pair: &Pair, topic: &str) -> Outcome {
     ledger::expect_identical(&pair.source.bootstrap(), &pair.target.bootstrap(), topic, RECORDS).map(drop)
 }
 
 /// Has the service mirror these topics until it says that all are in sync, then stops it by a signal.
-fn serve(mut command: Command, pair: &Pair, topics: &[String]) -> Outcome {
+pub(super) fn serve(mut command: Command, pair: &Pair, topics: &[String]) -> Outcome {
     const LIMIT: Duration = Duration::from_secs(240);
     let log = nursery::directory("service")?.join("output");
     let output = File::create(&log)?;

@@ -1,6 +1,7 @@
-//! The engine as other languages have it: real programs in C and Python mirror between real clusters.
+//! The engine as other languages have it: real programs in C, Go and Python mirror between real clusters.
 //!
 //! What they copied is compared by the ledger, as everywhere. The libraries are built first, by the tests themselves.
 
 mod c;
+mod go;
 mod python;

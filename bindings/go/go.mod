@@ -1,0 +1,3 @@
+module kmirror
+
+go 1.22

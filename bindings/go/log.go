@@ -1,0 +1,71 @@
+package kmirror
+
+/*
+#include "log.h"
+*/
+import "C"
+
+import (
+	"context"
+	"log"
+	"log/slog"
+	"runtime/cgo"
+	"runtime/debug"
+)
+
+// LevelTrace is the level of what is logged below [slog.LevelDebug].
+const LevelTrace = slog.LevelDebug - 4
+
+// levels are those of the library and of slog, from the most that is said to the least.
+var levels = []struct {
+	theirs C.int
+	ours   slog.Level
+}{
+	{C.KMIRROR_LOG_TRACE, LevelTrace},
+	{C.KMIRROR_LOG_DEBUG, slog.LevelDebug},
+	{C.KMIRROR_LOG_INFO, slog.LevelInfo},
+	{C.KMIRROR_LOG_WARN, slog.LevelWarn},
+	{C.KMIRROR_LOG_ERROR, slog.LevelError},
+}
+
+// SetLogger has the mirror's log lines go to a logger, also what the mirror has logged since its start at [slog.LevelInfo] and above;
+// nil ends it. The levels that the logger wants are asked for now. While it takes long, lines wait, and when there are too many,
+// some are lost; the mirror never waits for it. It may do everything, also close the mirror. If it panics, that is printed, and the
+// mirror goes on.
+func (m *Mirror) SetLogger(logger *slog.Logger) error {
+	return m.short(func(pointer *C.kmirror_t) *C.kmirror_error_t {
+		if logger == nil {
+			return C.kmirror_set_log_callback(pointer, nil, nil)
+		}
+		wanted := levels[len(levels)-1].theirs
+		for _, level := range levels {
+			if logger.Enabled(context.Background(), level.ours) {
+				wanted = level.theirs
+				break
+			}
+		}
+		return C.kmirror_go_set_logger(pointer, wanted, C.uintptr_t(cgo.NewHandle(logger)))
+	})
+}
+
+//export kmirrorGoLogLine
+func kmirrorGoLogLine(level C.int, message *C.char, handle C.uintptr_t) {
+	defer func() {
+		// In a thread of the library a panic would end the process.
+		if reason := recover(); reason != nil {
+			log.Printf("kmirror: the log handler panicked: %v\n%s", reason, debug.Stack())
+		}
+	}()
+	logger, isLogger := cgo.Handle(handle).Value().(*slog.Logger)
+	if !isLogger {
+		return
+	}
+	for _, known := range levels {
+		if known.theirs == level {
+			logger.Log(context.Background(), known.ours, C.GoString(message))
+		}
+	}
+}
+
+//export kmirrorGoLogEnd
+func kmirrorGoLogEnd(handle C.uintptr_t) { cgo.Handle(handle).Delete() }

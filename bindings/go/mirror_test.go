@@ -1,0 +1,156 @@
+package kmirror_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"kmirror"
+)
+
+// hang is how long something may take at most; nothing is expected to come near it.
+const hang = 60 * time.Second
+
+// silent is an address that takes connections and never answers.
+func silent(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = connection.Close() })
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// unanswered is a configuration whose start goes on until its time is up.
+func unanswered(t *testing.T) kmirror.Config {
+	t.Helper()
+	return kmirror.Config{
+		"source.bootstrap.servers":                  silent(t),
+		"target.bootstrap.servers":                  silent(t),
+		"topics":                                    "orders",
+		"source.request.timeout.ms":                 "3000",
+		"target.request.timeout.ms":                 "3000",
+		"source.socket.connection.setup.timeout.ms": "3000",
+	}
+}
+
+type held struct{ goroutines, descriptors, threads int }
+
+func look(t *testing.T) held {
+	t.Helper()
+	count := func(directory string) int {
+		entries, err := os.ReadDir(directory)
+		if err != nil {
+			t.Skip("only Linux tells: " + err.Error())
+		}
+		return len(entries)
+	}
+	return held{runtime.NumGoroutine(), count("/proc/self/fd"), count("/proc/self/task")}
+}
+
+func TestACancelledStartReturnsAtOnceAndLeavesNothingBehind(t *testing.T) {
+	config := unanswered(t)
+	before := look(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	returned := make(chan error)
+	begun := time.Now()
+	go func() {
+		_, err := kmirror.Start(ctx, config)
+		returned <- err
+	}()
+	time.Sleep(200 * time.Millisecond)
+	cancel()
+	select {
+	case err := <-returned:
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	case <-time.After(hang):
+		t.Fatal("it does not return")
+	}
+	took := time.Since(begun)
+
+	// As long as the whole call takes, it has not waited for it.
+	_, err := kmirror.Start(context.Background(), config)
+	if whole := time.Since(begun) - took; err == nil || took > whole {
+		t.Errorf("cancelled it took %v, and %v as a whole: %v", took, whole, err)
+	}
+	for limit := time.Now().Add(hang); ; time.Sleep(20 * time.Millisecond) {
+		now := look(t)
+		// The listeners hold the other end of what the mirror has connected to.
+		if now.goroutines <= before.goroutines {
+			break
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("before %+v, afterwards %+v", before, now)
+		}
+	}
+}
+
+func TestADeadlineIsTheContextsError(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := kmirror.Plan(ctx, unanswered(t)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+}
+
+func TestAContextThatHasEndedStartsNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	config := addresses()
+	if _, err := kmirror.Start(ctx, config); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := kmirror.Plan(ctx, config); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := kmirror.Verify(ctx, config, kmirror.VerifyOptions{}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := kmirror.Promote(ctx, config, kmirror.PromoteOptions{}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestNobodyListensIsAnErrorOfConnecting(t *testing.T) {
+	config := kmirror.Config{
+		"source.bootstrap.servers": "127.0.0.1:1", "target.bootstrap.servers": "127.0.0.1:2", "topics": "orders",
+	}
+	_, err := kmirror.Start(context.Background(), config)
+	var told *kmirror.Error
+	if !errors.As(err, &told) || told.Code != kmirror.ErrConnect || told.Code.String() != "connect" {
+		t.Errorf("%#v", err)
+	}
+}
+
+func TestAMirrorThatIsNotThereGivesErrorsAndNoCrash(t *testing.T) {
+	for _, mirror := range []*kmirror.Mirror{nil, {}} {
+		if err := mirror.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := mirror.Stop(context.Background()); !errors.Is(err, kmirror.ErrState) {
+			t.Error(err)
+		}
+		if _, err := mirror.Status(); !errors.Is(err, kmirror.ErrState) {
+			t.Error(err)
+		}
+		if _, open := <-mirror.Events(); open {
+			t.Error("an event of nothing")
+		}
+	}
+}
