@@ -2,6 +2,7 @@
 //!
 //! What they copied is compared by the ledger, as everywhere. The libraries are built first, by the tests themselves.
 
+mod airflow;
 mod c;
 mod go;
 mod python;

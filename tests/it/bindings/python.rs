@@ -17,22 +17,27 @@ use crate::support::{Failure, Outcome, ledger, nursery, tool};
 
 const NEED_PYTHON: &str = "the tests of the Python module need Python 3.10 or newer with venv and pip: on Debian, apt-get install python3-venv";
 const NOT_FOUND: &str = "it is not on the PATH";
-const RECORDS: usize = 1_000;
+pub(super) const RECORDS: usize = 1_000;
 
-fn root() -> &'static Path {
+pub(super) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// An environment with the tools of the tests.
-struct Environment {
+pub(super) struct Environment {
     directory: PathBuf,
 }
 
 impl Environment {
     fn prepare() -> Outcome<Self> {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+        Self::prepare_as("python", &[])
+    }
+
+    /// The environment of `tests/NAME`.
+    pub(super) fn prepare_as(name: &str, of_install: &[&str]) -> Outcome<Self> {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let environment = Environment { directory };
-        let requirements = root().join("tests/python/requirements.txt");
+        let requirements = root().join("tests").join(name).join("requirements.txt");
         let wanted = fs::read_to_string(&requirements)?;
         let installed = environment.directory.join("installed");
         if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
@@ -45,13 +50,13 @@ impl Environment {
         python.args(["-m", "venv", "--clear"]).arg(&environment.directory);
         tool::run(&mut python, NOT_FOUND).context(NEED_PYTHON)?;
         let mut pip = environment.pip();
-        pip.args(["install", "--requirement"]).arg(&requirements);
+        pip.arg("install").args(of_install).arg("--requirement").arg(&requirements);
         tool::run(&mut pip, NEED_PYTHON).context("the tools of the Python tests are fetched from PyPI")?;
         fs::write(installed, wanted)?;
         Ok(environment)
     }
 
-    fn program(&self, name: &str) -> PathBuf {
+    pub(super) fn program(&self, name: &str) -> PathBuf {
         self.directory.join("bin").join(name)
     }
 
@@ -82,7 +87,7 @@ impl Environment {
     }
 
     /// Builds the module as it is now and installs it.
-    fn install(&self) -> Outcome {
+    pub(super) fn install(&self) -> Outcome {
         // `linux` is enough for this machine; a wheel for others is checked for what it links to.
         let wheel = self.build(&["--profile", "dev", "--compatibility", "linux"])?;
         let mut pip = self.pip();
@@ -105,7 +110,7 @@ fn made_in(directory: &Path) -> Outcome<PathBuf> {
     Ok(made.path())
 }
 
-fn written(pair: &Pair, name: &str) -> Outcome<String> {
+pub(super) fn written(pair: &Pair, name: &str) -> Outcome<String> {
     let topic = unique(name);
     pair.source.create_topic(&topic, 2, &[])?;
     for partition in 0..2 {
