@@ -98,7 +98,7 @@ need-java:
 	@command -v mvn >/dev/null || { echo "the tests fetch Kafka from Maven Central: on Debian, apt-get install maven" >&2; exit 1; }
 
 need-python:
-	@python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "the tests of the Python module need Python 3.10 or newer with venv: on Debian, apt-get install python3-venv" >&2; exit 1; }
+	@python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "the tests of the Python module and of Airflow need Python 3.11 or newer with venv: on Debian, apt-get install python3-venv" >&2; exit 1; }
 
 need-c:
 	@for tool in cc c++ cmake pkg-config valgrind; do command -v $$tool >/dev/null || { echo "the tests of the C library need $$tool: on Debian, apt-get install build-essential cmake pkg-config valgrind" >&2; exit 1; }; done

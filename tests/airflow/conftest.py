@@ -1,4 +1,5 @@
-"""What the tests of Airflow get from the Rust test that starts them: two clusters, topics with records, and a home of Airflow.
+"""What the tests of Airflow get from the Rust test that starts them: two clusters, topics with records, and a home of
+Airflow.
 
 Connections are ordinary ones of the Kafka provider, with everything in them that consumers of it usually have.
 """

@@ -1,7 +1,7 @@
 """Airflow: operators and a sensor that mirror, wait, verify and switch over between two ordinary Kafka connections.
 
-Airflow asks provider_info of every provider before it can be imported itself, and this package comes before it: so nothing of
-Airflow is imported here until one of the names below is asked for.
+Airflow asks provider_info of every provider before it can be imported itself, and this package comes before it: so
+nothing of Airflow is imported here until one of the names below is asked for.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """From connections of Airflow to the clients of a mirror.
 
-A connection is one of the Kafka provider: its extra is the dict of a Kafka client, with dotted keys. It says how a cluster is
-reached; what is mirrored is said by arguments. So what a connection says about the consumer group of others is left out: a
-mirror does not take its name, or what it reads, from a connection that it shares. Code that a connection names is never imported.
+A connection is one of the Kafka provider: its extra is the dict of a Kafka client, with dotted keys. It says how a
+cluster is reached; what is mirrored is said by arguments. So what a connection says about the consumer group of
+others is left out: a mirror does not take its name, or what it reads, from a connection that it shares. Code that a
+connection names is never imported.
 """
 
 from __future__ import annotations
@@ -20,10 +21,20 @@ from .. import aio
 from ..errors import ConfigError, KmirrorWarning
 from ..mirror import Mirror
 
-_OF_OTHERS = ("group.id", "isolation.level", "client.id")
+_OF_OTHERS = ("group.id", "isolation.level")
 """What belongs to the consumers that share the connection."""
 
-_TELLING = ("password", "passphrase", "secret", "jaas", "token", "pem", "credential", "keystore.key", "oauthbearer.config")
+_TELLING = (
+    "password",
+    "passphrase",
+    "secret",
+    "jaas",
+    "token",
+    "pem",
+    "credential",
+    "keystore.key",
+    "oauthbearer.config",
+)
 """Airflow masks by names as well, but knows fewer."""
 
 _PASSWORD_INSIDE = re.compile(r"(?:password|secret)\s*=\s*[\"']([^\"']+)[\"']", re.IGNORECASE)

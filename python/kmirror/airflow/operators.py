@@ -1,7 +1,8 @@
 """Tasks that mirror, verify and switch over. A mirror runs in the task: it starts, catches up and stops there.
 
-A task that is killed, or runs out of time, stops its mirror cleanly. The target's log is all that a mirror remembers, so a retry
-goes on where the last attempt has ended, also after kill -9, and no record is there twice. What no retry would help fails at once.
+A task that is killed, or runs out of time, stops its mirror cleanly. The target's log is all that a mirror remembers,
+so a retry goes on where the last attempt has ended, also after kill -9, and no record is there twice. What no retry
+would help fails at once.
 """
 
 from __future__ import annotations
@@ -28,7 +29,14 @@ _DIFFERENCES_KNOWN = 100
 class _Operator(BaseOperator):
     """Two connections, what is mirrored, and how a task with them ends."""
 
-    template_fields: ClassVar[Sequence[str]] = ("source_conn_id", "target_conn_id", "topics", "groups", "name", "config")
+    template_fields: ClassVar[Sequence[str]] = (
+        "source_conn_id",
+        "target_conn_id",
+        "topics",
+        "groups",
+        "name",
+        "config",
+    )
     ui_color = "#d9e8f5"
 
     def __init__(
@@ -77,8 +85,8 @@ class _Operator(BaseOperator):
         return connections.mirror(clients, made, self.log)
 
     def on_kill(self) -> None:
-        """Ends what the task waits for; the task stops its mirror then. Airflow calls it from a signal handler, in the middle of
-        that wait, so nothing is waited for here."""
+        """Ends what the task waits for; the task stops its mirror then. Airflow calls it from a signal handler, in
+        the middle of that wait, so nothing is waited for here."""
         self._killed = True
         if self._cancel is not None:
             self._cancel.set()
@@ -100,12 +108,14 @@ class _Operator(BaseOperator):
 class KMirrorOperator(_Operator):
     """Mirrors until the target has everything the source has now, and stops.
 
-    source_conn_id, target_conn_id: Kafka connections, as those of the Kafka provider. topics, groups: names and regular
-    expressions, those that are mirrored. name: the mirror's identity on the target; without it one of the ids of both
-    clusters, so give one if several tasks mirror between the same two. config: every other property of a mirror.
+    source_conn_id, target_conn_id: Kafka connections, as those of the Kafka provider. topics, groups: names and
+    regular expressions, those that are mirrored. name: the mirror's identity on the target; without it one of the ids
+    of both clusters, so give one if several tasks mirror between the same two. config: every other property of a
+    mirror.
 
-    timeout: seconds until it has to have caught up. verify: compares both sides afterwards, every record, or with sample so many
-    offsets of each partition, or "5%" of them, and fails when they differ. progress_interval: seconds between lines in the task's log.
+    timeout: seconds until it has to have caught up. verify: compares both sides afterwards, every record, or with
+    sample so many offsets of each partition, or "5%" of them, and fails when they differ. progress_interval: seconds
+    between lines in the task's log.
 
     Returns mirror, records, bytes, seconds, topics, partitions, lag, groups, refused, and verify.
     """
@@ -162,11 +172,12 @@ class KMirrorOperator(_Operator):
 class KMirrorVerifyOperator(_Operator):
     """Compares what consumers would read from both clusters, while both are live, and fails when they differ.
 
-    Arguments as those of KMirrorOperator. sample: so many offsets of each partition, or "5%" of them; every record without it. wait:
-    seconds that a target which is behind is waited for. timeout: for everything. fail_on_difference: else it is in the result only.
+    Arguments as those of KMirrorOperator. sample: so many offsets of each partition, or "5%" of them; every record
+    without it. wait: seconds that a target which is behind is waited for. timeout: for everything.
+    fail_on_difference: else it is in the result only.
 
-    Returns identical, topics, partitions, records_compared, bytes_compared, counts, differences, unread: the first ones. When it
-    fails they are in the XCom with the key verify.
+    Returns identical, topics, partitions, records_compared, bytes_compared, counts, differences, unread: the first
+    ones. When it fails they are in the XCom with the key verify.
     """
 
     def __init__(
@@ -190,15 +201,16 @@ class KMirrorVerifyOperator(_Operator):
 
 
 class KMirrorPromoteOperator(_Operator):
-    """Ends a mirror for a switch-over: copies what the source has, copies offsets of groups a last time, and marks the mirror on
-    the target so that no process of it writes again. Stop the writers of the source first.
+    """Ends a mirror for a switch-over: copies what the source has, copies offsets of groups a last time, and marks
+    the mirror on the target so that no process of it writes again. Stop the writers of the source first.
 
-    Arguments as those of KMirrorOperator, with the name of the mirror. timeout: seconds until everything has to be copied; if the
-    source is there and it is not, the task fails, nothing is marked, and it can be retried. force marks it all the same. A mirror
-    that is marked already is a success, so a retry of a task whose answer was lost does no harm.
+    Arguments as those of KMirrorOperator, with the name of the mirror. timeout: seconds until everything has to be
+    copied; if the source is there and it is not, the task fails, nothing is marked, and it can be retried. force
+    marks it all the same. A mirror that is marked already is a success, so a retry of a task whose answer was lost
+    does no harm.
 
-    Returns mirror, promoted, promoted_at_ms, already_promoted, and unless that was so source_reachable, drained, records_not_copied,
-    partitions_behind, written_afterwards.
+    Returns mirror, promoted, promoted_at_ms, already_promoted, and unless that was so source_reachable, drained,
+    records_not_copied, partitions_behind, written_afterwards.
     """
 
     def __init__(self, *, timeout: float = 60.0, force: bool = False, **kwargs: Any) -> None:

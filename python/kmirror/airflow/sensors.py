@@ -1,4 +1,5 @@
-"""Waits until the target is in step with the source, however the mirror runs: both clusters are asked, not the mirror."""
+"""Waits until the target is in step with the source, however the mirror runs: both clusters are asked, not the
+mirror."""
 
 from __future__ import annotations
 
@@ -18,11 +19,12 @@ from .triggers import PATIENCE_SECONDS, KMirrorLagTrigger, in_step
 class KMirrorLagSensor(BaseSensorOperator):
     """Waits until the target lacks at most max_lag records of the topics.
 
-    Arguments as those of KMirrorOperator; poke_interval and timeout as those of every sensor. deferrable: waits in the triggerer,
-    without a worker; by default as [operators] default_deferrable says. A cluster that cannot be reached is tried again.
+    Arguments as those of KMirrorOperator; poke_interval and timeout as those of every sensor. deferrable: waits in
+    the triggerer, without a worker; by default as [operators] default_deferrable says. A cluster that cannot be
+    reached is tried again.
 
-    Returns records, topics, partitions, partitions_behind, and the worst of them. It says how far the target is, not whether it has the
-    same: that says KMirrorVerifyOperator.
+    Returns records, topics, partitions, partitions_behind, and the worst of them. It says how far the target is, not
+    whether it has the same: that says KMirrorVerifyOperator.
     """
 
     template_fields: ClassVar[Sequence[str]] = (

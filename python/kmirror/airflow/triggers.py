@@ -1,7 +1,7 @@
 """Waits in the triggerer until the target is in step with the source.
 
-What is stored of it in Airflow's database are the names of connections, never what they hold. It writes nothing to any cluster, so
-it may run twice.
+What is stored of it in Airflow's database are the names of connections, never what they hold. It writes nothing to
+any cluster, so it may run twice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ PATIENCE_SECONDS = 60.0
 
 
 class KMirrorLagTrigger(BaseTrigger):
-    """Fires when the target lacks at most max_lag records, with the lag, or with an error that will not pass by itself."""
+    """Fires when the target lacks at most max_lag records, with the lag, or with an error that will not pass by
+    itself."""
 
     def __init__(
         self,

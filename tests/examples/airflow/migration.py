@@ -1,7 +1,8 @@
-"""A migration of topics to another cluster: copy, wait until the target is in step, compare every record, switch over.
+"""A migration of topics to another cluster: copy, wait until the target is in step, compare every record, switch
+over.
 
-The connections kafka_old and kafka_new are ordinary Kafka connections. The last task waits for nobody: stop the writers of the old
-cluster before you start it, or put an approval of yours in front.
+The connections kafka_old and kafka_new are ordinary Kafka connections. The last task waits for nobody: stop the
+writers of the old cluster before you start it, or put an approval of yours in front.
 """
 
 from datetime import timedelta
@@ -26,7 +27,9 @@ with DAG(
         "name": "{{ params.mirror }}",
     }
     copy = KMirrorOperator(task_id="copy", **mirrored, timeout=6 * 3600)
-    in_step = KMirrorLagSensor(task_id="in_step", **mirrored, max_lag=0, deferrable=True, poke_interval=10, timeout=3600)
+    in_step = KMirrorLagSensor(
+        task_id="in_step", **mirrored, max_lag=0, deferrable=True, poke_interval=10, timeout=3600
+    )
     compare = KMirrorVerifyOperator(task_id="compare", **mirrored)
     switch_over = KMirrorPromoteOperator(task_id="switch_over", **mirrored, timeout=300)
 
