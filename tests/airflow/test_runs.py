@@ -54,25 +54,26 @@ def engine_threads() -> list[str]:
 
 
 def test_the_example_of_a_migration(clusters: Clusters, run_dag: RunDag, capfd: pytest.CaptureFixture[str]) -> None:
-    conf = {"topics": [clusters.migration_topic], "mirror": "airflow-migration"}
+    name = f"migration-of-{clusters.migration_topic}"
+    conf = {"topics": [clusters.migration_topic], "mirror": name}
     run = run_dag("kafka_migration", **conf)
     out = "".join(capfd.readouterr())
     assert run.state == "success", out
     copied = run.xcom("copy")
     # The group of the connection is somebody else's, and so is where its consumers begin.
-    assert copied["mirror"] == "airflow-migration" and copied["records"] >= 1000 and copied["lag"]["records"] == 0
+    assert copied["mirror"] == name and copied["records"] >= 1000 and copied["lag"]["records"] == 0
     assert copied["topics"] == 1 and copied["partitions"] == 2 and copied["topics_refused"] == 0
     assert run.xcom("in_step")["records"] == 0 and run.xcom("in_step")["partitions"] == 2
     compared = run.xcom("compare")
     assert compared["identical"] and compared["records_compared"] >= 1000 and compared["counts"] == {}
     switched = run.xcom("switch_over")
     assert switched["promoted"] and switched["drained"] and not switched["already_promoted"]
-    assert "caught up: airflow-migration: in_sync" in out
+    assert f"caught up: {name}: in_sync" in out
     assert "source.auto.offset.reset: has no effect" in out
     # Of the engine itself.
-    assert "mirror starts name=airflow-migration" in out
+    assert f"mirror starts name={name}" in out
 
-    again = run_dag("one_promotion", topic=clusters.migration_topic, mirror="airflow-migration")
+    again = run_dag("one_promotion", topic=clusters.migration_topic, mirror=name)
     assert again.xcom("switch_over")["already_promoted"]
     assert again.xcom("switch_over")["promoted_at_ms"] == switched["promoted_at_ms"]
     # No retry helps, so there is none.
