@@ -398,9 +398,15 @@ impl Control {
     }
 
     async fn stop(&self, deadline: Instant) {
-        self.shared.set_state(State::Stopping, "stopping");
+        // A host that stops a mirror right after its promotion has one that was promoted.
+        let is_over = || self.shared.state() == State::Promoted;
+        if !is_over() {
+            self.shared.set_state(State::Stopping, "stopping");
+        }
         self.end_streams(deadline).await;
-        self.shared.set_state(State::Stopped, "stopped");
+        if !is_over() {
+            self.shared.set_state(State::Stopped, "stopped");
+        }
     }
 
     async fn end_streams(&self, deadline: Instant) {

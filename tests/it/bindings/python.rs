@@ -9,6 +9,7 @@ mod wheel;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use crate::support::cluster::{Pair, shared, unique};
 use crate::support::failure::Context;
@@ -68,6 +69,9 @@ impl Environment {
 
     /// Builds the module as it is now: the wheel.
     fn build(&self, arguments: &[&str]) -> Outcome<PathBuf> {
+        // Maturin moves what it has built; two at a time take it from each other.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _only_one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let wheels = nursery::directory("wheels")?;
         let mut maturin = self.maturin();
         maturin.args(["build", "--quiet"]).args(arguments);
