@@ -6,10 +6,11 @@
 
 mod wheel;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::support::cluster::{Pair, shared, unique};
 use crate::support::failure::Context;
@@ -36,10 +37,17 @@ impl Environment {
 
     /// The environment of `tests/NAME`.
     pub(super) fn prepare_as(name: &str, of_install: &[&str]) -> Outcome<Self> {
+        // Tests that want the same one at the same time wait for whoever makes it.
+        static MADE: Mutex<BTreeMap<String, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
+        let mut all = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        let this = all.entry(name.to_owned()).or_default().clone();
+        drop(all);
+        let _only_one = this.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let environment = Environment { directory };
         let requirements = root().join("tests").join(name).join("requirements.txt");
-        let wanted = fs::read_to_string(&requirements)?;
+        // With the folder: an environment that was moved is none.
+        let wanted = format!("{}\n{}", environment.directory.display(), fs::read_to_string(&requirements)?);
         let installed = environment.directory.join("installed");
         if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
             return Ok(environment);
