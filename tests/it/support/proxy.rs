@@ -287,6 +287,7 @@ fn write(mut to: TcpStream, queue: &Receiver<(Instant, Vec<u8>)>, direction: Dir
 
 #[cfg(test)]
 mod tests {
+    use super::super::wait_for;
     use super::*;
 
     /// An upstream that sends back what it gets.
@@ -320,7 +321,7 @@ mod tests {
         stream.read_to_end(&mut rest).ok();
         assert_eq!(rest, b"wor");
         // What was passed on is counted a moment later.
-        super::super::wait_for("all is counted", std::time::Duration::from_secs(30), || {
+        wait_for("all is counted", Duration::from_secs(30), || {
             let counted = (proxy.bytes(Direction::ToBroker), proxy.bytes(Direction::ToClient));
             Ok((counted == (10, 8)).then_some(()))
         })
