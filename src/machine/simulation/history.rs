@@ -329,7 +329,9 @@ impl History {
             connection.requests.retain(|request| !request.what.is_fill());
         }
         tell!(self, "broker {broker} is elected with its log cut back to {}", self.target.leader().end());
-        if keep == 0 {
+        // Where others write too, a log without a batch of the mirror is as good as empty.
+        let empty = keep == 0 || (self.plan.translates && self.target.leader().producer_state().is_none());
+        if empty {
             // As with expiry: what is under way would be taken anywhere in an empty log.
             for at in 0..self.processes.len() {
                 self.cut_all(at, 0);
@@ -337,7 +339,7 @@ impl History {
             self.connections.iter_mut().for_each(|connection| connection.requests.clear());
         }
         for process in &mut self.processes {
-            process.target_lost_data(keep == 0);
+            process.target_lost_data(empty);
         }
     }
 
