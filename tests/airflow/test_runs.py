@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -49,7 +49,11 @@ def meanwhile(body: Callable[[], None]) -> Iterator[None]:
 
 
 def engine_threads() -> list[str]:
-    names = [(task / "comm").read_text() for task in pathlib.Path("/proc/self/task").iterdir()]
+    names = []
+    for task in pathlib.Path("/proc/self/task").iterdir():
+        # A thread may end between the look at the folder and the look into it.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            names.append((task / "comm").read_text())
     return [name for name in names if name.startswith(("kmirror-control", "kmirror-stream"))]
 
 
