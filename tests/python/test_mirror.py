@@ -3,6 +3,7 @@
 The records of both sides are compared by the Rust test that starts this one.
 """
 
+import contextlib
 import pathlib
 import signal
 import socket
@@ -122,8 +123,13 @@ def test_a_cluster_that_is_not_there(clusters: Clusters) -> None:
 
 
 def engine_threads() -> set[pathlib.Path]:
-    tasks = pathlib.Path("/proc/self/task").iterdir()
-    return {task for task in tasks if (task / "comm").read_text().startswith(("kmirror-control", "kmirror-stream"))}
+    threads = set()
+    for task in pathlib.Path("/proc/self/task").iterdir():
+        # A thread may end between the look at the folder and the look into it.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if (task / "comm").read_text().startswith(("kmirror-control", "kmirror-stream")):
+                threads.add(task)
+    return threads
 
 
 def test_a_mirror_that_is_dropped_is_stopped(clusters: Clusters, mirror_of: MirrorOf) -> None:
