@@ -26,7 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::machine::partition::Identity;
 use crate::machine::topics::TopicIds;
-use crate::machine::translation::Note;
+use crate::machine::translation::OffsetMap;
 use crate::wire::admin::{self, NewTopic};
 use crate::wire::cluster::Cluster;
 use crate::wire::errors::BrokerError;
@@ -76,8 +76,8 @@ pub(crate) struct Established {
     pub(crate) topics: BTreeMap<String, TopicIds>,
     /// Topics that it has created, whose settings are its business.
     pub(crate) created: BTreeSet<String>,
-    /// What was written down of translated offsets.
-    pub(crate) notes: BTreeMap<offsets::Place, Vec<Note>>,
+    /// Where records are whose offsets are translated.
+    pub(crate) maps: BTreeMap<offsets::Place, OffsetMap>,
     /// Up to where the internal topic was read.
     pub(crate) read_until: i64,
     /// The mark of a mirror that was promoted, which is not established.
@@ -126,7 +126,7 @@ pub(crate) async fn establish(
         identity: Identity { fence: number.saturating_mul(ATTEMPTS), ..identity },
         topics: remembered(&records),
         created: created(&records),
-        notes: offsets::notes(&records),
+        maps: offsets::maps_of(&records),
         read_until,
         mark: None,
     })
@@ -186,37 +186,33 @@ fn nonce() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// The topics that were mirrored, as they were then. What cannot be read is as if it had not been written.
-fn remembered(records: &[Record]) -> BTreeMap<String, TopicIds> {
+/// What was written down of the topics that were mirrored. What cannot be read is as if it had not been written.
+fn ids_of_topics(records: &[Record]) -> BTreeMap<&str, Ids> {
     let mut topics = BTreeMap::new();
     for record in records {
-        let key = record_key(record);
-        let Some(name) = key.and_then(|key| key.strip_prefix(TOPIC_PREFIX)) else { continue };
-        let ids = record.value.as_ref().and_then(|value| serde_json::from_slice::<Ids>(value).ok());
-        let number = |text: &str| u128::from_str_radix(text, 16).ok();
-        let ids = ids.and_then(|ids| {
-            Some(TopicIds { source: number(&ids.source_topic_id)?, target: number(&ids.target_topic_id)? })
-        });
-        match ids {
-            Some(ids) => topics.insert(name.to_owned(), ids),
+        let Some(name) = record_key(record).and_then(|key| key.strip_prefix(TOPIC_PREFIX)) else { continue };
+        match record.value.as_ref().and_then(|value| serde_json::from_slice::<Ids>(value).ok()) {
+            Some(ids) => topics.insert(name, ids),
             None => topics.remove(name),
         };
     }
     topics
 }
 
+/// The topics that were mirrored, as they were then.
+fn remembered(records: &[Record]) -> BTreeMap<String, TopicIds> {
+    let number = |text: &str| u128::from_str_radix(text, 16).ok();
+    let known = |(name, ids): (&str, Ids)| {
+        let ids = TopicIds { source: number(&ids.source_topic_id)?, target: number(&ids.target_topic_id)? };
+        Some((name.to_owned(), ids))
+    };
+    ids_of_topics(records).into_iter().filter_map(known).collect()
+}
+
 /// The topics that the mirror has created.
 fn created(records: &[Record]) -> BTreeSet<String> {
-    let mut topics = BTreeSet::new();
-    for record in records {
-        let Some(name) = record_key(record).and_then(|key| key.strip_prefix(TOPIC_PREFIX)) else { continue };
-        let ids = record.value.as_ref().and_then(|value| serde_json::from_slice::<Ids>(value).ok());
-        match ids.is_some_and(|ids| ids.created) {
-            true => topics.insert(name.to_owned()),
-            false => topics.remove(name),
-        };
-    }
-    topics
+    let created = ids_of_topics(records).into_iter().filter(|(_, ids)| ids.created);
+    created.map(|(name, _)| name.to_owned()).collect()
 }
 
 /// Writes down which topics are mirrored, and which of them the mirror has created, so that the next start knows them again.
@@ -270,7 +266,7 @@ pub(crate) async fn find(target: &Cluster, name: &str, source_cluster_id: &str) 
         identity,
         topics: remembered(&records),
         created: created(&records),
-        notes: offsets::notes(&records),
+        maps: offsets::maps_of(&records),
         read_until,
         mark,
     }))

@@ -247,7 +247,7 @@ impl<'a> Build<'a> {
 
     /// What others have written to a topic is not deleted with what was copied.
     fn judge_offsets(&mut self) {
-        if self.config.offsets == Offsets::Translate && self.config.on_topic_reset == OnTopicReset::RecreateTarget {
+        if self.config.translates() && self.config.on_topic_reset == OnTopicReset::RecreateTarget {
             let what =
                 "deletes the target's topic, to which others may have written: it takes fail with offsets=translate";
             self.problem_of(("on.topic.reset", None), what);

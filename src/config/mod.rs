@@ -304,6 +304,13 @@ pub enum ReplicationFactor {
     Count(i16),
 }
 
+impl Config {
+    /// Whether records are appended, at offsets of their own.
+    pub(crate) fn translates(&self) -> bool {
+        self.offsets == Offsets::Translate
+    }
+}
+
 impl ReplicationFactor {
     /// The replicas that are asked for, of a topic that has so many at the source.
     pub(crate) fn wanted(self, at_source: i16) -> i16 {

@@ -216,12 +216,12 @@ impl Control {
         let target_id = target.cluster_id.unwrap_or_else(|| "unknown".to_owned());
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
         self.shared.set_name(&name);
-        let Established { identity, topics, created, notes, read_until, .. } =
+        let Established { identity, topics, created, maps, read_until, .. } =
             self.patiently(async || self.identify(&name, &source_id).await).await?;
         self.switch_over.read_until.set(read_until);
         *self.remembered.borrow_mut() = topics;
         *self.created.borrow_mut() = created;
-        self.translations.restore(notes);
+        *self.translations.restored.borrow_mut() = maps;
         tracing::info!(
             name,
             producer_id = identity.producer_id,

@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use super::Control;
 use super::prefix::{Waiting, Work, survey};
-use crate::config::{Offsets, Start};
+use crate::config::Start;
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::offsets::{self, Place};
 use crate::identity::origins::Origins;
 use crate::identity::start_number_of;
 use crate::machine::groups::{OnTarget, same_offset};
-use crate::machine::translation::{Note, OffsetMap};
+use crate::machine::translation::OffsetMap;
 use crate::status::{Progress, Translation};
 use crate::wire::log_ends;
 use crate::wire::positions::{TopicPartition, Which};
@@ -28,23 +28,16 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// What earlier processes have written down, of partitions that are not taken up yet.
 #[derive(Default)]
 pub(super) struct Translations {
-    restored: RefCell<BTreeMap<Place, OffsetMap>>,
+    pub(super) restored: RefCell<BTreeMap<Place, OffsetMap>>,
     /// The id of the target's cluster.
     pub(super) target_id: RefCell<String>,
     /// Mirrors that copy from the target to the source.
     origins: tokio::sync::Mutex<Origins>,
 }
 
-impl Translations {
-    pub(super) fn restore(&self, notes: BTreeMap<Place, Vec<Note>>) {
-        let maps = notes.into_iter().filter_map(|(place, notes)| Some((place, OffsetMap::restore(notes)?)));
-        *self.restored.borrow_mut() = maps.collect();
-    }
-}
-
 impl Control {
     pub(super) fn translates(&self) -> bool {
-        self.config.offsets == Offsets::Translate
+        self.config.translates()
     }
 
     fn place_of(&self, progress: &Progress) -> Place {

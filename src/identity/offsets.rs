@@ -124,25 +124,51 @@ pub(crate) fn note_of(record: &Record) -> Option<(Option<Place>, Note)> {
     Some((Some(place), note))
 }
 
-/// What was written down of every partition, in its order, and with the starts that came before.
-pub(super) fn notes(records: &[Record]) -> BTreeMap<Place, Vec<Note>> {
-    let mut notes: BTreeMap<Place, Vec<Note>> = BTreeMap::new();
-    let mut start = 0;
-    for (place, note) in records.iter().filter_map(note_of) {
-        match (place, note) {
-            (Some(place), note) => notes.entry(place).or_default().extend([Note::Start(start), note]),
-            (None, Note::Start(number)) => start = start.max(number),
-            (None, _) => {}
+/// The maps of all partitions, as far as what was written down of them was read.
+#[derive(Debug, Default)]
+pub(super) struct WrittenDown {
+    maps: BTreeMap<Place, Option<OffsetMap>>,
+    /// The latest start, which counts for partitions that are told of later, too.
+    start: i32,
+}
+
+impl WrittenDown {
+    /// Takes in a record of an internal topic, after all that come before it.
+    pub(super) fn take_in(&mut self, record: &Record) {
+        match note_of(record) {
+            Some((Some(place), note)) => {
+                let map = self.maps.entry(place).or_default();
+                OffsetMap::take_in(map, Note::Start(self.start));
+                OffsetMap::take_in(map, note);
+            }
+            Some((None, Note::Start(number))) => self.start = self.start.max(number),
+            _ => {}
         }
     }
-    notes.values_mut().for_each(|notes| notes.push(Note::Start(start)));
-    notes
+
+    /// What is known of partitions that have begun.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Place, &OffsetMap)> {
+        self.maps.iter().filter_map(|(place, map)| Some((place, map.as_ref()?)))
+    }
+}
+
+/// The maps that these records leave to whoever goes on after them.
+pub(super) fn maps_of(records: &[Record]) -> BTreeMap<Place, OffsetMap> {
+    let mut written = WrittenDown::default();
+    records.iter().for_each(|record| written.take_in(record));
+    let start = Note::Start(written.start);
+    let maps = written.maps.into_iter().filter_map(|(place, map)| Some((place, map?)));
+    maps.map(|(place, mut map)| {
+        map.hear(start.clone());
+        (place, map.taken_up())
+    })
+    .collect()
 }
 
 /// The maps of all partitions, as they were written down.
 pub(crate) async fn maps(target: &Cluster, name: &str) -> Result<BTreeMap<Place, OffsetMap>> {
     let (records, _) = InternalLog::open_existing(target, name).await?.read_from(0).await?;
-    Ok(notes(&records).into_iter().filter_map(|(place, notes)| Some((place, OffsetMap::restore(notes)?))).collect())
+    Ok(maps_of(&records))
 }
 
 /// Reads what others have written down, and writes.
@@ -236,8 +262,7 @@ mod tests {
             (None, Note::Start(4)),
         ];
         assert_eq!(told, expected);
-        let notes = notes(&read).remove(&place).unwrap();
-        let restored = OffsetMap::restore(notes).unwrap();
+        let restored = maps_of(&read).remove(&place).unwrap();
         assert_eq!((restored.runs(), restored.latest_start()), (map.runs(), 4));
     }
 

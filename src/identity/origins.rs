@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use kafka_protocol::records::Record;
 
 use super::log::Follower;
-use super::offsets::{Place, note_of};
+use super::offsets::{Place, WrittenDown};
 use super::{CLAIM_PREFIX, Claim, promotion, record_key};
 use crate::error::Result;
-use crate::machine::translation::{Note, OffsetMap};
+use crate::machine::translation::OffsetMap;
 use crate::wire::cluster::Cluster;
 
 /// What mirrors the other way have said, as far as it was read.
@@ -27,9 +27,7 @@ struct Mirror {
     follower: Follower,
     /// Producer ids that copy from the target.
     producers: BTreeSet<i64>,
-    maps: BTreeMap<Place, Option<OffsetMap>>,
-    /// The latest start.
-    start: i32,
+    written: WrittenDown,
     /// It was promoted: it copies nothing any more, so nothing waits for it.
     mark: Option<promotion::Mark>,
 }
@@ -57,8 +55,8 @@ impl Origins {
     pub(crate) fn maps(&self, source_topic_id: u128, partition: i32) -> impl Iterator<Item = &OffsetMap> {
         let is_it = move |place: &Place| (place.target_topic_id, place.partition) == (source_topic_id, partition);
         let of_target = self.mirrors.values().filter(|mirror| !mirror.producers.is_empty() && mirror.mark.is_none());
-        let all = of_target.flat_map(|mirror| &mirror.maps);
-        all.filter(move |(place, _)| is_it(place)).filter_map(|(_, map)| map.as_ref())
+        let all = of_target.flat_map(|mirror| mirror.written.iter());
+        all.filter(move |(place, _)| is_it(place)).map(|(_, map)| map)
     }
 }
 
@@ -66,28 +64,16 @@ impl Mirror {
     async fn read(&mut self, source: &Cluster, name: &str, target_id: &str, with_maps: bool) -> Result<()> {
         let news = self.follower.read(source, name).await?;
         if news.anew {
-            (self.producers, self.maps, self.start, self.mark) = (BTreeSet::new(), BTreeMap::new(), 0, None);
+            (self.producers, self.written, self.mark) = (BTreeSet::new(), WrittenDown::default(), None);
         }
         self.mark = promotion::mark_of(&news.records, self.mark.take());
         for record in &news.records {
             self.producers.extend(claimed(record, target_id));
             if with_maps {
-                self.note(record);
+                self.written.take_in(record);
             }
         }
         Ok(())
-    }
-
-    fn note(&mut self, record: &Record) {
-        match note_of(record) {
-            Some((Some(place), note)) => {
-                let map = self.maps.entry(place).or_default();
-                OffsetMap::take_in(map, Note::Start(self.start));
-                OffsetMap::take_in(map, note);
-            }
-            Some((None, Note::Start(number))) => self.start = self.start.max(number),
-            _ => {}
-        }
     }
 }
 

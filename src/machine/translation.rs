@@ -97,6 +97,7 @@ impl OffsetMap {
     }
 
     /// The runs, in ascending order.
+    #[cfg(test)]
     pub fn runs(&self) -> &[Run] {
         &self.runs
     }
@@ -174,6 +175,13 @@ impl OffsetMap {
         // What is kept already of a number counts until it is said anew.
         self.chunk_from = self.chunk_from.min(self.runs.len().saturating_sub(1));
         self.kept_until = self.kept_until.min(number);
+    }
+
+    /// The last record is not on the target any more. What is left of its run is found by reading on from where that began.
+    pub fn forget_last_run(&mut self) {
+        if let Some(run) = self.runs.last() {
+            self.forget_from(run.number);
+        }
     }
 
     /// What has to be written down so that these anchors are known: with those that are still needed of the earlier ones.
@@ -267,17 +275,21 @@ impl OffsetMap {
     }
 
     /// The map of a process that goes on after everything that was written down.
+    #[cfg(test)]
     pub fn restore(notes: impl IntoIterator<Item = Note>) -> Option<Self> {
         let mut map = None;
         for note in notes {
             OffsetMap::take_in(&mut map, note);
         }
-        let mut map = map?;
-        // Who goes on from here has chunks of its own.
-        map.chunk_from = map.runs.len().saturating_sub(1);
-        map.changed = false;
-        map.kept_until = map.known_until();
-        Some(map)
+        map.map(OffsetMap::taken_up)
+    }
+
+    /// The map as it is for a process that takes it up: all of it is kept, and what comes is in chunks of its own.
+    pub fn taken_up(mut self) -> Self {
+        self.chunk_from = self.runs.len().saturating_sub(1);
+        self.changed = false;
+        self.kept_until = self.known_until();
+        self
     }
 
     /// The offset on the target of the first record that is at an offset of the source or behind it, as far as records were

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use serde::Serialize;
 
 use super::{Plan, Planner, TopicAction, TopicPlan, Translations};
-use crate::config::Offsets;
 use crate::control::groups::survey::{Reading, Survey};
 use crate::machine::groups::{self as machine, GroupActions, Memory, OffsetReason, Replicated};
 use crate::wire::cluster::Metadata;
@@ -69,7 +68,7 @@ impl Planner {
                 match reading {
                     Ok(None) => {}
                     Ok(Some(Reading { mut source, target, coordinator })) => {
-                        if self.config.offsets == Offsets::Translate {
+                        if self.config.translates() {
                             source.retain(|partition, _| maps.contains_key(partition));
                             for (partition, committed) in &mut source {
                                 let map = maps.get(partition);

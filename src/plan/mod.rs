@@ -20,7 +20,7 @@ pub use configs::{ConfigChange, ConfigPlan};
 pub use permissions::MissingPermission;
 
 use crate::batch::marker;
-use crate::config::{Config, Offsets, Start};
+use crate::config::{Config, Start};
 use crate::control::default_name;
 use crate::control::prefix::survey::{self, TargetState};
 use crate::error::{Error, ErrorKind, Result};
@@ -190,7 +190,7 @@ impl Planner {
         // Others may use a topic to which records are appended; the mirror keeps what it has created like the source's.
         let follows = |topic: &str| {
             let created = found.as_ref().is_some_and(|found| found.created.contains(topic));
-            created || self.config.offsets == Offsets::Preserve
+            created || !self.config.translates()
         };
         let followed: BTreeSet<String> = source.topics.keys().filter(|topic| follows(topic)).cloned().collect();
         let (identity, remembered) = found.map(|found| (found.identity, found.topics)).unzip();
@@ -245,16 +245,13 @@ impl Planner {
 
     /// Where the records of the mirror are on the target, as far as it was written down.
     fn translations(&self, found: Option<&identity::Established>, target: &Metadata) -> Translations {
-        let notes = found.filter(|_| self.config.offsets == Offsets::Translate).map(|found| found.notes.clone());
+        let maps = found.filter(|_| self.config.translates()).map(|found| found.maps.clone());
         let is_there = |place: &Place| {
             let topic = target.topics.get(&*self.config.names.on_target(&place.topic));
             topic.is_some_and(|topic| topic.id == place.target_topic_id)
         };
-        let maps = notes.unwrap_or_default().into_iter().filter(|(place, _)| is_there(place));
-        let maps = maps.filter_map(|(place, notes)| {
-            Some(((Rc::from(place.topic.as_str()), place.partition), OffsetMap::restore(notes)?))
-        });
-        maps.collect()
+        let maps = maps.unwrap_or_default().into_iter().filter(|(place, _)| is_there(place));
+        maps.map(|(place, map)| ((Rc::from(place.topic.as_str()), place.partition), map)).collect()
     }
 
     /// Adds the partitions that start late.
@@ -285,7 +282,7 @@ impl Planner {
         let empty = TargetState { log_start: 0, log_end: 0, writer: LastWriter::Nobody };
         for topic in topics.iter_mut().filter(|topic| topic.action != TopicAction::Refuse) {
             for (partition, on_target) in names(topic) {
-                if self.config.offsets == Offsets::Translate {
+                if self.config.translates() {
                     // Whatever the target holds, nothing of it is in the way.
                     if let Some(Err(error)) = sources.get(&partition) {
                         topic.refuse(partition.1, error);
@@ -315,7 +312,7 @@ impl Planner {
     /// Aims a marker at a partition that cannot exist: the answer tells whether it would have been taken.
     async fn may_write_markers(&self, internal_topic: &str) -> Result<MarkerPermission> {
         const NO_PARTITION: i32 = i32::MAX;
-        if self.config.offsets == Offsets::Translate {
+        if self.config.translates() {
             return Ok(MarkerPermission::NotNeeded);
         }
         let connection = self.target.any().await?;

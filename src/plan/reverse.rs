@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::{Plan, Planner, on_a_thread};
-use crate::config::{Config, Offsets, ReplicationPolicy};
+use crate::config::{Config, ReplicationPolicy};
 use crate::control::default_name;
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::promotion as memory;
@@ -91,7 +91,7 @@ async fn plan_back(config: Config, name: Option<String>) -> Result<ReversePlan> 
                        does not give them their old names";
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
-    if config.offsets == Offsets::Translate {
+    if config.translates() {
         let message = "with offsets=translate the way back needs no plan of its own: it is a mirror from the target to the source with \
                        offsets=translate and another name, which leaves out what came from the source and appends the rest; see what it would \
                        do with kmirror plan";

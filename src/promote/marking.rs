@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::report::{self, KnownEnds, Newest, PromoteReport, PromotedGroups};
-use crate::config::{Config, Offsets};
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::identity::offsets::{self, Place};
@@ -83,7 +83,7 @@ pub(crate) async fn target_ends(target: &Cluster, config: &Config, name: &str, t
     let names = names_on_target(config, topics);
     let mut ends = under_source_names(config, topics, log_ends::read(target, &names, Which::LogEnd).await?);
     let mut last = HashMap::new();
-    if config.offsets == Offsets::Translate {
+    if config.translates() {
         let metadata = target.metadata(Some(&names), false).await?;
         let maps = offsets::maps(target, name).await?;
         for (topic, next) in &mut ends {

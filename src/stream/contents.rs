@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::machine::partition::{Content, Fetched, Likeness, Phase};
 use crate::wire::connection::Connection;
 use crate::wire::fetch::FetchedRecords;
-use crate::wire::positions::{self, TopicPartition};
+use crate::wire::positions::{self, ByPartition, TopicPartition};
 
 /// Fetches in a row that bring nothing, though the source has more, before it is asked whether there is nothing. Mostly
 /// the answer was full with what other partitions have.
@@ -101,6 +101,15 @@ async fn record_at(connection: &Connection, partition: &TopicPartition, offset: 
 /// Whether a batch has an offset.
 pub(super) fn holds(header: &Header, offset: i64) -> bool {
     header.base_offset <= offset && offset <= header.last_offset()
+}
+
+/// The batch that has an offset, if one was found that has it.
+pub(super) fn header_at(
+    answers: &ByPartition<Option<Header>>,
+    partition: &TopicPartition,
+    offset: i64,
+) -> Option<Header> {
+    answers.get(partition).copied()?.ok().flatten().filter(|header| holds(header, offset))
 }
 
 /// Compares a record of the source with one of the target, each at its offset there.

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::Stream;
-use super::contents::{compare_records, holds};
+use super::contents::{compare_records, header_at};
 use super::opening::{Names, Target};
 use crate::batch::{self, Header, marker};
 use crate::error::Result;
@@ -223,19 +223,18 @@ pub(super) async fn compare(
     };
     let earlier: Vec<_> = filled.iter().filter_map(behind_markers).collect();
     let earlier = positions::batch_headers(&source, &earlier).await?;
-    let header_of = |answers: &ByPartition<Option<Header>>, partition| answers.get(partition).copied()?.ok().flatten();
     let mut compared = HashMap::new();
     for (names, target) in filled {
         let partition = &names.source;
         let end = target.log.log_end_offset;
-        let at_end = header_of(&ends, partition).filter(|header| holds(header, end - 1));
+        let at_end = header_at(&ends, partition, end - 1);
         let last_epoch = at_end.map_or(-1, |header| header.partition_leader_epoch);
         let likeness = match target.end.last_batch {
             None => Likeness::Unknown,
             Some(last) => {
                 let offset = last.last_offset();
-                let there = if offset + 1 == end { at_end } else { header_of(&earlier, partition) };
-                match judge(&last, there.filter(|header| holds(header, offset))) {
+                let there = if offset + 1 == end { at_end } else { header_at(&earlier, partition, offset) };
+                match judge(&last, there) {
                     Some(likeness) => likeness,
                     None => {
                         let target = stream.target.broker(leaders[super::Side::Target as usize]).await?;

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::batch::Batch;
-use crate::config::{Config, IsolationLevel, Offsets, OnDataLoss, OnRecordRefused};
+use crate::config::{Config, IsolationLevel, OnDataLoss, OnRecordRefused};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind, Events};
 use crate::identity::offsets::Notebook;
@@ -287,7 +287,7 @@ impl Stream {
     }
 
     fn translates(&self) -> bool {
-        self.config.offsets == Offsets::Translate
+        self.config.translates()
     }
 
     fn read_committed(&self) -> bool {

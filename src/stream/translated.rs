@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 
-use super::contents::{compare_records, holds};
+use super::contents::{compare_records, header_at, holds};
 use super::ends::TargetEnd;
 use super::opening::{Names, Target, get};
 use super::{Side, Stream};
@@ -18,7 +18,7 @@ use crate::machine::partition::{Likeness, Tail, TargetLog};
 use crate::machine::translation::OffsetMap;
 use crate::status::Translation;
 use crate::wire::connection::Connection;
-use crate::wire::errors::BrokerError;
+use crate::wire::errors::{BrokerError, Class};
 use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
 
 /// Bytes of one read.
@@ -173,23 +173,17 @@ async fn look_for_last(
                 Some(Ok(header)) => stream.with_map(stream.slot_of(names), |map| {
                     let number = map.known_until() - 1;
                     let ours = header.filter(|header| is_ours(stream, map, header, on_target, number));
-                    match (ours, map.runs().last()) {
-                        (Some(header), _) => drop(found.insert(partition.clone(), Ok(header))),
-                        // What of the run is left is found by reading on from where it began.
-                        (None, Some(run)) => map.forget_from(run.number),
-                        (None, None) => {}
+                    match ours {
+                        Some(header) => drop(found.insert(partition.clone(), Ok(header))),
+                        None => map.forget_last_run(),
                     }
                     ours.is_none()
                 }),
                 // Behind the end of the log.
-                Some(Err(error)) if error.class == crate::wire::errors::Class::OutOfRange => {
-                    stream.with_map(stream.slot_of(names), |map| {
-                        if let Some(run) = map.runs().last() {
-                            map.forget_from(run.number);
-                        }
-                        true
-                    })
-                }
+                Some(Err(error)) if error.class == Class::OutOfRange => stream.with_map(stream.slot_of(names), |map| {
+                    map.forget_last_run();
+                    true
+                }),
                 Some(Err(error)) => {
                     found.insert(partition, Err(*error));
                     None
@@ -277,17 +271,14 @@ pub(super) async fn compare(
         .filter_map(|(names, _, last)| last.map(|((_, offset), _)| (names.source.clone(), offset)))
         .collect();
     let last_records = positions::batch_headers(&source, &last_records).await?;
-    let header_of = |answers: &ByPartition<Option<Header>>, partition, offset| {
-        answers.get(partition).copied()?.ok().flatten().filter(|header| holds(header, offset))
-    };
     let mut compared = HashMap::new();
     for (names, before_end, last) in known {
         let last_epoch =
-            header_of(&at_end, &names.source, before_end).map_or(-1, |header| header.partition_leader_epoch);
+            header_at(&at_end, &names.source, before_end).map_or(-1, |header| header.partition_leader_epoch);
         let likeness = match last {
             None => Likeness::Unknown,
             Some(((on_target, offset), header)) => {
-                match judge(&header, on_target, header_of(&last_records, &names.source, offset), offset) {
+                match judge(&header, on_target, header_at(&last_records, &names.source, offset), offset) {
                     Some(likeness) => likeness,
                     None => {
                         let target = stream.target.broker(leaders[Side::Target as usize]).await?;

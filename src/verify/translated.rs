@@ -12,12 +12,12 @@ use tokio::time::Instant;
 use super::batches::{Batch, Malformed};
 use super::plan::{Log, Plan, Planned};
 use super::report::Unread;
-use crate::config::{Config, Offsets};
+use crate::config::Config;
 use crate::control::default_name;
 use crate::error::{Error, ErrorKind, Result};
+use crate::identity;
 use crate::identity::offsets::Place;
 use crate::identity::origins::Origins;
-use crate::identity::{self, Established};
 use crate::machine::translation::OffsetMap;
 use crate::wire::cluster::{Cluster, Metadata};
 
@@ -62,7 +62,7 @@ pub async fn translate(
     plan: &mut Plan,
     patience: Instant,
 ) -> Result<()> {
-    if config.offsets != Offsets::Translate {
+    if !config.translates() {
         return Ok(());
     }
     let id = |metadata: &Metadata| metadata.cluster_id.clone().unwrap_or_else(|| "unknown".to_owned());
@@ -79,7 +79,7 @@ pub async fn translate(
             return Err(Error::new(ErrorKind::Config, message));
         };
         let producer_id = found.identity.producer_id;
-        let maps = restore(found);
+        let maps = found.maps;
         if plan.partitions.iter().all(|planned| is_level(planned, &maps, on_target)) || Instant::now() > patience {
             break (producer_id, maps);
         }
@@ -103,10 +103,6 @@ pub async fn translate(
         }
     }
     Ok(())
-}
-
-fn restore(found: Established) -> BTreeMap<Place, OffsetMap> {
-    found.notes.into_iter().filter_map(|(place, notes)| Some((place, OffsetMap::restore(notes)?))).collect()
 }
 
 fn place_of(planned: &Planned, on_target: &Metadata) -> Place {

@@ -265,13 +265,9 @@ impl History {
 fn look_at_log(map: &mut OffsetMap, log: &[Entry], remembered: Option<i32>, bug: Option<Bug>) {
     let own = |entry: &&Entry| entry.producer_id == MIRROR.producer_id || bug == Some(Bug::CountsOthers);
     let has = |offset: i64| log.iter().any(|entry| own(&entry) && entry.base <= offset && offset < entry.end());
-    while let Some((on_target, _)) = map.last_record().filter(|(on_target, _)| !has(*on_target)) {
-        if bug == Some(Bug::KeepsLostRecords) {
-            break;
-        }
-        // Which is the last number that is still there is found one by one.
-        let _ = on_target;
-        map.forget_from(map.known_until() - 1);
+    let is_lost = |map: &OffsetMap| map.last_record().is_some_and(|(on_target, _)| !has(on_target));
+    while is_lost(map) && bug != Some(Bug::KeepsLostRecords) {
+        map.forget_last_run();
     }
     let behind = remembered.is_none_or(|last| map.number_of(last) >= map.known_until());
     if !behind || (remembered.is_none() && bug == Some(Bug::DoesNotScan)) {
