@@ -24,6 +24,7 @@ mod status;
 mod stream;
 mod throttle;
 mod verify;
+mod waiting;
 mod wire;
 
 pub use config::Config;
@@ -35,7 +36,7 @@ pub use machine::groups::OffsetReason;
 pub use mirror::Mirror;
 pub use plan::{
     AclAction, AclPlan, ConfigChange, ConfigPlan, EmittedTopicPlan, GroupPlan, MarkerPermission, MissingPermission,
-    OffsetPlan, Plan, PrefixPlan, TopicAction, TopicPlan, plan,
+    OffsetPlan, Plan, PrefixPlan, TopicAction, TopicPlan, plan, plan_or,
 };
 pub use plan::{ReversePartition, ReversePlan, ReverseTopic, ReverseTopicAction, plan_reverse};
 pub use promote::{

@@ -3,12 +3,10 @@
 //! Every call is an ordinary blocking one and may come from any thread; the engine works on threads of its own and has
 //! no global state. Whatever the mirror has to tell waits in its event queue until [`Mirror::poll`] takes it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
 use tokio::sync::mpsc;
 
 use crate::config::Config;
@@ -21,6 +19,7 @@ use crate::promote::{PromoteOptions, PromoteReport};
 use crate::shared::{Shared, guard};
 use crate::status::{State, Status};
 use crate::verify::{VerifyOptions, VerifyProgress, VerifyReport};
+use crate::waiting::{self, NoAnswer};
 
 /// How long a mirror that is dropped waits for answers under way and for callbacks.
 const DROP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,7 +61,7 @@ impl Mirror {
     /// [`ErrorKind::Connect`] if a cluster cannot be reached, [`ErrorKind::Config`] if source and target are the same
     /// cluster or no topic matches, [`ErrorKind::Authorization`] if a permission is missing.
     pub fn start(config: Config) -> Result<Self> {
-        Self::launch(config, Shared::new(Callbacks::new()))
+        Self::launch(config, Shared::new(Callbacks::new()), || false)
     }
 
     /// As [`start`](Self::start), calling the host for what happens, also for what is logged, from the beginning.
@@ -70,24 +69,33 @@ impl Mirror {
     /// # Errors
     /// As there. The callbacks have been told everything by then.
     pub fn start_with(config: Config, callbacks: Callbacks) -> Result<Self> {
+        Self::start_or(config, callbacks, || false)
+    }
+
+    /// As [`start_with`](Self::start_with), asking every 50 ms whether to give up: for hosts that have to look for signals while
+    /// they wait. A mirror that had begun to start is stopped then.
+    ///
+    /// # Errors
+    /// As there, and [`ErrorKind::TimedOut`] when `give_up` says so.
+    pub fn start_or(config: Config, callbacks: Callbacks, give_up: impl FnMut() -> bool) -> Result<Self> {
         let logs = crate::logs::dispatch(&callbacks);
-        let outcome = Self::launch(config, Shared::new(callbacks.clone()).with_logs(logs));
+        let outcome = Self::launch(config, Shared::new(callbacks.clone()).with_logs(logs), give_up);
         if outcome.is_err() {
             callbacks.end(Instant::now() + DROP_TIMEOUT);
         }
         outcome
     }
 
-    fn launch(config: Config, shared: Shared) -> Result<Self> {
+    fn launch(config: Config, shared: Shared, give_up: impl FnMut() -> bool) -> Result<Self> {
         let (config, shared) = (Arc::new(config), Arc::new(shared));
         shared.throttle.set(config.throttle_bytes_per_second);
         let (requests, receiver) = mpsc::channel(control::REQUESTS);
-        let (started, outcome) = crossbeam_channel::bounded(1);
+        let (waiter, started) = waiting::pair();
         let thread = {
             let (config, shared) = (config.clone(), shared.clone());
             let run = move || {
                 leave_signals_to_the_host();
-                let body = || control::run(config, shared.clone(), receiver, &started);
+                let body = || control::run(config, shared.clone(), receiver, started);
                 guard(&shared, "the control thread of the mirror ended unexpectedly", body);
                 shared.events.close();
             };
@@ -97,10 +105,13 @@ impl Mirror {
             thread.map_err(|error| Error::new(ErrorKind::Internal, format!("no thread can be started: {error}")))?;
         let (thread, process) = (Mutex::new(Some(thread)), std::process::id());
         let mirror = Mirror { config, shared, requests, thread, process };
-        match outcome.recv() {
-            Ok(Ok(())) => Ok(mirror),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(mirror
+        match waiter.wait(give_up) {
+            Ok(outcome) => outcome.map(|()| mirror),
+            Err(NoAnswer::GivenUp) => {
+                let _ = mirror.request(Request::Stop(Instant::now()));
+                Err(waiting::given_up("the start"))
+            }
+            Err(NoAnswer::Lost) => Err(mirror
                 .shared
                 .error()
                 .unwrap_or_else(|| Error::new(ErrorKind::Internal, "the mirror did not start"))),
@@ -246,24 +257,16 @@ impl Mirror {
     /// # Errors
     /// As there, and [`ErrorKind::TimedOut`] when `give_up` says so.
     pub fn wait_until_caught_up_or(&self, timeout: Duration, mut give_up: impl FnMut() -> bool) -> Result<()> {
-        const SLICE: Duration = Duration::from_millis(50);
         let started = Instant::now();
-        let (reply, outcome) = crossbeam_channel::bounded(1);
-        self.request(Request::CatchUp(reply))?;
-        loop {
-            match outcome.recv_timeout(SLICE) {
-                Ok(outcome) => return outcome,
-                Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
-                Err(RecvTimeoutError::Timeout) if started.elapsed() < timeout && !give_up() => {}
-                Err(RecvTimeoutError::Timeout) => {
-                    let lag = self.status().lag;
-                    let message = format!(
-                        "not caught up after {} ms: {} records behind",
-                        started.elapsed().as_millis(),
-                        lag.records
-                    );
-                    return Err(Error::new(ErrorKind::TimedOut, message));
-                }
+        let (waiter, answer) = waiting::pair();
+        self.request(Request::CatchUp(answer))?;
+        match waiter.wait(|| started.elapsed() >= timeout || give_up()) {
+            Ok(outcome) => outcome,
+            Err(NoAnswer::Lost) => Err(self.ended()),
+            Err(NoAnswer::GivenUp) => {
+                let (waited, records) = (started.elapsed().as_millis(), self.status().lag.records);
+                let message = format!("not caught up after {waited} ms: {records} records behind");
+                Err(Error::new(ErrorKind::TimedOut, message))
             }
         }
     }
@@ -284,18 +287,10 @@ impl Mirror {
     ///
     /// # Errors
     /// As there, and [`ErrorKind::TimedOut`] when `give_up` says so.
-    pub fn promote_or(&self, options: PromoteOptions, mut give_up: impl FnMut() -> bool) -> Result<PromoteReport> {
-        const SLICE: Duration = Duration::from_millis(50);
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let (reply, outcome) = crossbeam_channel::bounded(1);
-        self.request(Request::Promote(Promotion { options, cancelled: cancelled.clone(), reply }))?;
-        loop {
-            match outcome.recv_timeout(SLICE) {
-                Ok(outcome) => return outcome,
-                Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
-                Err(RecvTimeoutError::Timeout) => cancelled.store(give_up(), Ordering::Relaxed),
-            }
-        }
+    pub fn promote_or(&self, options: PromoteOptions, give_up: impl FnMut() -> bool) -> Result<PromoteReport> {
+        let (waiter, answer) = waiting::pair();
+        self.request(Request::Promote(Promotion { options, answer }))?;
+        waiter.wait_to_the_end(give_up).unwrap_or_else(|| Err(self.ended()))
     }
 
     /// Stops the mirror: nothing more is fetched or sent, and answers under way are waited for at most so long. The target
@@ -353,9 +348,9 @@ impl Mirror {
     }
 }
 
-/// Handlers of the host never run on a thread of the engine, but for those of a crash, which is told where it happens, and a broker that hangs up cannot end the process: Rust's
-/// standard library keeps plain writes to a socket from raising SIGPIPE, but not vectored ones, and hosts written in C do not
-/// ignore it. Threads that this one starts inherit it.
+/// Handlers of the host never run on a thread of the engine, but for those of a crash, which is told where it happens, and a broker
+/// that hangs up cannot end the process: Rust's standard library keeps plain writes to a socket from raising SIGPIPE, but not
+/// vectored ones, and hosts written in C do not ignore it. Threads that this one starts inherit it.
 #[cfg(unix)]
 pub(crate) fn leave_signals_to_the_host() {
     use nix::sys::signal::{SigSet, Signal};

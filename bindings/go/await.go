@@ -1,22 +1,35 @@
 package kmirror
 
+/*
+#include <kmirror.h>
+*/
+import "C"
+
 import (
 	"context"
 	"fmt"
 	"time"
 )
 
+// cancellation is what a call of the library looks at while it waits.
+type cancellation = *C.kmirror_cancellation_t
+
 // await runs a call of the library that takes time, and returns what it returns, or that the context or the mirror has ended before:
-// then the call goes on on its goroutine, and late, unless it is nil, gets what comes of it.
-func await[T any](ctx context.Context, closing <-chan struct{}, what string, call func() (T, error), late func(T)) (T, error) {
+// then the call is cancelled and comes to its end on its goroutine, and late, unless it is nil, gets what comes of it all the same.
+func await[T any](
+	ctx context.Context, closing <-chan struct{}, what string, call func(cancellation) (T, error), late func(T),
+) (T, error) {
 	type outcome struct {
 		value T
 		err   error
 	}
 	var nothing T
 	done, gone := make(chan outcome), make(chan struct{})
+	cancellation := C.kmirror_cancellation_new()
 	go func() {
-		value, err := call()
+		// Nobody cancels any more when the outcome was taken or the caller has gone.
+		defer C.kmirror_cancellation_free(cancellation)
+		value, err := call(cancellation)
 		select {
 		case done <- outcome{value, err}:
 		case <-gone:
@@ -33,8 +46,10 @@ func await[T any](ctx context.Context, closing <-chan struct{}, what string, cal
 		}
 		return outcome.value, outcome.err
 	case <-ctx.Done():
+		C.kmirror_cancellation_cancel(cancellation)
 		return nothing, given(what, ctx.Err())
 	case <-closing:
+		C.kmirror_cancellation_cancel(cancellation)
 		return nothing, errClosed()
 	}
 }

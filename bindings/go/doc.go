@@ -24,10 +24,9 @@
 // # Contexts
 //
 // What takes time takes a context, and returns as soon as that is cancelled, with an error that is the context's for
-// [errors.Is]. A deadline is also the engine's own limit, so that nothing of the call is left when it has passed. A call that is
-// cancelled before that goes on in the background, on a goroutine of its own, and what it comes to is thrown away: [Start],
-// [Plan] and [Verify] until they have their result, [Mirror.WaitUntilCaughtUp] until it has caught up or the mirror has stopped,
-// Promote and [Mirror.Stop] for a limited time that their own descriptions name.
+// [errors.Is]. What the call has begun in the library ends within about a tenth of a second: [Start] stops its mirror, [Plan] and
+// [Verify] break off, [Mirror.WaitUntilCaughtUp] leaves the mirror as it is, and Promote marks nothing unless it is too late for
+// that, when it comes to its end. Only [Mirror.Stop] goes on, for the time that its description names.
 //
 // # Errors
 //
@@ -37,6 +36,6 @@
 //
 // # Events and logs
 //
-// [Mirror.Events] is a channel of what happens, lag among it. Log lines go to where [Mirror.SetLogger] says, and nowhere before;
+// [Mirror.Events] is a channel of what happens, lag among it. Log lines go to where [WithLogger] or [Mirror.SetLogger] says, and nowhere before;
 // the library itself writes nothing to standard output and standard error.
 package kmirror

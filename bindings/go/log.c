@@ -17,3 +17,8 @@ kmirror_error_t *kmirror_go_set_logger(const kmirror_t *mirror, int level, uintp
 {
     return kmirror_set_log_callback_full(mirror, level, line, (void *)handle, end);
 }
+
+kmirror_error_t *kmirror_go_config_set_logger(kmirror_config_t *config, int level, uintptr_t handle)
+{
+    return kmirror_config_set_log_callback(config, level, line, (void *)handle, end);
+}

@@ -37,15 +37,33 @@ func (m *Mirror) SetLogger(logger *slog.Logger) error {
 		if logger == nil {
 			return C.kmirror_set_log_callback(pointer, nil, nil)
 		}
-		wanted := levels[len(levels)-1].theirs
-		for _, level := range levels {
-			if logger.Enabled(context.Background(), level.ours) {
-				wanted = level.theirs
-				break
-			}
-		}
-		return C.kmirror_go_set_logger(pointer, wanted, C.uintptr_t(cgo.NewHandle(logger)))
+		return C.kmirror_go_set_logger(pointer, wanted(logger), C.uintptr_t(cgo.NewHandle(logger)))
 	})
+}
+
+// wanted is the level of the library down to which the logger listens.
+func wanted(logger *slog.Logger) C.int {
+	for _, level := range levels {
+		if logger.Enabled(context.Background(), level.ours) {
+			return level.theirs
+		}
+	}
+	return levels[len(levels)-1].theirs
+}
+
+// Option is something that [Start] does besides.
+type Option func(config) error
+
+// WithLogger has the mirror's log lines go to a logger from the beginning, also those of a start that fails; else as
+// [Mirror.SetLogger].
+func WithLogger(logger *slog.Logger) Option {
+	return func(config config) error {
+		if logger == nil {
+			return nil
+		}
+		handle := C.uintptr_t(cgo.NewHandle(logger))
+		return taken(C.kmirror_go_config_set_logger(config.pointer, wanted(logger), handle))
+	}
 }
 
 //export kmirrorGoLogLine

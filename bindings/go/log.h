@@ -7,5 +7,7 @@
 
 /* Has the log lines of a mirror go to the logger of this handle, which is given back when it is not needed any more. */
 kmirror_error_t *kmirror_go_set_logger(const kmirror_t *mirror, int level, uintptr_t handle);
+/* The same for a mirror that is started with this configuration, from its beginning. */
+kmirror_error_t *kmirror_go_config_set_logger(kmirror_config_t *config, int level, uintptr_t handle);
 
 #endif

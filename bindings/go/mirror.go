@@ -33,12 +33,17 @@ type Mirror struct {
 
 // Start starts a mirror. It returns when copying has begun, or with what keeps it from beginning; later trouble is told by events.
 //
-// When the context is cancelled, a mirror that had begun to start is stopped and freed in the background. What happens to the context
-// later means nothing to the mirror.
-func Start(ctx context.Context, properties Config) (*Mirror, error) {
-	call := func(config config) (*Mirror, error) {
+// When the context is cancelled, what had begun to start is stopped and freed. What happens to the context later means nothing to the
+// mirror.
+func Start(ctx context.Context, properties Config, options ...Option) (*Mirror, error) {
+	call := func(config config, cancellation cancellation) (*Mirror, error) {
+		for _, option := range options {
+			if err := option(config); err != nil {
+				return nil, err
+			}
+		}
 		var pointer *C.kmirror_t
-		if err := taken(C.kmirror_start(config.pointer, &pointer)); err != nil {
+		if err := taken(C.kmirror_start_cancellable(config.pointer, cancellation, &pointer)); err != nil {
 			return nil, err
 		}
 		return &Mirror{closing: make(chan struct{}), pointer: pointer, users: 1}, nil
@@ -81,7 +86,9 @@ func (m *Mirror) short(call func(*C.kmirror_t) *C.kmirror_error_t) error {
 }
 
 // long runs a call that waits, and leaves it alone when the context or the mirror ends.
-func long[T any](ctx context.Context, m *Mirror, what string, call func(*C.kmirror_t) (T, error)) (T, error) {
+func long[T any](
+	ctx context.Context, m *Mirror, what string, call func(*C.kmirror_t, cancellation) (T, error),
+) (T, error) {
 	var nothing T
 	if err := ctx.Err(); err != nil {
 		return nothing, given(what, err)
@@ -90,9 +97,9 @@ func long[T any](ctx context.Context, m *Mirror, what string, call func(*C.kmirr
 	if err != nil {
 		return nothing, err
 	}
-	inside := func() (T, error) {
+	inside := func(cancellation cancellation) (T, error) {
 		defer m.leave()
-		return call(pointer)
+		return call(pointer, cancellation)
 	}
 	return await(ctx, m.closing, what, inside, nil)
 }
@@ -101,9 +108,9 @@ func long[T any](ctx context.Context, m *Mirror, what string, call func(*C.kmirr
 // offsets of groups are copied. It fails with the error of a partition that never will, and with [ErrState] when the mirror ends
 // meanwhile.
 func (m *Mirror) WaitUntilCaughtUp(ctx context.Context) error {
-	_, err := long(ctx, m, "wait until caught up", func(pointer *C.kmirror_t) (struct{}, error) {
+	_, err := long(ctx, m, "wait until caught up", func(pointer *C.kmirror_t, cancellation cancellation) (struct{}, error) {
 		limit := C.int64_t(timeout(ctx, forEver))
-		return struct{}{}, taken(C.kmirror_wait_until_caught_up(pointer, limit))
+		return struct{}{}, taken(C.kmirror_wait_until_caught_up_cancellable(pointer, limit, cancellation))
 	})
 	return err
 }
@@ -138,9 +145,10 @@ func (m *Mirror) State() State {
 // Verify compares what consumers would read from both clusters, for the topics of this mirror, while it runs or later. That there
 // are differences is no error.
 func (m *Mirror) Verify(ctx context.Context) (*VerifyReport, error) {
-	return long(ctx, m, "verify", func(pointer *C.kmirror_t) (*VerifyReport, error) {
+	return long(ctx, m, "verify", func(pointer *C.kmirror_t, cancellation cancellation) (*VerifyReport, error) {
 		var report *C.kmirror_report_t
-		if err := taken(C.kmirror_verify(pointer, C.int64_t(timeout(ctx, forEver)), &report)); err != nil {
+		limit := C.int64_t(timeout(ctx, forEver))
+		if err := taken(C.kmirror_verify(pointer, limit, cancellation, &report)); err != nil {
 			return nil, err
 		}
 		return takenVerification(report), nil
@@ -151,11 +159,12 @@ func (m *Mirror) Verify(ctx context.Context) (*VerifyReport, error) {
 // writes again, and tells what was and was not copied. It fails with [ErrTimedOut] if the source is there and not everything was
 // copied until the context's deadline, or in 60 seconds where it has none: then the mirror goes on, and nothing is marked.
 //
-// When the context is cancelled before, the switch-over may still come to its end; [Mirror.State] tells.
+// When the context is cancelled before, the switch-over is given up, unless it is too late for that; [Mirror.State] tells.
 func (m *Mirror) Promote(ctx context.Context) (*PromoteReport, error) {
-	return long(ctx, m, "promote", func(pointer *C.kmirror_t) (*PromoteReport, error) {
+	return long(ctx, m, "promote", func(pointer *C.kmirror_t, cancellation cancellation) (*PromoteReport, error) {
 		var report *C.kmirror_report_t
-		if err := taken(C.kmirror_promote(pointer, C.int64_t(timeout(ctx, promoteLimit)), &report)); err != nil {
+		limit := C.int64_t(timeout(ctx, promoteLimit))
+		if err := taken(C.kmirror_promote(pointer, limit, cancellation, &report)); err != nil {
 			return nil, err
 		}
 		return takenPromotion(report), nil
@@ -168,7 +177,7 @@ func (m *Mirror) Promote(ctx context.Context) (*PromoteReport, error) {
 //
 // A context that has ended already makes it stop at once, without answers under way; the error is the context's all the same.
 func (m *Mirror) Stop(ctx context.Context) error {
-	stop := func(pointer *C.kmirror_t) (struct{}, error) {
+	stop := func(pointer *C.kmirror_t, _ cancellation) (struct{}, error) {
 		limit := timeout(ctx, stopLimit)
 		if ctx.Err() != nil {
 			limit = 0

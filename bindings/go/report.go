@@ -59,9 +59,9 @@ type PromoteOptions struct {
 
 // Plan works out what a mirror would do, also what it could not. It connects to both clusters and writes nothing.
 func Plan(ctx context.Context, properties Config) (*PlanReport, error) {
-	call := func(config config) (*PlanReport, error) {
+	call := func(config config, cancellation cancellation) (*PlanReport, error) {
 		var report *C.kmirror_report_t
-		if err := taken(C.kmirror_plan(config.pointer, &report)); err != nil {
+		if err := taken(C.kmirror_plan(config.pointer, cancellation, &report)); err != nil {
 			return nil, err
 		}
 		defer C.kmirror_report_free(report)
@@ -72,7 +72,7 @@ func Plan(ctx context.Context, properties Config) (*PlanReport, error) {
 
 // Verify compares what consumers would read from both clusters, without a mirror. That there are differences is no error.
 func Verify(ctx context.Context, properties Config, options VerifyOptions) (*VerifyReport, error) {
-	call := func(config config) (*VerifyReport, error) {
+	call := func(config config, cancellation cancellation) (*VerifyReport, error) {
 		topics, err := orNull("Topics", options.Topics)
 		if err != nil {
 			return nil, err
@@ -85,7 +85,7 @@ func Verify(ctx context.Context, properties Config, options VerifyOptions) (*Ver
 		defer free(sample)
 		var report *C.kmirror_report_t
 		limit := C.int64_t(timeout(ctx, forEver))
-		if err := taken(C.kmirror_config_verify(config.pointer, topics, sample, limit, &report)); err != nil {
+		if err := taken(C.kmirror_config_verify(config.pointer, topics, sample, limit, cancellation, &report)); err != nil {
 			return nil, err
 		}
 		return takenVerification(report), nil
@@ -96,12 +96,12 @@ func Verify(ctx context.Context, properties Config, options VerifyOptions) (*Ver
 // Promote ends the mirror of this configuration for a switch-over from outside, as [Mirror.Promote] does for one that runs here: it has
 // to be stopped, or its process to be gone.
 //
-// When the context is cancelled, the switch-over may still come to its end, in 60 seconds at most or by the context's deadline.
+// When the context is cancelled, the switch-over is given up, unless it is too late for that.
 func Promote(ctx context.Context, properties Config, options PromoteOptions) (*PromoteReport, error) {
-	call := func(config config) (*PromoteReport, error) {
+	call := func(config config, cancellation cancellation) (*PromoteReport, error) {
 		var report *C.kmirror_report_t
 		limit, force := C.int64_t(timeout(ctx, promoteLimit)), C.bool(options.Force)
-		if err := taken(C.kmirror_config_promote(config.pointer, force, limit, &report)); err != nil {
+		if err := taken(C.kmirror_config_promote(config.pointer, force, limit, cancellation, &report)); err != nil {
 			return nil, err
 		}
 		return takenPromotion(report), nil
@@ -111,7 +111,7 @@ func Promote(ctx context.Context, properties Config, options PromoteOptions) (*P
 
 // withConfig runs a call that waits and needs no mirror. late gets what comes after the context has ended.
 func withConfig[T any](
-	ctx context.Context, properties Config, what string, call func(config) (T, error), late func(T),
+	ctx context.Context, properties Config, what string, call func(config, cancellation) (T, error), late func(T),
 ) (T, error) {
 	var nothing T
 	if err := ctx.Err(); err != nil {
@@ -121,9 +121,9 @@ func withConfig[T any](
 	if err != nil {
 		return nothing, err
 	}
-	inside := func() (T, error) {
+	inside := func(cancellation cancellation) (T, error) {
 		defer config.free()
-		return call(config)
+		return call(config, cancellation)
 	}
 	return await(ctx, nil, what, inside, late)
 }

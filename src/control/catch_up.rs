@@ -6,11 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
-
 use super::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::status::{Progress, State};
+use crate::waiting::{Answer, GivenUp, given_up};
 use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
 
 /// How often the progress is compared with what a host waits for.
@@ -22,16 +21,19 @@ pub(super) type End = (Arc<Progress>, i64);
 impl Control {
     /// Answers when all partitions have reached the source's end as it is now, or one of them never will, and the offsets of
     /// groups are copied as they were then or later.
-    pub(super) async fn catch_up(self: Rc<Self>, reply: Sender<Result<()>>) {
-        let outcome = self.reach_ends().await.map(drop);
-        self.copy_groups_once().await;
-        self.emit_rest().await;
-        self.show_state();
-        let _ = reply.send(outcome);
+    pub(super) async fn catch_up(self: Rc<Self>, answer: Answer<()>) {
+        let outcome = self.reach_ends(answer.given_up()).await.map(drop);
+        if !answer.given_up().is_set() {
+            self.copy_groups_once().await;
+            self.emit_rest().await;
+            self.show_state();
+        }
+        answer.send(outcome);
     }
 
-    /// Returns the ends that were reached.
-    pub(super) async fn reach_ends(&self) -> Result<Vec<End>> {
+    /// Returns the ends that were reached. When nobody waits any more it ends between two looks: what it does about topics is never
+    /// broken off in the middle.
+    pub(super) async fn reach_ends(&self, abandoned: &GivenUp) -> Result<Vec<End>> {
         self.refresh().await?;
         let ends = self.source_ends().await?;
         loop {
@@ -56,6 +58,9 @@ impl Control {
             }
             if matches!(self.shared.state(), State::Stopped | State::Promoted) {
                 return Err(Error::new(ErrorKind::State, "the mirror was stopped before it had caught up"));
+            }
+            if abandoned.is_set() {
+                return Err(given_up("the wait until it has caught up"));
             }
             tokio::time::sleep(CATCH_UP_TICK).await;
         }

@@ -23,7 +23,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{Config, OnTopicReset};
@@ -36,13 +35,14 @@ use crate::machine::topics::{Mirrored, TopicIds, selects};
 use crate::shared::Shared;
 use crate::status::{Lag, State};
 use crate::stream;
+use crate::waiting::Answer;
 use crate::wire::cluster::{Cluster, Metadata};
 use crate::wire::transactions;
 
 /// What the host asks of a running mirror.
 pub(crate) enum Request {
     /// Answer when every partition has reached the source's end as it is now.
-    CatchUp(Sender<Result<()>>),
+    CatchUp(Answer<()>),
     /// Stop or resume fetching.
     Pause(bool),
     /// End for a switch-over.
@@ -107,7 +107,7 @@ pub(crate) fn run(
     config: Arc<Config>,
     shared: Arc<Shared>,
     requests: mpsc::Receiver<Request>,
-    started: &Sender<Result<()>>,
+    started: Answer<()>,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let control = Rc::new(Control {
@@ -144,7 +144,7 @@ pub(crate) fn run(
 }
 
 impl Control {
-    async fn serve(self: Rc<Self>, mut requests: mpsc::Receiver<Request>, started: &Sender<Result<()>>) {
+    async fn serve(self: Rc<Self>, mut requests: mpsc::Receiver<Request>, started: Answer<()>) {
         let outcome = tokio::select! {
             outcome = self.start() => outcome,
             deadline = stop_requested(&mut requests) => {
@@ -153,11 +153,12 @@ impl Control {
         };
         if let Err(error) = outcome {
             // Whoever starts it hears of it, and there is nobody else yet.
+            tracing::debug!(%error, "the mirror does not start");
             self.end_streams(Instant::now()).await;
-            let _ = started.send(Err(error));
+            started.send(Err(error));
             return;
         }
-        let _ = started.send(Ok(()));
+        started.send(Ok(()));
         self.start_tasks();
         let deadline = loop {
             let request = tokio::select! {
@@ -165,7 +166,7 @@ impl Control {
                 () = self.switch_over.over.notified() => return self.end_promoted().await,
             };
             match request {
-                Some(Request::CatchUp(reply)) => drop(tokio::task::spawn_local(self.clone().catch_up(reply))),
+                Some(Request::CatchUp(answer)) => drop(tokio::task::spawn_local(self.clone().catch_up(answer))),
                 Some(Request::Pause(paused)) => self.pause(paused).await,
                 Some(Request::Promote(promotion)) => drop(tokio::task::spawn_local(self.clone().promote(promotion))),
                 Some(Request::Stop(deadline)) => break deadline,
@@ -201,6 +202,9 @@ impl Control {
 
     async fn start(self: &Rc<Self>) -> Result<()> {
         let none: [String; 0] = [];
+        let bootstrap = |cluster: &Cluster| cluster.config().bootstrap_servers.join(",");
+        let (source, target) = (bootstrap(&self.source), bootstrap(&self.target));
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), source, target, "connecting");
         let (source, target) =
             tokio::join!(self.source.metadata(Some(&none), false), self.target.metadata(Some(&none), false));
         let (source, target) = (source?, target?);

@@ -6,11 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use tokio::sync::Notify;
 
 use super::Control;
@@ -24,15 +21,14 @@ use crate::promote::marking::{self, Stopped};
 use crate::promote::report::{KnownEnds, PromotedGroups};
 use crate::promote::{PromoteOptions, PromoteReport, given_up};
 use crate::status::{State, Subject};
+use crate::waiting::{Answer, GivenUp};
 use crate::wire::log_ends::{self, Ends};
 use crate::wire::positions::Which;
 
 /// What a host asks for.
 pub(crate) struct Promotion {
     pub(crate) options: PromoteOptions,
-    /// Set when nobody waits for it any more.
-    pub(crate) cancelled: Arc<AtomicBool>,
-    pub(crate) reply: Sender<Result<PromoteReport>>,
+    pub(crate) answer: Answer<PromoteReport>,
 }
 
 /// What the control thread knows of switch-overs.
@@ -124,16 +120,16 @@ impl Control {
 
     /// Ends the mirror for a switch-over, or goes on if that is refused.
     pub(super) async fn promote(self: Rc<Self>, promotion: Promotion) {
-        let Promotion { options, cancelled, reply } = promotion;
+        let Promotion { options, answer } = promotion;
         if self.switch_over.under_way.replace(true) {
-            let _ = reply.send(Err(Error::new(ErrorKind::State, "the mirror is being promoted already")));
+            answer.send(Err(Error::new(ErrorKind::State, "the mirror is being promoted already")));
             return;
         }
-        let drained = match self.drain(&options, &cancelled).await {
+        let drained = match self.drain(&options, answer.given_up()).await {
             Ok(drained) => drained,
             Err(error) => {
                 self.switch_over.under_way.set(false);
-                let _ = reply.send(Err(error));
+                answer.send(Err(error));
                 return;
             }
         };
@@ -145,7 +141,7 @@ impl Control {
             Ok(report) => self.shared.set_state(State::Promoted, &ended_by_mark(report.promoted_at_ms)),
             Err(error) => self.shared.fail(error),
         }
-        let _ = reply.send(outcome);
+        answer.send(outcome);
         self.switch_over.over.notify_one();
     }
 
@@ -160,16 +156,16 @@ impl Control {
     }
 
     /// Waits until everything is copied that the source has, and the source rests.
-    async fn drain(self: &Rc<Self>, options: &PromoteOptions, cancelled: &AtomicBool) -> Result<Drained> {
+    async fn drain(self: &Rc<Self>, options: &PromoteOptions, abandoned: &GivenUp) -> Result<Drained> {
         let deadline = tokio::time::Instant::now() + options.timeout;
         // A task of its own that goes on: what it does about topics must not be broken off in the middle.
-        let mut attempt = tokio::task::spawn_local(self.clone().reach_rest(deadline));
+        let mut attempt = tokio::task::spawn_local(self.clone().reach_rest(deadline, abandoned.clone()));
         let outcome = loop {
             tokio::select! {
                 outcome = &mut attempt => break outcome.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "draining ended unexpectedly"))),
                 () = tokio::time::sleep(TICK) => {}
             }
-            if cancelled.load(Ordering::Relaxed) {
+            if abandoned.is_set() {
                 return Err(given_up());
             }
             if tokio::time::Instant::now() >= deadline {
@@ -199,10 +195,10 @@ impl Control {
     }
 
     /// Copies until the source has nothing more, again while it is written to or a cluster does not answer.
-    async fn reach_rest(self: Rc<Self>, deadline: tokio::time::Instant) -> Result<()> {
+    async fn reach_rest(self: Rc<Self>, deadline: tokio::time::Instant, abandoned: GivenUp) -> Result<()> {
         let mut before = None;
         loop {
-            match self.reach_ends().await {
+            match self.reach_ends(&abandoned).await {
                 Ok(ends) => {
                     let of_data =
                         ends.into_iter().filter(|(progress, _)| !self.config.names.is_heartbeats(&progress.topic));

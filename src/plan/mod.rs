@@ -23,7 +23,7 @@ use crate::batch::marker;
 use crate::config::{Config, Start};
 use crate::control::default_name;
 use crate::control::prefix::survey::{self, TargetState};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::identity;
 use crate::identity::offsets::Place;
 use crate::machine::opening::other_writer;
@@ -31,6 +31,7 @@ use crate::machine::partition::Identity;
 use crate::machine::prefix::{self, LastWriter, Reading, Step};
 use crate::machine::topics::{self, Action};
 use crate::machine::translation::OffsetMap;
+use crate::waiting::look_on_a_thread;
 use crate::wire::cluster::{Cluster, Metadata, topic_name};
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::positions::TopicPartition;
@@ -143,23 +144,18 @@ pub struct PrefixPlan {
 /// Works out what a mirror with this configuration would do. Writes nothing, on either side.
 ///
 /// # Errors
-/// [`ErrorKind::Connect`], [`ErrorKind::Authentication`] and the like if a cluster cannot be asked; what cannot be mirrored is
+/// [`Connect`](crate::ErrorKind::Connect), [`Authentication`](crate::ErrorKind::Authentication) and the like if a cluster cannot be asked; what cannot be mirrored is
 /// no error but part of the plan.
 pub fn plan(config: Config) -> Result<Plan> {
-    on_a_thread(async move || Planner::new(config).plan().await)
+    plan_or(config, || false)
 }
 
-/// Plans on a thread of its own: the caller may be inside a runtime, where another one cannot be waited for.
-fn on_a_thread<T: Send + 'static>(plan: impl AsyncFnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let run = move || -> Result<T> {
-        let internal = |error: std::io::Error| Error::new(ErrorKind::Internal, format!("no runtime: {error}"));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
-        tokio::task::LocalSet::new().block_on(&runtime, plan())
-    };
-    let thread = std::thread::Builder::new().name("kmirror-plan".to_owned()).spawn(run);
-    let thread =
-        thread.map_err(|error| Error::new(ErrorKind::Internal, format!("no thread can be started: {error}")))?;
-    thread.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the plan ended unexpectedly")))
+/// As [`plan`], asking every 50 ms whether to give up: for hosts that have to look for signals while they wait.
+///
+/// # Errors
+/// As there, and [`TimedOut`](crate::ErrorKind::TimedOut) when `give_up` says so.
+pub fn plan_or(config: Config, give_up: impl FnMut() -> bool) -> Result<Plan> {
+    look_on_a_thread("the plan", give_up, async move || Planner::new(config).plan().await)
 }
 
 /// Where records are on the target, by the names of partitions at the source.

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{Plan, Planner, on_a_thread};
+use super::{Plan, Planner};
 use crate::config::{Config, ReplicationPolicy};
 use crate::control::default_name;
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::promotion as memory;
 use crate::machine::promotion::relate;
 use crate::machine::topics::selects;
+use crate::waiting::look_on_a_thread;
 use crate::wire::cluster::{Cluster, Metadata};
 use crate::wire::log_ends::{self, Ends};
 use crate::wire::positions::Which;
@@ -82,7 +83,7 @@ pub struct ReversePartition {
 /// # Errors
 /// Those of [`plan`](super::plan()).
 pub fn plan_reverse(config: Config, name: Option<String>) -> Result<ReversePlan> {
-    on_a_thread(async move || plan_back(config, name).await)
+    look_on_a_thread("the plan of the way back", || false, async move || plan_back(config, name).await)
 }
 
 async fn plan_back(config: Config, name: Option<String>) -> Result<ReversePlan> {

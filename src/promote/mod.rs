@@ -7,20 +7,19 @@ pub(crate) mod marking;
 pub(crate) mod report;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
 use serde::Serialize;
 
 use self::marking::Stopped;
 use crate::config::{Config, utc};
 use crate::control::{default_name, short_id};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Callbacks;
 use crate::identity::promotion::{self as memory, Memory};
 use crate::machine::promotion::moved;
-use crate::mirror::{Mirror, leave_signals_to_the_host};
+use crate::mirror::Mirror;
+use crate::waiting::{GivenUp, on_a_thread};
 use crate::wire::cluster::Cluster;
 
 pub use report::{MovedEnd, PromoteReport, PromotedGroups, PromotedPartition, PromotedTopic};
@@ -77,13 +76,13 @@ pub fn promote(config: Config, options: PromoteOptions) -> Result<PromoteReport>
 pub fn promote_or(config: Config, options: PromoteOptions, mut give_up: impl FnMut() -> bool) -> Result<PromoteReport> {
     let started = Instant::now();
     let (look, timeout) = (config.clone(), options.timeout);
-    let marked = on_a_thread(&mut give_up, move |cancelled| async move {
-        Outside::new(look).mark_without_source(timeout, &cancelled).await
+    let marked = on_a_thread("the switch-over", &mut give_up, move |abandoned| async move {
+        Outside::new(look).mark_without_source(timeout, &abandoned).await
     })?;
     if let Some(report) = marked {
         return Ok(report);
     }
-    let mirror = Mirror::start(config)?;
+    let mirror = Mirror::start_or(config, Callbacks::new(), &mut give_up)?;
     let timeout = options.timeout.saturating_sub(started.elapsed());
     let outcome = mirror.promote_or(PromoteOptions { timeout, ..options }, give_up);
     mirror.stop(STOP_TIMEOUT)?;
@@ -95,43 +94,7 @@ pub fn promote_or(config: Config, options: PromoteOptions, mut give_up: impl FnM
 /// # Errors
 /// [`ErrorKind::Config`] if it was not promoted, [`ErrorKind::TargetConflict`] if some log of the target does not end where it did.
 pub fn undo_promotion(config: Config) -> Result<PromotionUndone> {
-    on_a_thread(&mut || false, move |_| async move { Outside::new(config).undo().await })
-}
-
-/// Does something on a thread with a runtime of its own: the caller may be inside a runtime, where another one cannot be waited
-/// for.
-fn on_a_thread<T, F>(
-    give_up: &mut impl FnMut() -> bool,
-    work: impl FnOnce(Arc<AtomicBool>) -> F + Send + 'static,
-) -> Result<T>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T>>,
-{
-    const SLICE: Duration = Duration::from_millis(50);
-    let internal =
-        |error: std::io::Error| Error::new(ErrorKind::Internal, format!("no thread can be started: {error}"));
-    let (sender, outcome) = crossbeam_channel::bounded(1);
-    let cancelled = Arc::new(AtomicBool::new(false));
-    let of_work = cancelled.clone();
-    let run = move || {
-        leave_signals_to_the_host();
-        let outcome = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, work(of_work)),
-            Err(error) => Err(internal(error)),
-        };
-        let _ = sender.send(outcome);
-    };
-    std::thread::Builder::new().name("kmirror-promote".to_owned()).spawn(run).map_err(internal)?;
-    loop {
-        match outcome.recv_timeout(SLICE) {
-            Ok(outcome) => return outcome,
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::new(ErrorKind::Internal, "the switch-over ended unexpectedly"));
-            }
-            Err(RecvTimeoutError::Timeout) => cancelled.store(give_up(), Ordering::Relaxed),
-        }
-    }
+    on_a_thread("taking a switch-over back", || false, move |_| async move { Outside::new(config).undo().await })
 }
 
 /// Both clusters, as one who runs no mirror sees them.
@@ -149,7 +112,7 @@ impl Outside {
     }
 
     /// Marks the mirror if the source cannot be reached; `None` if it can.
-    async fn mark_without_source(&self, timeout: Duration, cancelled: &AtomicBool) -> Result<Option<PromoteReport>> {
+    async fn mark_without_source(&self, timeout: Duration, abandoned: &GivenUp) -> Result<Option<PromoteReport>> {
         let none: [String; 0] = [];
         let target_id = self.target.metadata(Some(&none), false).await?.cluster_id;
         let deadline = tokio::time::Instant::now() + timeout;
@@ -161,7 +124,7 @@ impl Outside {
                 }
                 answer => break answer,
             }
-            if cancelled.load(Ordering::Relaxed) {
+            if abandoned.is_set() {
                 return Err(given_up());
             }
         };

@@ -100,8 +100,8 @@ static void in_a_forked_child(kmirror_t *mirror)
     expect_error(kmirror_pause(mirror), KMIRROR_ERROR_FORKED, "fork");
     expect_error(kmirror_resume(mirror), KMIRROR_ERROR_FORKED, "fork");
     expect_error(kmirror_set_throttle(mirror, 1), KMIRROR_ERROR_FORKED, "fork");
-    expect_error(kmirror_verify(mirror, -1, &report), KMIRROR_ERROR_FORKED, "fork");
-    expect_error(kmirror_promote(mirror, -1, &report), KMIRROR_ERROR_FORKED, "fork");
+    expect_error(kmirror_verify(mirror, -1, NULL, &report), KMIRROR_ERROR_FORKED, "fork");
+    expect_error(kmirror_promote(mirror, -1, NULL, &report), KMIRROR_ERROR_FORKED, "fork");
     expect_error(kmirror_set_event_callback_full(mirror, count, box, on_free), KMIRROR_ERROR_FORKED, "fork");
     EXPECT(box->freed == 1 && status == NULL && report == NULL);
     expect_error(kmirror_stop(mirror, -1), KMIRROR_ERROR_FORKED, "fork");

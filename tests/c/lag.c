@@ -118,7 +118,7 @@ int main(int argc, char **argv)
     EXPECT(look().above == before.above + 1 && look().below == before.below + 1);
 
     expect_success(kmirror_wait_until_caught_up(mirror, 60000));
-    expect_success(kmirror_verify(mirror, 60000, &report));
+    expect_success(kmirror_verify(mirror, 60000, NULL, &report));
     EXPECT(kmirror_report_identical(report) && kmirror_report_records_compared(report) > 0);
     EXPECT(kmirror_report_problem_count(report) == 0 && kmirror_report_differences(report) == 0);
     kmirror_report_free(report);

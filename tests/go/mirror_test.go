@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -138,6 +139,7 @@ func TestACancelledWaitReturnsAndLeavesNothingBehind(t *testing.T) {
 	expectEvent(t, mirror.Events(), "pause", func(event kmirror.Event) bool { return event.State == kmirror.StatePaused })
 	time.Sleep(500 * time.Millisecond)
 	cancelled, cancel := context.WithCancel(context.Background())
+	running := runtime.NumGoroutine()
 	waiting := make(chan error)
 	go func() { waiting <- mirror.WaitUntilCaughtUp(cancelled) }()
 	select {
@@ -148,6 +150,12 @@ func TestACancelledWaitReturnsAndLeavesNothingBehind(t *testing.T) {
 	cancel()
 	if err := <-waiting; !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+	// The mirror still has not caught up, but nothing waits for it in the library any more.
+	for limit := time.Now().Add(hang); runtime.NumGoroutine() > running; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("the wait goes on")
+		}
 	}
 	short, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()

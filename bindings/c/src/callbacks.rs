@@ -3,10 +3,12 @@
 //! An opaque pointer travels with its function, and the function that ends its life is called when nobody can call with it any more.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::sync::Arc;
 
 use engine::{ErrorKind, Event, LogLevel, LogRecord, Result};
 
-use crate::boundary::{boundary, c_string};
+use crate::boundary::{argument_mut, boundary, c_string};
+use crate::config::kmirror_config_t;
 use crate::error::kmirror_error_t;
 use crate::event::kmirror_event_t;
 use crate::mirror::{kmirror_t, mirror_of};
@@ -83,6 +85,36 @@ unsafe fn set_event(
     set(mirror.callbacks(), Some(Box::new(call)))
 }
 
+/// What the engine calls with what is logged.
+pub(crate) type Logging = Arc<dyn Fn(&LogRecord) + Send + Sync>;
+
+/// As the engine takes it.
+pub(crate) fn owned(logging: Logging) -> Box<dyn Fn(&LogRecord) + Send + Sync> {
+    Box::new(move |record| logging(record))
+}
+
+/// # Safety
+/// The function may be called with the pointer from any thread.
+unsafe fn logging(callback: kmirror_log_callback_t, opaque: Opaque) -> Option<Logging> {
+    let callback = callback?;
+    Some(Arc::new(move |record: &LogRecord| {
+        let message = c_string(&record.to_string());
+        // All of it is the closure's, not only the pointer.
+        let opaque = &opaque;
+        // SAFETY: the host has given this function to be called like that; the text lives until it returns.
+        unsafe { callback(record.level.code(), message.as_ptr(), opaque.pointer) }
+    }))
+}
+
+fn log_level(level: c_int) -> Result<LogLevel> {
+    LogLevel::ALL.iter().copied().find(|known| known.code() == level).ok_or_else(|| {
+        engine::Error::new(
+            ErrorKind::Config,
+            format!("level is {level}: it takes KMIRROR_LOG_ERROR to KMIRROR_LOG_TRACE"),
+        )
+    })
+}
+
 /// # Safety
 /// As for [`set_event`].
 unsafe fn set_log(
@@ -93,20 +125,8 @@ unsafe fn set_log(
 ) -> Result<()> {
     // SAFETY: the caller vouches for it.
     let mirror = unsafe { mirror_of(mirror) }?;
-    let level = LogLevel::ALL.iter().copied().find(|known| known.code() == level).ok_or_else(|| {
-        engine::Error::new(
-            ErrorKind::Config,
-            format!("level is {level}: it takes KMIRROR_LOG_ERROR to KMIRROR_LOG_TRACE"),
-        )
-    })?;
-    let Some(callback) = callback else { return mirror.callbacks().set_log(level, None) };
-    let call = move |record: &LogRecord| {
-        let message = c_string(&record.to_string());
-        let opaque = &opaque;
-        // SAFETY: the host has given this function to be called like that; the text lives until it returns.
-        unsafe { callback(record.level.code(), message.as_ptr(), opaque.pointer) }
-    };
-    mirror.callbacks().set_log(level, Some(Box::new(call)))
+    // SAFETY: the caller vouches for it.
+    mirror.callbacks().set_log(log_level(level)?, unsafe { logging(callback, opaque) }.map(owned))
 }
 
 /// Has callback called with every event, also with those before but for lag; NULL ends it. What is polled is not less for it.
@@ -189,5 +209,27 @@ pub unsafe extern "C" fn kmirror_set_log_callback_full(
     boundary!({
         // SAFETY: the header asks for a mirror that lives, or NULL, and says from where callbacks come.
         unsafe { set_log(mirror, level, callback, opaque) }
+    })
+}
+
+/// As kmirror_set_log_callback_full for mirrors that are started with this configuration: from the beginning, and also when they
+/// cannot start; kmirror_start returns when the callback was told everything then. opaque_free is called when the configuration and
+/// all of them are freed, and at once when this fails or callback is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_config_set_log_callback(
+    config: *mut kmirror_config_t,
+    level: c_int,
+    callback: kmirror_log_callback_t,
+    opaque: *mut c_void,
+    opaque_free: kmirror_opaque_free_t,
+) -> *mut kmirror_error_t {
+    let opaque = Opaque { pointer: opaque, free: opaque_free };
+    boundary!({
+        // SAFETY: the header asks for a configuration that lives and that no other thread uses.
+        let config = unsafe { argument_mut(config, ErrorKind::Config, "config") }?;
+        let level = log_level(level)?;
+        // SAFETY: the header says from where callbacks come.
+        config.log_to(level, unsafe { logging(callback, opaque) });
+        Ok(())
     })
 }

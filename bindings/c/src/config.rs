@@ -7,9 +7,11 @@ use std::ptr;
 use std::time::Instant;
 
 use engine::config::{Properties, Side, TopicSelection};
-use engine::{Error, ErrorKind, PromoteOptions, Result, VerifyOptions};
+use engine::{Callbacks, Error, ErrorKind, LogLevel, PromoteOptions, Result, VerifyOptions};
 
 use crate::boundary::{argument, argument_mut, ask, boundary, c_string, hand_out, take_back, text, timeout, write};
+use crate::callbacks::{Logging, owned};
+use crate::cancellation::{given_up, kmirror_cancellation_t};
 use crate::error::kmirror_error_t;
 use crate::report::kmirror_report_t;
 
@@ -24,11 +26,26 @@ pub const KMIRROR_MIRROR: c_int = 2;
 pub struct kmirror_config_t {
     pub(crate) properties: Properties,
     warnings: CString,
+    log: Option<(LogLevel, Logging)>,
 }
 
 impl kmirror_config_t {
     pub(crate) fn build(&self) -> Result<engine::Config> {
         self.properties.build().map(|(config, _warnings)| config)
+    }
+
+    /// Has mirrors log there.
+    pub(crate) fn log_to(&mut self, level: LogLevel, logging: Option<Logging>) {
+        self.log = logging.map(|logging| (level, logging));
+    }
+
+    /// What a mirror calls from its beginning.
+    pub(crate) fn callbacks(&self) -> Result<Callbacks> {
+        let callbacks = Callbacks::new();
+        if let Some((level, logging)) = &self.log {
+            callbacks.set_log(*level, Some(owned(logging.clone())))?;
+        }
+        Ok(callbacks)
     }
 }
 
@@ -36,7 +53,7 @@ impl kmirror_config_t {
 #[unsafe(no_mangle)]
 pub extern "C" fn kmirror_config_new() -> *mut kmirror_config_t {
     boundary!(else ptr::null_mut(), {
-       hand_out(kmirror_config_t { properties: Properties::new(), warnings: CString::default() })
+       hand_out(kmirror_config_t { properties: Properties::new(), warnings: CString::default(), log: None })
     })
 }
 
@@ -108,29 +125,34 @@ pub unsafe extern "C" fn kmirror_config_warnings(config: *const kmirror_config_t
 }
 
 /// Works out what a mirror would do, also what it could not, and gives it to the caller in *report. Connects to both clusters and
-/// writes nothing.
+/// writes nothing. cancellation may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_plan(
     config: *const kmirror_config_t,
+    cancellation: *const kmirror_cancellation_t,
     report: *mut *mut kmirror_report_t,
 ) -> *mut kmirror_error_t {
     boundary!({
         // SAFETY: the header asks for a configuration that lives and that no other thread changes.
         let config = unsafe { argument(config, ErrorKind::Config, "config") }?;
+        // SAFETY: the header asks for a cancellation that lives as long as the call, or NULL.
+        let give_up = unsafe { given_up(cancellation) };
+        let plan = || Ok(kmirror_report_t::of_plan(&engine::plan_or(config.build()?, give_up)?));
         // SAFETY: the header asks for room for a pointer.
-        unsafe { write(report, "report", || Ok(kmirror_report_t::of_plan(&engine::plan(config.build()?)?))) }
+        unsafe { write(report, "report", plan) }
     })
 }
 
 /// Compares what consumers would read from both clusters, without a mirror, and gives it to the caller in *report; that there are
 /// differences is no error. topics are patterns that select from the configured ones, NULL is all; sample is how much of a partition,
-/// as "5%" or as a number of offsets, NULL is everything.
+/// as "5%" or as a number of offsets, NULL is everything; cancellation may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_config_verify(
     config: *const kmirror_config_t,
     topics: *const c_char,
     sample: *const c_char,
     timeout_ms: i64,
+    cancellation: *const kmirror_cancellation_t,
     report: *mut *mut kmirror_report_t,
 ) -> *mut kmirror_error_t {
     boundary!({
@@ -146,9 +168,11 @@ pub unsafe extern "C" fn kmirror_config_verify(
             let sample = unsafe { text(sample, "sample") }?;
             options.sample = sample.parse().map_err(|wrong: String| Error::new(ErrorKind::Config, wrong))?;
         }
+        // SAFETY: the header asks for a cancellation that lives as long as the call, or NULL.
+        let mut give_up = unsafe { given_up(cancellation) };
         let (started, limit) = (Instant::now(), timeout(timeout_ms));
         let verify = || {
-            let found = engine::verify_or(config.build()?, options, |_| started.elapsed() > limit)?;
+            let found = engine::verify_or(config.build()?, options, |_| give_up() || started.elapsed() > limit)?;
             Ok(kmirror_report_t::of_verification(&found))
         };
         // SAFETY: the header asks for room for a pointer.
@@ -158,20 +182,24 @@ pub unsafe extern "C" fn kmirror_config_verify(
 
 /// Ends the mirror of this configuration for a switch-over from outside, as kmirror_promote does for one that runs here: it has to be
 /// stopped, or its process to be gone. With force also when not everything can be copied in time; the report says what is missing.
+/// cancellation may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_config_promote(
     config: *const kmirror_config_t,
     force: bool,
     timeout_ms: i64,
+    cancellation: *const kmirror_cancellation_t,
     report: *mut *mut kmirror_report_t,
 ) -> *mut kmirror_error_t {
     boundary!({
         // SAFETY: the header asks for a configuration that lives and that no other thread changes.
         let config = unsafe { argument(config, ErrorKind::Config, "config") }?;
+        // SAFETY: the header asks for a cancellation that lives as long as the call, or NULL.
+        let give_up = unsafe { given_up(cancellation) };
         let promote = || {
             let mut options = PromoteOptions::default();
             (options.timeout, options.force) = (timeout(timeout_ms), force);
-            Ok(kmirror_report_t::of_promotion(&engine::promote(config.build()?, options)?))
+            Ok(kmirror_report_t::of_promotion(&engine::promote_or(config.build()?, options, give_up)?))
         };
         // SAFETY: the header asks for room for a pointer.
         unsafe { write(report, "report", promote) }

@@ -8,6 +8,7 @@
 
 mod boundary;
 mod callbacks;
+mod cancellation;
 mod config;
 mod error;
 mod event;

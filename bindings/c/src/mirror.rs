@@ -7,9 +7,10 @@ use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 use std::time::Instant;
 
-use engine::{Callbacks, ErrorKind, Mirror, PromoteOptions, Result, State, VerifyOptions};
+use engine::{ErrorKind, Mirror, PromoteOptions, Result, State, VerifyOptions};
 
 use crate::boundary::{argument, boundary, hand_out, take_back, timeout, write};
+use crate::cancellation::{given_up, kmirror_cancellation_t};
 use crate::config::kmirror_config_t;
 use crate::error::kmirror_error_t;
 use crate::event::kmirror_event_t;
@@ -45,10 +46,23 @@ pub unsafe extern "C" fn kmirror_start(
     config: *const kmirror_config_t,
     mirror: *mut *mut kmirror_t,
 ) -> *mut kmirror_error_t {
+    // SAFETY: as asked for by the header.
+    unsafe { kmirror_start_cancellable(config, ptr::null(), mirror) }
+}
+
+/// As kmirror_start, until it is cancelled: then what had begun to start is stopped. cancellation may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_start_cancellable(
+    config: *const kmirror_config_t,
+    cancellation: *const kmirror_cancellation_t,
+    mirror: *mut *mut kmirror_t,
+) -> *mut kmirror_error_t {
     boundary!({
         // SAFETY: the header asks for a configuration that lives and that no other thread changes.
         let config = unsafe { argument(config, ErrorKind::Config, "config") }?;
-        let start = || Ok(kmirror_t { mirror: Mirror::start_with(config.build()?, Callbacks::new())? });
+        // SAFETY: the header asks for a cancellation that lives as long as the call, or NULL.
+        let give_up = unsafe { given_up(cancellation) };
+        let start = || Ok(kmirror_t { mirror: Mirror::start_or(config.build()?, config.callbacks()?, give_up)? });
         // SAFETY: the header asks for room for a pointer.
         unsafe { write(mirror, "mirror", start) }
     })
@@ -132,19 +146,23 @@ pub unsafe extern "C" fn kmirror_set_throttle(mirror: *const kmirror_t, bytes_pe
 }
 
 /// Compares what consumers would read from both clusters, for the topics of this mirror, while it runs or later, and gives it to the
-/// caller in *report; that there are differences is no error. Fails with KMIRROR_ERROR_TIMED_OUT when the time has passed.
+/// caller in *report; that there are differences is no error. Fails with KMIRROR_ERROR_TIMED_OUT when the time has passed. cancellation
+/// may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_verify(
     mirror: *const kmirror_t,
     timeout_ms: i64,
+    cancellation: *const kmirror_cancellation_t,
     report: *mut *mut kmirror_report_t,
 ) -> *mut kmirror_error_t {
     boundary!({
         // SAFETY: the header asks for a mirror that lives, or NULL.
         let mirror = unsafe { mirror_of(mirror) }?;
+        // SAFETY: the header asks for a cancellation that lives as long as the call, or NULL.
+        let mut give_up = unsafe { given_up(cancellation) };
         let (started, limit) = (Instant::now(), timeout(timeout_ms));
         let verify = || {
-            let found = mirror.verify_or(VerifyOptions::default(), |_| started.elapsed() > limit)?;
+            let found = mirror.verify_or(VerifyOptions::default(), |_| give_up() || started.elapsed() > limit)?;
             Ok(kmirror_report_t::of_verification(&found))
         };
         // SAFETY: the header asks for room for a pointer.
@@ -154,20 +172,23 @@ pub unsafe extern "C" fn kmirror_verify(
 
 /// Ends the mirror for a switch-over: copies what the source has, marks the mirror on the target so that no process of it writes again,
 /// and gives what was and was not copied to the caller in *report. Fails with KMIRROR_ERROR_TIMED_OUT if the source is there and not
-/// everything was copied in time: then the mirror goes on, and nothing is marked.
+/// everything was copied in time: then the mirror goes on, and nothing is marked. cancellation may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_promote(
     mirror: *const kmirror_t,
     timeout_ms: i64,
+    cancellation: *const kmirror_cancellation_t,
     report: *mut *mut kmirror_report_t,
 ) -> *mut kmirror_error_t {
     boundary!({
         // SAFETY: the header asks for a mirror that lives, or NULL.
         let mirror = unsafe { mirror_of(mirror) }?;
+        // SAFETY: the header asks for a cancellation that lives as long as the call, or NULL.
+        let give_up = unsafe { given_up(cancellation) };
         let promote = || {
             let mut options = PromoteOptions::default();
             options.timeout = timeout(timeout_ms);
-            Ok(kmirror_report_t::of_promotion(&mirror.promote_or(options, || false)?))
+            Ok(kmirror_report_t::of_promotion(&mirror.promote_or(options, give_up)?))
         };
         // SAFETY: the header asks for room for a pointer.
         unsafe { write(report, "report", promote) }
@@ -182,9 +203,22 @@ pub unsafe extern "C" fn kmirror_wait_until_caught_up(
     mirror: *const kmirror_t,
     timeout_ms: i64,
 ) -> *mut kmirror_error_t {
+    // SAFETY: as asked for by the header.
+    unsafe { kmirror_wait_until_caught_up_cancellable(mirror, timeout_ms, ptr::null()) }
+}
+
+/// As kmirror_wait_until_caught_up, until it is cancelled. cancellation may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_wait_until_caught_up_cancellable(
+    mirror: *const kmirror_t,
+    timeout_ms: i64,
+    cancellation: *const kmirror_cancellation_t,
+) -> *mut kmirror_error_t {
     boundary!({
+        // SAFETY: the header asks for a cancellation that lives as long as the call, or NULL.
+        let give_up = unsafe { given_up(cancellation) };
         // SAFETY: the header asks for a mirror that lives, or NULL.
-        unsafe { mirror_of(mirror) }?.wait_until_caught_up(timeout(timeout_ms))
+        unsafe { mirror_of(mirror) }?.wait_until_caught_up_or(timeout(timeout_ms), give_up)
     })
 }
 

@@ -152,7 +152,9 @@ impl Handle {
     fn start(&self, py: Python<'_>, feed: &Feed, cancel: Option<&Cancel>) -> PyResult<()> {
         let before = self.begin(py)?;
         let (config, callbacks) = (self.config.clone(), feed.callbacks.clone());
-        match enter::interruptible(py, &flag(cancel), move || engine::Mirror::start_with(config, callbacks)) {
+        let cancelled = flag(cancel);
+        let give_up = watching(cancelled.clone());
+        match enter::interruptible(py, &cancelled, move || engine::Mirror::start_or(config, callbacks, give_up)) {
             Ok(mirror) => *self.phase() = Phase::Started(Arc::new(mirror)),
             Err(error) => {
                 *self.phase() = before;
@@ -225,7 +227,9 @@ impl Handle {
     fn plan(&self, py: Python<'_>, cancel: Option<&Cancel>) -> PyResult<String> {
         self.check_process(py)?;
         let config = self.config.clone();
-        enter::interruptible(py, &flag(cancel), move || json(&engine::plan(config)?))
+        let cancelled = flag(cancel);
+        let give_up = watching(cancelled.clone());
+        enter::interruptible(py, &cancelled, move || json(&engine::plan_or(config, give_up)?))
     }
 
     /// The report, and the error that says what is wrong if something is.

@@ -1,14 +1,12 @@
 //! `kmirror run`: starts a mirror, watches it, stops it cleanly.
 //!
 //! It ends for one of five reasons, [`End`], and each has its exit code. A mirror that runs is always stopped before the
-//! process ends, unless a second signal comes; one that is still starting has written nothing that has to be finished,
-//! so a signal then ends the process at once.
+//! process ends, unless a second signal comes.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use kmirror::config::Config;
-use kmirror::{Error, ErrorKind, Event, EventKind, Mirror, Result, State, Status};
+use kmirror::{Callbacks, Error, ErrorKind, Event, EventKind, Mirror, Result, State, Status};
 
 use crate::args::RunOptions;
 use crate::exit::ExitCode;
@@ -107,30 +105,15 @@ impl Run<'_> {
         (end, Some(mirror.status()))
     }
 
-    /// Starts on a thread of its own, because a start cannot be interrupted and may wait for a cluster for long.
+    /// Starts, unless something ends it before.
     fn start(&mut self, config: Config) -> std::result::Result<Mirror, End> {
-        let (sender, outcome) = mpsc::channel();
-        let start = move || {
-            // Nobody listens any more when the time was up.
-            let _ = sender.send(Mirror::start(config));
-        };
-        std::thread::Builder::new().name("kmirror-start".to_owned()).spawn(start).map_err(|error| {
-            End::Failed(Error::new(ErrorKind::Internal, format!("no thread can be started: {error}")))
-        })?;
-        loop {
-            match outcome.recv_timeout(SLICE) {
-                Ok(Ok(mirror)) => return Ok(mirror),
-                Ok(Err(error)) => return Err(End::Failed(error)),
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(End::Failed(Error::new(ErrorKind::Internal, "the mirror did not start")));
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            if let Some(end) = self.interrupted() {
-                return Err(end);
-            }
+        let mut end = None;
+        let outcome = Mirror::start_or(config, Callbacks::new(), || {
+            end = self.interrupted();
             self.progress.tick_connecting();
-        }
+            end.is_some()
+        });
+        outcome.map_err(|error| end.unwrap_or(End::Failed(error)))
     }
 
     /// Runs until something ends it.

@@ -23,7 +23,7 @@ static int compare(const kmirror_t *mirror)
 {
     kmirror_report_t *report = NULL;
     size_t i;
-    int code = failed("verify", kmirror_verify(mirror, 600000, &report));
+    int code = failed("verify", kmirror_verify(mirror, 600000, NULL, &report));
     if (code != 0) {
         return code;
     }

@@ -13,7 +13,7 @@ use crate::support::{Failure, Outcome};
 
 const HEADER: &str = "include/kmirror.h";
 /// In the order in which the header explains things.
-const PARTS: [&str; 7] = ["config", "mirror", "callbacks", "event", "status", "report", "error"];
+const PARTS: [&str; 8] = ["config", "cancellation", "mirror", "callbacks", "event", "status", "report", "error"];
 
 fn generated() -> Outcome<String> {
     let folder = root().join("bindings/c");

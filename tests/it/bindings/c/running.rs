@@ -48,6 +48,15 @@ fn a_careless_host_gets_errors_and_no_crash_and_no_hang() -> Outcome {
 }
 
 #[test]
+fn calls_that_wait_are_given_up_and_leave_nothing_behind() -> Outcome {
+    let pair = shared()?;
+    let (topic, load) = busy(&pair.source, "c-cancelled")?;
+    run("cancelled", &[&pair.source.bootstrap(), &pair.target.bootstrap(), &topic])?;
+    load.stop()?;
+    Ok(())
+}
+
+#[test]
 fn starts_and_stops_leave_nothing_behind() -> Outcome {
     cycles(15)
 }
