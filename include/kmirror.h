@@ -32,7 +32,7 @@
  * or jump out.
  *
  * Signals. The library installs no handler, its threads block all signals but those of a crash, and it never raises SIGPIPE.
- * Waiting functions go on after a signal; to end a wait from a handler, wait at kmirror_event_fd, or in short pieces.
+ * Waiting functions go on after a signal; a handler ends them by kmirror_cancellation_cancel, which it may call.
  *
  * Fork. A child after fork() has none of the mirror's threads: every function that takes a kmirror_t fails there with
  * KMIRROR_ERROR_FORKED, kmirror_free stops nothing there, and the parent's mirror goes on. Start a mirror in the process that
@@ -153,6 +153,11 @@
 #define KMIRROR_LOG_TRACE 5
 
 /**
+ * Ends the waiting of calls that it was given to. One may be given to any number of calls; once cancelled it stays so.
+ */
+typedef struct kmirror_cancellation_t kmirror_cancellation_t;
+
+/**
  * Properties for a mirror. Use it from one thread at a time.
  */
 typedef struct kmirror_config_t kmirror_config_t;
@@ -235,29 +240,33 @@ const char *kmirror_config_warnings(const kmirror_config_t *config);
 
 /**
  * Works out what a mirror would do, also what it could not, and gives it to the caller in *report. Connects to both clusters and
- * writes nothing.
+ * writes nothing. cancellation may be NULL.
  */
 kmirror_error_t *kmirror_plan(const kmirror_config_t *config,
+                              const kmirror_cancellation_t *cancellation,
                               kmirror_report_t **report);
 
 /**
  * Compares what consumers would read from both clusters, without a mirror, and gives it to the caller in *report; that there are
  * differences is no error. topics are patterns that select from the configured ones, NULL is all; sample is how much of a partition,
- * as "5%" or as a number of offsets, NULL is everything.
+ * as "5%" or as a number of offsets, NULL is everything; cancellation may be NULL.
  */
 kmirror_error_t *kmirror_config_verify(const kmirror_config_t *config,
                                        const char *topics,
                                        const char *sample,
                                        int64_t timeout_ms,
+                                       const kmirror_cancellation_t *cancellation,
                                        kmirror_report_t **report);
 
 /**
  * Ends the mirror of this configuration for a switch-over from outside, as kmirror_promote does for one that runs here: it has to be
  * stopped, or its process to be gone. With force also when not everything can be copied in time; the report says what is missing.
+ * cancellation may be NULL.
  */
 kmirror_error_t *kmirror_config_promote(const kmirror_config_t *config,
                                         bool force,
                                         int64_t timeout_ms,
+                                        const kmirror_cancellation_t *cancellation,
                                         kmirror_report_t **report);
 
 /**
@@ -266,12 +275,36 @@ kmirror_error_t *kmirror_config_promote(const kmirror_config_t *config,
 void kmirror_config_free(kmirror_config_t *config);
 
 /**
+ * A cancellation for calls that wait. Free it with kmirror_cancellation_free when none of them runs any more.
+ */
+kmirror_cancellation_t *kmirror_cancellation_new(void);
+
+/**
+ * Has the calls that it was given to give up, from any thread or from a signal handler. They return KMIRROR_ERROR_TIMED_OUT within
+ * about 50 ms: a start stops what it has begun, a plan and a verification break off, a wait leaves the mirror as it is, and a switch-over
+ * ends where nothing is marked yet; when it is too late for that it comes to its end. NULL is no error.
+ */
+void kmirror_cancellation_cancel(const kmirror_cancellation_t *cancellation);
+
+/**
+ * Frees a cancellation.
+ */
+void kmirror_cancellation_free(kmirror_cancellation_t *cancellation);
+
+/**
  * Starts a mirror, and gives it to the caller in *mirror. Returns when copying has begun, or with what keeps it from
  * beginning; *mirror is written only in the first case. Later trouble is told by events. The configuration is
  * copied and stays the caller's.
  */
 kmirror_error_t *kmirror_start(const kmirror_config_t *config,
                                kmirror_t **mirror);
+
+/**
+ * As kmirror_start, until it is cancelled: then what had begun to start is stopped. cancellation may be NULL.
+ */
+kmirror_error_t *kmirror_start_cancellable(const kmirror_config_t *config,
+                                           const kmirror_cancellation_t *cancellation,
+                                           kmirror_t **mirror);
 
 /**
  * The next event, to be freed with kmirror_event_free; NULL if there was none in the given time, and at once if the mirror has ended
@@ -305,19 +338,22 @@ kmirror_error_t *kmirror_set_throttle(const kmirror_t *mirror, int64_t bytes_per
 
 /**
  * Compares what consumers would read from both clusters, for the topics of this mirror, while it runs or later, and gives it to the
- * caller in *report; that there are differences is no error. Fails with KMIRROR_ERROR_TIMED_OUT when the time has passed.
+ * caller in *report; that there are differences is no error. Fails with KMIRROR_ERROR_TIMED_OUT when the time has passed. cancellation
+ * may be NULL.
  */
 kmirror_error_t *kmirror_verify(const kmirror_t *mirror,
                                 int64_t timeout_ms,
+                                const kmirror_cancellation_t *cancellation,
                                 kmirror_report_t **report);
 
 /**
  * Ends the mirror for a switch-over: copies what the source has, marks the mirror on the target so that no process of it writes again,
  * and gives what was and was not copied to the caller in *report. Fails with KMIRROR_ERROR_TIMED_OUT if the source is there and not
- * everything was copied in time: then the mirror goes on, and nothing is marked.
+ * everything was copied in time: then the mirror goes on, and nothing is marked. cancellation may be NULL.
  */
 kmirror_error_t *kmirror_promote(const kmirror_t *mirror,
                                  int64_t timeout_ms,
+                                 const kmirror_cancellation_t *cancellation,
                                  kmirror_report_t **report);
 
 /**
@@ -327,6 +363,13 @@ kmirror_error_t *kmirror_promote(const kmirror_t *mirror,
  */
 kmirror_error_t *kmirror_wait_until_caught_up(const kmirror_t *mirror,
                                               int64_t timeout_ms);
+
+/**
+ * As kmirror_wait_until_caught_up, until it is cancelled. cancellation may be NULL.
+ */
+kmirror_error_t *kmirror_wait_until_caught_up_cancellable(const kmirror_t *mirror,
+                                                          int64_t timeout_ms,
+                                                          const kmirror_cancellation_t *cancellation);
 
 /**
  * Stops fetching. What is under way is finished; connections stay open.
@@ -406,6 +449,17 @@ kmirror_error_t *kmirror_set_log_callback_full(const kmirror_t *mirror,
                                                kmirror_log_callback_t callback,
                                                void *opaque,
                                                kmirror_opaque_free_t opaque_free);
+
+/**
+ * As kmirror_set_log_callback_full for mirrors that are started with this configuration: from the beginning, and also when they
+ * cannot start; kmirror_start returns when the callback was told everything then. opaque_free is called when the configuration and
+ * all of them are freed, and at once when this fails or callback is NULL.
+ */
+kmirror_error_t *kmirror_config_set_log_callback(kmirror_config_t *config,
+                                                 int level,
+                                                 kmirror_log_callback_t callback,
+                                                 void *opaque,
+                                                 kmirror_opaque_free_t opaque_free);
 
 /**
  * One of KMIRROR_EVENT_*; 0 for NULL. Later versions may have more kinds.

@@ -112,15 +112,16 @@ static kmirror_config_t *configured(const char *source, const char *target, cons
 
 static void calls_without_a_mirror_are_given_up(const char *topic)
 {
-    char silent[64];
+    char silent_source[64], silent_target[64];
     kmirror_config_t *config;
     kmirror_t *mirror = NULL;
     kmirror_report_t *report = NULL;
     kmirror_cancellation_t *cancellation;
     int before;
 
-    listen_silently(silent, sizeof silent);
-    config = configured(silent, silent, topic);
+    listen_silently(silent_source, sizeof silent_source);
+    listen_silently(silent_target, sizeof silent_target);
+    config = configured(silent_source, silent_target, topic);
     before = threads();
     cancellation = soon();
     expect_given_up(kmirror_start_cancellable(config, cancellation, &mirror), cancellation, "the start was given up");
