@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 
 use crate::support::cluster::{Pair, shared, unique};
 use crate::support::records::{Generator, Writing, produce};
-use crate::support::{Failure, Outcome, fail, ledger, nursery, tool, wait_for};
+use crate::support::{Outcome, fail, ledger, nursery, readme, tool, wait_for};
 
 const NEED_CC: &str =
     "the tests of the C library need a C and a C++ compiler: on Debian, apt-get install build-essential";
@@ -110,12 +110,7 @@ fn a_c_program_mirrors_until_caught_up() -> Outcome {
 fn the_c_example_of_the_readme_runs() -> Outcome {
     let pair = shared()?;
     let topic = written(pair, "c-readme")?;
-    let readme = fs::read_to_string(root().join("README.md"))?;
-    let example = readme.split("```c\n").nth(1).and_then(|rest| rest.split("```").next());
-    let example = example.ok_or_else(|| Failure("README.md has no example in C".to_owned()))?;
-    let example = [("a:9092", pair.source.bootstrap()), ("b:9092", pair.target.bootstrap()), ("orders", topic.clone())]
-        .into_iter()
-        .fold(example.to_owned(), |example, (from, to)| example.replace(from, &to));
+    let example = readme::example("c", pair, &topic)?;
     let source = nursery::directory("c")?.join("readme.c");
     fs::write(&source, example)?;
     tool::run_program(nursery::command(compile(&source, "readme", &[])?))?;

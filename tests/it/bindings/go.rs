@@ -17,7 +17,7 @@ use super::c::{expect_copied, serve, written};
 use crate::support::cluster::{Cluster, Options, shared, unique};
 use crate::support::failure::Context;
 use crate::support::records::{Load, Writing};
-use crate::support::{Failure, Outcome, fail, nursery, tool};
+use crate::support::{Failure, Outcome, fail, nursery, readme, tool};
 
 const NEED_GO: &str = "the tests of the Go package need Go 1.24 or newer: https://go.dev/dl";
 const NEED_TOOLS: &str = "on Debian, apt-get install build-essential pkg-config";
@@ -111,12 +111,7 @@ fn the_go_package_mirrors_between_real_clusters() -> Outcome {
 fn the_go_example_of_the_readme_runs() -> Outcome {
     let pair = shared()?;
     let topic = written(pair, "go-readme")?;
-    let readme = fs::read_to_string(root().join("README.md"))?;
-    let example = readme.split("```go\n").nth(1).and_then(|rest| rest.split("```").next());
-    let example = example.ok_or_else(|| Failure("README.md has no example in Go".to_owned()))?;
-    let example = [("a:9092", pair.source.bootstrap()), ("b:9092", pair.target.bootstrap()), ("orders", topic.clone())]
-        .into_iter()
-        .fold(example.to_owned(), |example, (from, to)| example.replace(from, &to));
+    let example = readme::example("go", pair, &topic)?;
     let directory = nursery::directory("go-readme")?;
     fs::write(directory.join("main.go"), example)?;
     go(&directory, &["mod", "init", "readme"])?;

@@ -8,7 +8,7 @@
 //! - [`raw`] speaks single requests that librdkafka has no call for, [`hand_made`] makes batches that no client sends;
 //! - [`groups`] are consumer groups: their offsets, and their members;
 //! - [`late`] makes logs that start late;
-//! - [`process`] runs the `kmirror` command as a child, to be killed and measured; [`tool`] runs compilers and the like.
+//! - [`readme`] has the README's examples; [`process`] runs the `kmirror` command as a child, to be killed and measured; [`tool`] runs compilers and the like.
 //!
 //! A missing tool is a failed test with a sentence that says what to install, never a skipped one.
 #![allow(dead_code, reason = "a harness offers more than the tests of one day use")]
@@ -30,6 +30,7 @@ pub(crate) mod process;
 pub(crate) mod properties;
 pub(crate) mod proxy;
 pub(crate) mod raw;
+pub(crate) mod readme;
 pub(crate) mod records;
 pub(crate) mod tampering;
 pub(crate) mod tool;

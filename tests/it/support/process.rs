@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -42,11 +42,14 @@ impl Kmirror {
         args: impl IntoIterator<Item = I>,
         environment: &[(&str, &str)],
     ) -> Outcome<Self> {
-        let directory = nursery::directory("kmirror")?;
         let mut command = nursery::command(env!("CARGO_BIN_EXE_kmirror"));
+        command.args(args).envs(environment.iter().copied());
+        Self::start_as(command, nursery::directory("kmirror")?)
+    }
+
+    /// Starts a command that becomes `kmirror`, in this directory.
+    pub(crate) fn start_as(mut command: Command, directory: PathBuf) -> Outcome<Self> {
         command
-            .args(args)
-            .envs(environment.iter().copied())
             .current_dir(&directory)
             .stdout(File::create(directory.join("stdout"))?)
             .stderr(File::create(directory.join("stderr"))?);
