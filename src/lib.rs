@@ -9,6 +9,7 @@
 #![cfg_attr(doctest, doc = include_str!("manual/architecture.md"))]
 
 mod batch;
+mod check;
 pub mod config;
 mod control;
 mod error;
@@ -27,6 +28,7 @@ mod verify;
 mod waiting;
 mod wire;
 
+pub use check::{CheckLine, CheckOutcome, CheckReport, CheckSubject, check, check_or};
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Callbacks, Event, EventKind, Told};

@@ -155,7 +155,12 @@ pub fn plan(config: Config) -> Result<Plan> {
 /// # Errors
 /// As there, and [`TimedOut`](crate::ErrorKind::TimedOut) when `give_up` says so.
 pub fn plan_or(config: Config, give_up: impl FnMut() -> bool) -> Result<Plan> {
-    look_on_a_thread("the plan", give_up, async move || Planner::new(config).plan().await)
+    look_on_a_thread("the plan", give_up, async move || of(config).await)
+}
+
+/// The plan, for those who are in a runtime already.
+pub(crate) async fn of(config: Config) -> Result<Plan> {
+    Planner::new(config).plan().await
 }
 
 /// Where records are on the target, by the names of partitions at the source.

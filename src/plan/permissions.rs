@@ -26,7 +26,7 @@ pub struct MissingPermission {
     pub resource: String,
     /// The operation that has to be allowed, as Kafka's tools name it.
     pub operation: &'static str,
-    /// What it is needed for.
+    /// What it is needed for, for example `to copy its records`.
     pub needed_for: String,
 }
 
@@ -36,7 +36,7 @@ impl std::fmt::Display for MissingPermission {
         let MissingPermission { side, resource_type, resource, operation, needed_for } = self;
         write!(
             f,
-            "the {side} does not allow {operation} on {resource_type} '{resource}', which is needed for {needed_for}"
+            "the {side} does not allow {operation} on {resource_type} '{resource}', which is needed {needed_for}"
         )
     }
 }

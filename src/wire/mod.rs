@@ -4,6 +4,7 @@
 pub mod acls;
 pub mod admin;
 pub mod append;
+pub mod clock;
 pub mod cluster;
 pub mod configs;
 pub mod connection;

@@ -64,6 +64,7 @@ guarded! {
     DescribeConfigsResponse,
     DescribeGroupsResponse,
     DescribeProducersResponse,
+    DescribeQuorumResponse,
     EndTxnResponse,
     FindCoordinatorResponse,
     IncrementalAlterConfigsResponse,

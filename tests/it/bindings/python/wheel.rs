@@ -93,7 +93,7 @@ fn the_wheel_as_it_is_released() -> Outcome {
 
     let sources = nursery::directory("sdist")?;
     let mut sdist = environment.maturin();
-    sdist.args(["sdist", "--quiet", "--out"]).arg(&sources);
+    sdist.args(["sdist", "--out"]).arg(&sources);
     tool::run(sdist.current_dir(root()), NEED_PYTHON)?;
     let made = nursery::directory("from-sdist")?;
     let mut pip = environment.pip();

@@ -1,0 +1,122 @@
+//! What the plan of a mirror says about whether it runs: its name, topics, permissions, groups.
+//!
+//! What concerns many topics is one line with the first of them, because there may be thousands; `kmirror plan` tells all.
+
+use super::{CheckLine, CheckOutcome, CheckSubject};
+use crate::config::utc;
+use crate::error::{Error, ErrorKind};
+use crate::plan::{MarkerPermission, MissingPermission, Plan, TopicAction, TopicPlan};
+
+pub(super) fn lines(plan: &Plan) -> Vec<CheckLine> {
+    let mut lines = vec![mirror(plan)];
+    lines.extend(topics(&plan.topics));
+    lines.extend(permissions(plan));
+    lines.extend(groups(plan));
+    lines
+}
+
+/// What keeps even the plan from being made.
+pub(super) fn impossible(error: &Error) -> CheckLine {
+    let (subject, fix) = match error.kind() {
+        ErrorKind::Authorization => (CheckSubject::Permissions, "grant it to the mirror's principal"),
+        ErrorKind::Config => (CheckSubject::Mirror, "change the property that it names"),
+        _ => (CheckSubject::Topics, "look at what kmirror plan says, and at the brokers' logs"),
+    };
+    CheckLine::failed(None, subject, error.kind(), error.message(), fix)
+}
+
+fn mirror(plan: &Plan) -> CheckLine {
+    const SUBJECT: CheckSubject = CheckSubject::Mirror;
+    let name = &plan.name;
+    match plan.promoted_at_ms {
+        Some(at) => {
+            let message = format!("mirror '{name}' was promoted at {}: it does not start", utc(at));
+            let fix = "set another 'name' for a new mirror, or take the switch-over back with kmirror promote --undo";
+            CheckLine::failed(None, SUBJECT, ErrorKind::Config, message, fix)
+        }
+        None if plan.has_run => CheckLine::ok(None, SUBJECT, format!("mirror '{name}' has run before and goes on")),
+        None => CheckLine::ok(None, SUBJECT, format!("mirror '{name}' has not run yet")),
+    }
+}
+
+fn topics(topics: &[TopicPlan]) -> Vec<CheckLine> {
+    const SUBJECT: CheckSubject = CheckSubject::Topics;
+    if topics.is_empty() {
+        let fix = "check 'topics', 'topics.exclude' and the permission to describe topics at the source";
+        let message = "no topic of the source is selected: a mirror does not start";
+        return vec![CheckLine::failed(None, SUBJECT, ErrorKind::Config, message, fix)];
+    }
+    let mut lines = Vec::new();
+    let whole = topics.iter().filter(|topic| topic.action == TopicAction::Refuse).map(|topic| {
+        let reason = topic.reason.as_deref().unwrap_or("refused");
+        format!("topic '{}': {reason}", topic.topic)
+    });
+    let parts = topics.iter().flat_map(|topic| {
+        let one = |(number, why): (&i32, &String)| format!("topic '{}' partition {number}: {why}", topic.topic);
+        topic.refused_partitions.iter().map(one)
+    });
+    let fix = "the others are mirrored; kmirror plan tells what is in the way of each";
+    if let Some(message) = first_of(whole.chain(parts), "topics or partitions cannot be mirrored") {
+        lines.push(CheckLine::failed(None, SUBJECT, ErrorKind::TargetConflict, message, fix));
+    }
+    let clamped = topics.iter().filter_map(|topic| {
+        let (wanted, there) = (topic.replication_factor_wanted?, topic.replication_factor?);
+        Some(format!("topic '{}' is created with {there} replicas instead of {wanted}", topic.topic))
+    });
+    if let Some(message) = first_of(clamped, "topics get fewer replicas than wanted") {
+        let fix = "the target has too few brokers for them: add some, or set 'replication.factor'";
+        lines.push(CheckLine::warning(Some("target"), SUBJECT, message, fix));
+    }
+    let mirrored = topics.iter().filter(|topic| topic.action != TopicAction::Refuse).count();
+    if lines.iter().all(|line| line.outcome != CheckOutcome::Failed) {
+        let partitions: usize = topics.iter().map(|topic| topic.partitions).sum();
+        let message = format!("{mirrored} topics with {partitions} partitions can be mirrored");
+        lines.insert(0, CheckLine::ok(None, SUBJECT, message));
+    }
+    lines
+}
+
+fn permissions(plan: &Plan) -> Vec<CheckLine> {
+    const SUBJECT: CheckSubject = CheckSubject::Permissions;
+    let mut lines: Vec<CheckLine> = plan.missing_permissions.iter().map(missing).collect();
+    if lines.is_empty() {
+        lines.push(CheckLine::ok(None, SUBJECT, "nothing that the mirror needs is denied"));
+    }
+    if plan.markers == MarkerPermission::Denied {
+        let message = "offsets without a record are filled by empty transactions, a few hundred a second, because markers are not allowed";
+        let fix = "allow Alter on the target's cluster (ClusterAction before Kafka 3.8)";
+        lines.push(CheckLine::warning(Some("target"), SUBJECT, message, fix));
+    }
+    lines
+}
+
+fn missing(missing: &MissingPermission) -> CheckLine {
+    let MissingPermission { side, resource_type, resource, operation, needed_for } = missing;
+    let message = format!("{operation} on {resource_type} '{resource}' is not allowed, which is needed {needed_for}");
+    let fix = format!(
+        "allow {operation} on {resource_type} '{resource}' to the {side}'s principal, with kafka-acls for example"
+    );
+    CheckLine::failed(Some(side), CheckSubject::Permissions, ErrorKind::Authorization, message, &fix)
+}
+
+fn groups(plan: &Plan) -> Vec<CheckLine> {
+    const SUBJECT: CheckSubject = CheckSubject::Groups;
+    let unseen = plan.groups_unseen.iter().map(|(what, why)| format!("{what}: {why}"));
+    if let Some(message) = first_of(unseen, "things keep groups from being seen") {
+        let fix = "allow Describe on the groups at the source, or leave them out with 'groups.exclude'";
+        return vec![CheckLine::warning(Some("source"), SUBJECT, message, fix)];
+    }
+    match plan.groups.len() {
+        0 => Vec::new(),
+        count => vec![CheckLine::ok(None, SUBJECT, format!("{count} consumer groups are seen"))],
+    }
+}
+
+/// The first, and how many there are; `None` of none.
+fn first_of(mut all: impl Iterator<Item = String>, what: &str) -> Option<String> {
+    let first = all.next()?;
+    Some(match all.count() + 1 {
+        1 => first,
+        count => format!("{count} {what}, the first of them: {first}"),
+    })
+}
