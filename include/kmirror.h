@@ -173,7 +173,7 @@ typedef struct kmirror_error_t kmirror_error_t;
 typedef struct kmirror_event_t kmirror_event_t;
 
 /**
- * What a plan, a verification or a switch-over has come to.
+ * What a check, a plan, a verification or a switch-over has come to.
  */
 typedef struct kmirror_report_t kmirror_report_t;
 
@@ -237,6 +237,14 @@ kmirror_error_t *kmirror_config_check(kmirror_config_t *config);
  * next check.
  */
 const char *kmirror_config_warnings(const kmirror_config_t *config);
+
+/**
+ * Looks whether a mirror would run, and gives what was found to the caller in *report: connections to every broker, permissions, topics,
+ * clocks; that something is wrong is no error. Writes nothing. cancellation may be NULL.
+ */
+kmirror_error_t *kmirror_check(const kmirror_config_t *config,
+                               const kmirror_cancellation_t *cancellation,
+                               kmirror_report_t **report);
 
 /**
  * Works out what a mirror would do, also what it could not, and gives it to the caller in *report. Connects to both clusters and
@@ -640,13 +648,14 @@ const char *kmirror_status_json(const kmirror_status_t *status);
 void kmirror_status_free(kmirror_status_t *status);
 
 /**
- * What it is of: "plan", "verify" or "promote"; empty for NULL.
+ * What it is of: "check", "plan", "verify" or "promote"; empty for NULL.
  */
 const char *kmirror_report_kind(const kmirror_report_t *report);
 
 /**
  * How many problems it tells, as sentences: of a verification the first differences and what could not be read, of a plan what
- * cannot be mirrored and which permissions are missing, of a switch-over what is not copied. 0 is well.
+ * cannot be mirrored and which permissions are missing, of a check what has failed and what to do, of a switch-over what is not copied. 0 is
+ * well.
  */
 size_t kmirror_report_problem_count(const kmirror_report_t *report);
 

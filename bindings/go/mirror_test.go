@@ -156,6 +156,9 @@ func TestAContextThatHasEndedStartsNothing(t *testing.T) {
 	if _, err := kmirror.Start(ctx, config); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
+	if _, err := kmirror.Check(ctx, config); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
 	if _, err := kmirror.Plan(ctx, config); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
@@ -171,7 +174,11 @@ func TestNobodyListensIsAnErrorOfConnecting(t *testing.T) {
 	config := kmirror.Config{
 		"source.bootstrap.servers": "127.0.0.1:1", "target.bootstrap.servers": "127.0.0.1:2", "topics": "orders",
 	}
-	_, err := kmirror.Start(context.Background(), config)
+	report, err := kmirror.Check(context.Background(), config)
+	if err != nil || report.OK || len(report.Problems) != 2 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	_, err = kmirror.Start(context.Background(), config)
 	var told *kmirror.Error
 	if !errors.As(err, &told) || told.Code != kmirror.ErrConnect || told.Code.String() != "connect" {
 		t.Errorf("%#v", err)

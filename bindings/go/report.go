@@ -11,13 +11,36 @@ import (
 	"encoding/json"
 )
 
-// Report is what a plan, a verification and a switch-over have in common.
+// Report is what a check, a plan, a verification and a switch-over have in common.
 type Report struct {
 	// Problems as sentences; none is well. Of a verification they are the first differences and what could not be read, of a plan what
-	// cannot be mirrored and which permissions are missing, of a switch-over what is not copied.
+	// cannot be mirrored and which permissions are missing, of a check what has failed, of a switch-over what is not copied.
 	Problems []string
 	// JSON is the whole as the library tells it.
 	JSON json.RawMessage
+}
+
+// CheckReport is whether a mirror would run. Its problems are what has failed, and what to do.
+type CheckReport struct {
+	Report
+	// OK is whether nothing has failed; there may be warnings, which are among the lines.
+	OK bool
+	// Lines are what was looked at, one after the other.
+	Lines []CheckLine
+}
+
+// CheckLine is a thing that was looked at.
+type CheckLine struct {
+	// Side is "source", "target", or empty for what is about both.
+	Side string `json:"side"`
+	// Subject is what was looked at, for example "connection".
+	Subject string `json:"subject"`
+	// Outcome is "ok", "warning" or "failed".
+	Outcome string `json:"outcome"`
+	// Message is what was found.
+	Message string `json:"message"`
+	// Fix is what to do about it; empty if nothing has to be done.
+	Fix string `json:"fix"`
 }
 
 // PlanReport is what a mirror would do.
@@ -55,6 +78,24 @@ type VerifyOptions struct {
 type PromoteOptions struct {
 	// Force marks the mirror also when not everything can be copied in time; the report says what is missing.
 	Force bool
+}
+
+// Check looks whether a mirror would run: connections to every broker, permissions, topics, clocks. It writes nothing. That something is
+// wrong is no error.
+func Check(ctx context.Context, properties Config) (*CheckReport, error) {
+	call := func(config config, cancellation cancellation) (*CheckReport, error) {
+		var theirs *C.kmirror_report_t
+		if err := taken(C.kmirror_check(config.pointer, cancellation, &theirs)); err != nil {
+			return nil, err
+		}
+		defer C.kmirror_report_free(theirs)
+		report := &CheckReport{Report: copiedReport(theirs)}
+		if err := json.Unmarshal(report.JSON, report); err != nil {
+			return nil, failure(ErrInternal, "the library's report is not as expected: "+err.Error())
+		}
+		return report, nil
+	}
+	return withConfig(ctx, properties, "check", call, nil)
 }
 
 // Plan works out what a mirror would do, also what it could not. It connects to both clusters and writes nothing.

@@ -36,9 +36,9 @@ from .errors import (
     UnsupportedError,
     VerificationFailed,
 )
-from .functions import plan, promote, undo_promotion, verify
+from .functions import check, plan, promote, undo_promotion, verify
 from .mirror import Mirror
-from .reports import Plan, PromoteReport, PromotionUndone, Status, VerifyReport
+from .reports import CheckReport, Plan, PromoteReport, PromotionUndone, Status, VerifyReport
 
 # As libraries do: silent until the program says what it wants to hear.
 logging.getLogger("kmirror").addHandler(logging.NullHandler())
@@ -47,6 +47,7 @@ __all__ = [
     "AuthenticationError",
     "AuthorizationError",
     "BrokerError",
+    "CheckReport",
     "ConfigError",
     "ConnectError",
     "DataLossError",
@@ -75,6 +76,7 @@ __all__ = [
     "VerificationFailed",
     "VerifyReport",
     "__version__",
+    "check",
     "plan",
     "promote",
     "undo_promotion",

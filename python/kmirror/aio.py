@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import mirror as blocking
 from ._kmirror import Cancel, Event, Lag
 from .callbacks import OnEvent, OnLag
-from .reports import Plan, PromoteReport, PromotionUndone, Status, VerifyReport
+from .reports import CheckReport, Plan, PromoteReport, PromotionUndone, Status, VerifyReport
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -200,6 +200,10 @@ class Mirror:
     async def status(self) -> Status:
         """Everything the mirror knows of itself, now."""
         return self._mirror.status()
+
+    async def check(self) -> CheckReport:
+        """Whether a start would succeed, as kmirror.Mirror.check."""
+        return await _run(self._mirror._check)
 
     async def plan(self) -> Plan:
         """What a start would do now. Writes nothing, and needs no start."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .mirror import Mirror
-from .reports import Plan, PromoteReport, PromotionUndone, VerifyReport
+from .reports import CheckReport, Plan, PromoteReport, PromotionUndone, VerifyReport
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from .properties import Properties
 
     Clients = Mapping[str, Any] | None
+
+
+def check(*, source: Clients = None, target: Clients = None, **properties: Unpack[Properties]) -> CheckReport:
+    """Whether a mirror would run: connections to every broker, permissions, topics, clocks, and what to do where something is
+    wrong. Writes nothing."""
+    return Mirror(source=source, target=target, **properties).check()
 
 
 def plan(*, source: Clients = None, target: Clients = None, **properties: Unpack[Properties]) -> Plan:

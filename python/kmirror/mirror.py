@@ -10,12 +10,12 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._kmirror import Cancel, Event, Handle
 from .callbacks import Callbacks, Calling, OnEvent, OnLag
 from .errors import ForkedError, KmirrorError, KmirrorWarning
-from .reports import Plan, PromoteReport, PromotionUndone, Status, VerifyReport
+from .reports import CheckReport, Plan, PromoteReport, PromotionUndone, Status, VerifyReport
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -189,6 +189,15 @@ class Mirror:
         """Everything the mirror knows of itself, now."""
         return Status(json.loads(self._handle.status()))
 
+    def check(self) -> CheckReport:
+        """Whether a start would succeed: connections to every broker, permissions, topics, clocks. Writes nothing, and needs
+        no start. That something is wrong is no error: it is in the report."""
+        return self._check(None)
+
+    def _check(self, cancel: Cancel | None) -> CheckReport:
+        text, error = self._handle.check(cancel)
+        return _with_error(CheckReport(json.loads(text)), error)
+
     def plan(self) -> Plan:
         """What a start would do now. Writes nothing, and needs no start."""
         return Plan(json.loads(self._handle.plan(None)))
@@ -228,9 +237,7 @@ class Mirror:
         how_much = None if sample is None else str(sample)
         watch = None if on_progress is None else lambda text: _discard(on_progress(json.loads(text)))
         text, error = self._handle.verify(topics, how_much, sample_seed, max_differences, wait, timeout, cancel, watch)
-        report = VerifyReport(json.loads(text))
-        object.__setattr__(report, "_error", error)
-        return report
+        return _with_error(VerifyReport(json.loads(text)), error)
 
     def promote(self, timeout: float = 60.0, *, force: bool = False) -> PromoteReport:
         """Ends the mirror for a switch-over: copies what the source has, copies offsets of groups a last time, and
@@ -273,6 +280,14 @@ def files_of(consumer: Path | None, producer: Path | None, config: Path | None) 
 
 
 def _discard(_: object) -> None: ...
+
+
+_Report = TypeVar("_Report", CheckReport, VerifyReport)
+
+
+def _with_error(report: _Report, error: KmirrorError | None) -> _Report:
+    object.__setattr__(report, "_error", error)
+    return report
 
 
 def _client(side: str, given: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -104,6 +104,38 @@ class Status(Table):
         return f"{self.name}: {self.state}, {behind}, {copied}" + (f"; {self.error}" if self.error else "")
 
 
+class CheckReport(Table):
+    """Whether a mirror would run. As a table: what was looked at, what came of it, and what to do."""
+
+    ok: bool
+    """Whether nothing has failed; there may be warnings."""
+    lines: list[Record]
+    """What was looked at: side, subject, outcome ("ok", "warning", "failed"), message, fix."""
+
+    _error: KmirrorError | None = None
+    _columns: ClassVar[dict[str, str]] = {
+        "outcome": "str",
+        "side": "str",
+        "subject": "str",
+        "message": "str",
+        "fix": "str",
+    }
+
+    def raise_if_failed(self) -> None:
+        """Raises the error that a start would come to, if something has failed."""
+        if self._error is not None:
+            raise self._error
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for line in self.lines:
+            yield line.to_dict()
+
+    def _headline(self) -> str:
+        failed = sum(line.to_dict()["outcome"] == "failed" for line in self.lines)
+        looked = plural(len(self.lines), "check")
+        return f"ok: {looked}" if self.ok else f"{failed} of {looked} failed; {self._error}"
+
+
 class Plan(Table):
     """What a start would do. As a table: every action on the target, and what cannot be done."""
 

@@ -9,8 +9,9 @@ use crate::plan::{MarkerPermission, MissingPermission, Plan, TopicAction, TopicP
 
 pub(super) fn lines(plan: &Plan) -> Vec<CheckLine> {
     let mut lines = vec![mirror(plan)];
-    lines.extend(topics(&plan.topics));
+    // First, because they may be why topics are refused.
     lines.extend(permissions(plan));
+    lines.extend(topics(&plan.topics));
     lines.extend(groups(plan));
     lines
 }

@@ -34,10 +34,7 @@ pub struct MissingPermission {
 impl std::fmt::Display for MissingPermission {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let MissingPermission { side, resource_type, resource, operation, needed_for } = self;
-        write!(
-            f,
-            "the {side} does not allow {operation} on {resource_type} '{resource}', which is needed {needed_for}"
-        )
+        write!(f, "the {side} does not allow {operation} on {resource_type} '{resource}', which is needed {needed_for}")
     }
 }
 

@@ -127,6 +127,8 @@ static void calls_without_a_mirror_are_given_up(const char *topic)
     expect_given_up(kmirror_start_cancellable(config, cancellation, &mirror), cancellation, "the start was given up");
     EXPECT(mirror == NULL);
     cancellation = soon();
+    expect_given_up(kmirror_check(config, cancellation, &report), cancellation, "the check was given up");
+    cancellation = soon();
     expect_given_up(kmirror_plan(config, cancellation, &report), cancellation, "the plan was given up");
     cancellation = soon();
     expect_given_up(kmirror_config_verify(config, NULL, NULL, -1, cancellation, &report), cancellation, "given up");

@@ -25,6 +25,8 @@ static void null_is_an_error_and_never_a_crash(void)
     expect_error(kmirror_resume(NULL), KMIRROR_ERROR_STATE, "mirror is NULL");
     expect_error(kmirror_stop(NULL, 0), KMIRROR_ERROR_STATE, "mirror is NULL");
     expect_error(kmirror_config_check(NULL), KMIRROR_ERROR_CONFIG, "config is NULL");
+    expect_error(kmirror_check(NULL, NULL, &report), KMIRROR_ERROR_CONFIG, "config is NULL");
+    expect_error(kmirror_check(config, NULL, NULL), KMIRROR_ERROR_CONFIG, "report is NULL");
     expect_error(kmirror_plan(NULL, NULL, &report), KMIRROR_ERROR_CONFIG, "config is NULL");
     expect_error(kmirror_plan(config, NULL, NULL), KMIRROR_ERROR_CONFIG, "report is NULL");
     expect_error(kmirror_config_verify(NULL, NULL, NULL, 0, NULL, &report), KMIRROR_ERROR_CONFIG, "config is NULL");
@@ -129,9 +131,14 @@ static void a_cluster_that_is_not_there_is_told(const char *consumer, const char
 {
     kmirror_config_t *config = configured(consumer, "127.0.0.1:1", topic);
     kmirror_t *mirror = NULL;
+    kmirror_report_t *report = NULL;
     kmirror_error_t *error = kmirror_start(config, &mirror);
     EXPECT(error != NULL && mirror == NULL);
     EXPECT(kmirror_error_is_retriable(error));
+    expect_success(kmirror_check(config, NULL, &report));
+    EXPECT(kmirror_report_problem_count(report) == 1);
+    EXPECT(strstr(kmirror_report_problem(report, 0), "check target.bootstrap.servers (127.0.0.1:1)") != NULL);
+    kmirror_report_free(report);
     expect_error(error, KMIRROR_ERROR_CONNECT, "127.0.0.1:1");
     kmirror_config_free(config);
 }
@@ -145,6 +152,10 @@ static void a_configuration_is_checked_and_planned(const char *consumer, const c
     EXPECT(strcmp(kmirror_config_warnings(config), "") == 0);
     expect_success(kmirror_config_check(config));
     EXPECT(strstr(kmirror_config_warnings(config), "key.deserializer") != NULL);
+    expect_success(kmirror_check(config, NULL, &report));
+    EXPECT(strcmp(kmirror_report_kind(report), "check") == 0 && kmirror_report_problem_count(report) == 0);
+    EXPECT(strstr(kmirror_report_json(report), "\"ok\":true") != NULL);
+    kmirror_report_free(report);
     expect_success(kmirror_plan(config, NULL, &report));
     EXPECT(strcmp(kmirror_report_kind(report), "plan") == 0 && kmirror_report_problem_count(report) == 0);
     EXPECT(strstr(kmirror_report_json(report), "\"action\":\"create\"") != NULL);

@@ -262,6 +262,11 @@ func TestLagIsToldAboveAndBelowWhenTheTargetStandsStill(t *testing.T) {
 func TestAPlanIsMadeAndAMirrorIsPromoted(t *testing.T) {
 	topic, ctx := given(t, "TOPIC"), limited(t)
 	config := configOf(t, topic)
+	checked, err := kmirror.Check(ctx, config)
+	must(t, err)
+	if !checked.OK || len(checked.Problems) != 0 || len(checked.Lines) < 8 || checked.Lines[0].Side != "source" {
+		t.Errorf("%+v", checked)
+	}
 	plan, err := kmirror.Plan(ctx, config)
 	must(t, err)
 	if len(plan.Problems) != 0 || !strings.Contains(string(plan.JSON), topic) {

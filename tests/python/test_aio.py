@@ -31,6 +31,7 @@ def test_under_load_from_asyncio(clusters: Clusters) -> None:
             assert (await mirror.verify(timeout=HANG_LIMIT)).identical
             assert (await mirror.status()).replicated_records > 0
             assert (await mirror.plan()).has_run
+            assert (await mirror.check()).ok
             await mirror.pause()
             await asyncio.sleep(0.2)
             with pytest.raises(kmirror.TimedOut):

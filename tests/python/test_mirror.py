@@ -88,7 +88,7 @@ def test_ctrl_c_ends_every_call_to_clusters_that_do_not_answer() -> None:
         addresses = [f"127.0.0.1:{silent.getsockname()[1]}" for silent in (source, target)]
         clients: list[dict[str, object]] = [{"bootstrap.servers": address} for address in addresses]
         mirror = kmirror.Mirror(source=clients[0], target=clients[1])
-        for call in (mirror.start, mirror.plan, mirror.verify, mirror.promote, mirror.undo_promotion):
+        for call in (mirror.start, mirror.check, mirror.plan, mirror.verify, mirror.promote, mirror.undo_promotion):
             with interrupted_soon():
                 call()
         assert repr(mirror).endswith("not started>")

@@ -30,6 +30,7 @@ def test_the_migration_of_the_notebook(clusters: Clusters, monkeypatch: Any) -> 
         nbclient.NotebookClient(notebook, timeout=int(HANG_LIMIT), kernel_name="python3").execute()
 
     for words, shown in (
+        ("checked = mirror.check()", "can be mirrored"),
         ("plan = mirror.plan()", "create"),
         ("mirror.progress(", "in_sync"),
         ("mirror.verify(", "identical: 1,000 records"),

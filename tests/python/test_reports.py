@@ -60,7 +60,7 @@ def promised_fields_are_there(record: Any) -> None:
 def reports(clusters: Clusters) -> list[Any]:
     with kmirror.Mirror(**clusters.of(clusters.topic)) as mirror:
         mirror.wait_until_caught_up(timeout=HANG_LIMIT)
-        return [mirror.status(), mirror.verify(), mirror.plan()]
+        return [mirror.status(), mirror.verify(), mirror.plan(), mirror.check()]
 
 
 def test_reports_keep_their_promises(reports: list[Any]) -> None:
@@ -74,7 +74,7 @@ def test_reports_keep_their_promises(reports: list[Any]) -> None:
 
 
 def test_reports_are_tables_in_a_notebook_and_elsewhere(reports: list[Any], clusters: Clusters) -> None:
-    status, report, plan = reports
+    status, report, plan, check = reports
     for one in reports:
         cells = cells_of(one)
         assert cells[0] == list(one.to_dicts()[0])
@@ -83,6 +83,18 @@ def test_reports_are_tables_in_a_notebook_and_elsewhere(reports: list[Any], clus
     assert [row[:2] for row in cells_of(status)[1:]] == [[clusters.topic, "0"], [clusters.topic, "1"]]
     assert str(report).startswith("identical: 1,000 records in 2 partitions compared")
     assert ["topic", clusters.topic, "mirror"] in [row[:3] for row in cells_of(plan)]
+    assert check.ok and str(check).startswith("ok: ")
+    assert ["ok", "source", "connection"] in [row[:3] for row in cells_of(check)]
+
+
+def test_a_check_tells_what_is_wrong_and_what_to_do(clusters: Clusters) -> None:
+    report = kmirror.check(**{**clusters.of(clusters.topic), "target": {"bootstrap.servers": "127.0.0.1:1"}})
+    assert not report.ok
+    (line,) = [line.to_dict() for line in report.lines if line.to_dict()["outcome"] == "failed"]
+    assert (line["side"], line["subject"]) == ("target", "connection")
+    assert "127.0.0.1:1" in line["message"] and "check target.bootstrap.servers" in line["fix"]
+    with pytest.raises(kmirror.ConnectError, match="127.0.0.1:1"):
+        report.raise_if_failed()
 
 
 def test_what_is_shown_is_escaped() -> None:

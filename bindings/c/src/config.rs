@@ -124,6 +124,25 @@ pub unsafe extern "C" fn kmirror_config_warnings(config: *const kmirror_config_t
     })
 }
 
+/// Looks whether a mirror would run, and gives what was found to the caller in *report: connections to every broker, permissions, topics,
+/// clocks; that something is wrong is no error. Writes nothing. cancellation may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_check(
+    config: *const kmirror_config_t,
+    cancellation: *const kmirror_cancellation_t,
+    report: *mut *mut kmirror_report_t,
+) -> *mut kmirror_error_t {
+    boundary!({
+        // SAFETY: the header asks for a configuration that lives and that no other thread changes.
+        let config = unsafe { argument(config, ErrorKind::Config, "config") }?;
+        // SAFETY: the header asks for a cancellation that lives as long as the call, or NULL.
+        let give_up = unsafe { given_up(cancellation) };
+        let check = || Ok(kmirror_report_t::of_check(&engine::check_or(config.build()?, give_up)?));
+        // SAFETY: the header asks for room for a pointer.
+        unsafe { write(report, "report", check) }
+    })
+}
+
 /// Works out what a mirror would do, also what it could not, and gives it to the caller in *report. Connects to both clusters and
 /// writes nothing. cancellation may be NULL.
 #[unsafe(no_mangle)]

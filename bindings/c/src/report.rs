@@ -1,15 +1,15 @@
-//! What a plan, a verification or a switch-over has come to, as an object that C can ask.
+//! What a check, a plan, a verification or a switch-over has come to, as an object that C can ask.
 //!
 //! Each of them is a list of problems, which is empty if all is well, some numbers, and a JSON document with everything.
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 
-use engine::{Plan, PromoteReport, TopicAction, VerifyReport};
+use engine::{CheckLine, CheckOutcome, CheckReport, Plan, PromoteReport, TopicAction, VerifyReport};
 
 use crate::boundary::{Json, ask, boundary, c_string, count, take_back};
 
-/// What a plan, a verification or a switch-over has come to.
+/// What a check, a plan, a verification or a switch-over has come to.
 pub struct kmirror_report_t {
     kind: &'static CStr,
     problems: Vec<CString>,
@@ -33,6 +33,15 @@ impl kmirror_report_t {
             records_not_copied: -1,
             json,
         }
+    }
+
+    pub(crate) fn of_check(report: &CheckReport) -> Self {
+        let wrong = report.lines.iter().filter(|line| line.outcome == CheckOutcome::Failed);
+        let problem = |line: &CheckLine| match &line.fix {
+            Some(fix) => format!("{line}; {fix}"),
+            None => line.to_string(),
+        };
+        kmirror_report_t::new(c"check", wrong.map(problem), Json::of(report))
     }
 
     pub(crate) fn of_plan(plan: &Plan) -> Self {
@@ -84,7 +93,7 @@ impl kmirror_report_t {
 
 const NOTHING: &CStr = c"";
 
-/// What it is of: "plan", "verify" or "promote"; empty for NULL.
+/// What it is of: "check", "plan", "verify" or "promote"; empty for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_report_kind(report: *const kmirror_report_t) -> *const c_char {
     boundary!(else NOTHING.as_ptr(), {
@@ -94,7 +103,8 @@ pub unsafe extern "C" fn kmirror_report_kind(report: *const kmirror_report_t) ->
 }
 
 /// How many problems it tells, as sentences: of a verification the first differences and what could not be read, of a plan what
-/// cannot be mirrored and which permissions are missing, of a switch-over what is not copied. 0 is well.
+/// cannot be mirrored and which permissions are missing, of a check what has failed and what to do, of a switch-over what is not copied. 0 is
+/// well.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_report_problem_count(report: *const kmirror_report_t) -> usize {
     boundary!(else 0, {

@@ -224,6 +224,17 @@ impl Handle {
         enter::call(py, || json(&mirror.status()))
     }
 
+    /// The report, and the error that says what is wrong if something is.
+    fn check<'py>(&self, py: Python<'py>, cancel: Option<&Cancel>) -> PyResult<(String, Option<Bound<'py, PyAny>>)> {
+        self.check_process(py)?;
+        let config = self.config.clone();
+        let cancelled = flag(cancel);
+        let give_up = watching(cancelled.clone());
+        let check = move || engine::check_or(config, give_up).and_then(|report| Ok((json(&report)?, report.error())));
+        let (report, error) = enter::interruptible(py, &cancelled, check)?;
+        Ok((report, error.map(|error| errors::exception(py, &error)).transpose()?))
+    }
+
     fn plan(&self, py: Python<'_>, cancel: Option<&Cancel>) -> PyResult<String> {
         self.check_process(py)?;
         let config = self.config.clone();

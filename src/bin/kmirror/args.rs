@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Run(Box<RunOptions>),
     /// Print what run would do on the target, and what it could not; writes nothing
     Plan(Box<PlanOptions>),
+    /// Look whether a mirror would run: every broker, permissions, topics, clocks, with the fix of what is wrong; writes nothing
+    Check(Box<PlanOptions>),
     /// Compare what consumers would read from source and target, while both are live
     Verify(Box<VerifyArguments>),
     /// End a mirror for a switch-over: copy what the source has, then mark the mirror so that it never writes again
@@ -82,7 +84,7 @@ pub(crate) struct RunOptions {
 pub(crate) struct PlanOptions {
     #[command(flatten)]
     pub(crate) mirror: MirrorOptions,
-    /// Print the plan as one JSON document
+    /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }

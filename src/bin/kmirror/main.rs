@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 
 mod args;
+mod check;
 mod config;
 mod demo;
 mod exit;
@@ -38,6 +39,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, program: &[OsString]) 
     match args::parse(arguments) {
         Ok(args::Command::Run(options)) => run::command(&options),
         Ok(args::Command::Plan(options)) => plan::command(&options),
+        Ok(args::Command::Check(options)) => check::command(&options),
         Ok(args::Command::Verify(arguments)) => verify::command(&arguments),
         Ok(args::Command::Promote(arguments)) => promote::command(&arguments),
         Ok(args::Command::Demo(options)) => demo::command(&options, program),

@@ -5,6 +5,7 @@ mod acls;
 mod bad_input;
 mod bench;
 mod chaos;
+mod check;
 mod configs;
 mod damage;
 mod denied;

@@ -1,4 +1,5 @@
 //! The examples of the README as a reader finds them, with the names of clusters and of the topic that a test has.
+//! Whoever asks runs them; nothing else of them is changed.
 
 use std::fs;
 use std::path::Path;
