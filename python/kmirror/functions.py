@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def check(*, source: Clients = None, target: Clients = None, **properties: Unpack[Properties]) -> CheckReport:
-    """Whether a mirror would run: connections to every broker, permissions, topics, clocks, and what to do where something is
-    wrong. Writes nothing."""
+    """Whether a mirror would run: connections to every broker, permissions, topics, clocks, and what to do where
+    something is wrong. Writes nothing."""
     return Mirror(source=source, target=target, **properties).check()
 
 

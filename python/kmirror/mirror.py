@@ -190,8 +190,8 @@ class Mirror:
         return Status(json.loads(self._handle.status()))
 
     def check(self) -> CheckReport:
-        """Whether a start would succeed: connections to every broker, permissions, topics, clocks. Writes nothing, and needs
-        no start. That something is wrong is no error: it is in the report."""
+        """Whether a start would succeed: connections to every broker, permissions, topics, clocks. Writes nothing, and
+        needs no start. That something is wrong is no error: it is in the report."""
         return self._check(None)
 
     def _check(self, cancel: Cancel | None) -> CheckReport:
@@ -285,7 +285,7 @@ def _discard(_: object) -> None: ...
 _Report = TypeVar("_Report", CheckReport, VerifyReport)
 
 
-def _with_error(report: _Report, error: KmirrorError | None) -> _Report:
+def _with_error(report: _Report, error: Exception | None) -> _Report:
     object.__setattr__(report, "_error", error)
     return report
 
