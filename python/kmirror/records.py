@@ -117,10 +117,15 @@ class Table(Record):
         rows = self.to_dicts()
         parts = [f"<p><b>{html.escape(self._headline())}</b></p>"]
         if rows:
-            head = "".join(f"<th>{html.escape(name)}</th>" for name in self._columns)
+            # Notebooks put everything to the right, which is for numbers.
+            sides = ["left" if kind == "str" else "right" for kind in self._columns.values()]
+            styles = [f' style="text-align: {side}"' for side in sides]
+            names = zip(styles, self._columns, strict=True)
+            head = "".join(f"<th{style}>{html.escape(name)}</th>" for style, name in names)
             parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>")
             for row in rows[:_MOST_ROWS_SHOWN]:
-                cells = "".join(f"<td>{html.escape(_text(value))}</td>" for value in row.values())
+                values = zip(styles, row.values(), strict=True)
+                cells = "".join(f"<td{style}>{html.escape(_text(value))}</td>" for style, value in values)
                 parts.append(f"<tr>{cells}</tr>")
             parts.append("</tbody></table>")
         if len(rows) > _MOST_ROWS_SHOWN:

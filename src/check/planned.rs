@@ -62,7 +62,11 @@ fn topics(topics: &[TopicPlan]) -> Vec<CheckLine> {
     }
     let clamped = topics.iter().filter_map(|topic| {
         let (wanted, there) = (topic.replication_factor_wanted?, topic.replication_factor?);
-        Some(format!("topic '{}' is created with {there} replicas instead of {wanted}", topic.topic))
+        Some(format!(
+            "topic '{}' is created with {} instead of {wanted}",
+            topic.topic,
+            counted(there.max(0) as usize, "replica")
+        ))
     });
     if let Some(message) = first_of(clamped, "topics get fewer replicas than wanted") {
         let fix = "the target has too few brokers for them: add some, or set 'replication.factor'";
@@ -71,7 +75,8 @@ fn topics(topics: &[TopicPlan]) -> Vec<CheckLine> {
     let mirrored = topics.iter().filter(|topic| topic.action != TopicAction::Refuse).count();
     if lines.iter().all(|line| line.outcome != CheckOutcome::Failed) {
         let partitions: usize = topics.iter().map(|topic| topic.partitions).sum();
-        let message = format!("{mirrored} topics with {partitions} partitions can be mirrored");
+        let (topics, partitions) = (counted(mirrored, "topic"), counted(partitions, "partition"));
+        let message = format!("{topics} with {partitions} can be mirrored");
         lines.insert(0, CheckLine::ok(None, SUBJECT, message));
     }
     lines
@@ -109,8 +114,12 @@ fn groups(plan: &Plan) -> Vec<CheckLine> {
     }
     match plan.groups.len() {
         0 => Vec::new(),
-        count => vec![CheckLine::ok(None, SUBJECT, format!("{count} consumer groups are seen"))],
+        count => vec![CheckLine::ok(None, SUBJECT, format!("seen: {}", counted(count, "consumer group")))],
     }
+}
+
+fn counted(count: usize, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The first, and how many there are; `None` of none.

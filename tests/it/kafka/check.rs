@@ -50,7 +50,7 @@ fn all_is_well_and_nothing_is_written() -> Outcome {
     }
     expect_line(&report, "clusters", &["ok source and target are two clusters"])?;
     expect_line(&report, "mirror", &[&format!("mirror '{topic}' has not run yet")])?;
-    expect_line(&report, "topics", &["ok 1 topics with 3 partitions can be mirrored"])?;
+    expect_line(&report, "topics", &["ok 1 topic with 3 partitions can be mirrored"])?;
     expect_line(&report, "permissions", &["ok nothing that the mirror needs is denied"])?;
 
     // The text has the same lines, and the target still has neither the topic nor the mirror's own.
@@ -87,7 +87,7 @@ fn what_is_wrong_with_one_side_does_not_hide_the_other() -> Outcome {
     let (code, report) = Mirroring::pair(pair, &topic).set(&half).document("check", &[])?;
     assert_eq!(code, 0, "{report:#}");
     expect_line(&report, "connection", &["source warning", "127.0.0.1:1", "remove 127.0.0.1:1"])?;
-    expect_line(&report, "topics", &["ok 1 topics"])?;
+    expect_line(&report, "topics", &["ok 1 topic with 1 partition"])?;
 
     let same = format!("source.bootstrap.servers=localhost:{}", port_of(&pair.target.bootstrap()));
     let (code, report) = Mirroring::pair(pair, &topic).set(&same).document("check", &[])?;
@@ -101,7 +101,7 @@ fn what_is_wrong_with_one_side_does_not_hide_the_other() -> Outcome {
     let many = Mirroring::pair(pair, &topic).set("replication.factor=3");
     let (code, report) = many.document("check", &[])?;
     assert_eq!(code, 0, "{report:#}");
-    expect_line(&report, "topics", &["target warning", "1 replicas instead of 3", "too few brokers"])
+    expect_line(&report, "topics", &["target warning", "1 replica instead of 3", "too few brokers"])
 }
 
 fn port_of(address: &str) -> &str {
