@@ -20,7 +20,7 @@ use crate::identity::promotion::{self as memory, Memory};
 use crate::machine::promotion::moved;
 use crate::mirror::Mirror;
 use crate::waiting::{GivenUp, on_a_thread};
-use crate::wire::cluster::Cluster;
+use crate::wire::cluster::{Cluster, Metadata};
 
 pub use report::{MovedEnd, PromoteReport, PromotedGroups, PromotedPartition, PromotedTopic};
 
@@ -111,22 +111,28 @@ impl Outside {
         Outside { config, source, target }
     }
 
-    /// Marks the mirror if the source cannot be reached; `None` if it can.
-    async fn mark_without_source(&self, timeout: Duration, abandoned: &GivenUp) -> Result<Option<PromoteReport>> {
+    /// The target's id, and what the source says of itself, for which it is asked again as long as it cannot be reached.
+    async fn ask_both(&self, timeout: Duration) -> Result<(Option<String>, Result<Metadata>)> {
         let none: [String; 0] = [];
         let target_id = self.target.metadata(Some(&none), false).await?.cluster_id;
         let deadline = tokio::time::Instant::now() + timeout;
-        let answer = loop {
+        loop {
             match self.source.metadata(Some(&none), false).await {
                 Err(error) if error.kind() == ErrorKind::Connect && tokio::time::Instant::now() < deadline => {
                     tracing::warn!(%error, "the source cannot be asked; will be tried again");
                     tokio::time::sleep(self.source.config().retry_backoff_max).await;
                 }
-                answer => break answer,
+                answer => return Ok((target_id, answer)),
             }
-            if abandoned.is_set() {
-                return Err(given_up());
-            }
+        }
+    }
+
+    /// Marks the mirror if the source cannot be reached; `None` if it can.
+    async fn mark_without_source(&self, timeout: Duration, abandoned: &GivenUp) -> Result<Option<PromoteReport>> {
+        // What is asked writes nothing and may be broken off; what is written then may not.
+        let (target_id, answer) = tokio::select! {
+            told = self.ask_both(timeout) => told?,
+            () = abandoned.wait() => return Err(given_up()),
         };
         let (source_id, source_error) = match answer {
             Ok(metadata) => (metadata.cluster_id, None),

@@ -132,6 +132,8 @@ static void calls_without_a_mirror_are_given_up(const char *topic)
     expect_given_up(kmirror_plan(config, cancellation, &report), cancellation, "the plan was given up");
     cancellation = soon();
     expect_given_up(kmirror_config_verify(config, NULL, NULL, -1, cancellation, &report), cancellation, "given up");
+    cancellation = soon();
+    expect_given_up(kmirror_config_promote(config, false, 60000, cancellation, &report), cancellation, "given up");
     EXPECT(report == NULL);
     expect_no_more_threads_than(before);
 

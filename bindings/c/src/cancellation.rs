@@ -34,8 +34,8 @@ pub extern "C" fn kmirror_cancellation_new() -> *mut kmirror_cancellation_t {
     boundary!(else std::ptr::null_mut(), { hand_out(kmirror_cancellation_t { cancelled: Arc::default() }) })
 }
 
-/// Has the calls that it was given to give up, from any thread or from a signal handler. They return KMIRROR_ERROR_TIMED_OUT within
-/// about 50 ms: a start stops what it has begun, a plan and a verification break off, a wait leaves the mirror as it is, and a switch-over
+/// Has the calls that it was given to give up, from any thread or from a signal handler. They look at it every 50 ms and return
+/// KMIRROR_ERROR_TIMED_OUT: a start stops what it has begun, a plan and a verification break off, a wait leaves the mirror as it is, and a switch-over
 /// ends where nothing is marked yet; when it is too late for that it comes to its end. NULL is no error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_cancellation_cancel(cancellation: *const kmirror_cancellation_t) {
