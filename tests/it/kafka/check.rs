@@ -1,4 +1,5 @@
 //! `kmirror check` on real brokers: what is fine, what is not, in which line, with which exit code; and that nothing is written.
+//! What a cluster cannot be brought to here, such as a wrong clock, is judged in the unit tests of the engine.
 
 use std::time::Duration;
 
