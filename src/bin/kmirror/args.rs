@@ -41,9 +41,9 @@ pub(crate) enum Command {
     /// Mirror a cluster to another one until stopped
     Run(Box<RunOptions>),
     /// Print what run would do on the target, and what it could not; writes nothing
-    Plan(Box<PlanOptions>),
+    Plan(Box<LookOptions>),
     /// Look whether a mirror would run: every broker, permissions, topics, clocks, with the fix of what is wrong; writes nothing
-    Check(Box<PlanOptions>),
+    Check(Box<LookOptions>),
     /// Compare what consumers would read from source and target, while both are live
     Verify(Box<VerifyArguments>),
     /// End a mirror for a switch-over: copy what the source has, then mark the mirror so that it never writes again
@@ -81,7 +81,7 @@ pub(crate) struct RunOptions {
 }
 
 #[derive(Args)]
-pub(crate) struct PlanOptions {
+pub(crate) struct LookOptions {
     #[command(flatten)]
     pub(crate) mirror: MirrorOptions,
     /// Print the result as one JSON document

@@ -3,25 +3,15 @@
 
 use kmirror::{CheckLine, CheckOutcome, CheckReport};
 
-use crate::args::{LogFormat, PlanOptions};
+use crate::args::LookOptions;
 use crate::exit::ExitCode;
-use crate::progress::Display;
-use crate::{logs, output, settings};
+use crate::looking;
 
-pub(crate) fn command(options: &PlanOptions) -> ExitCode {
-    let reports = logs::start(LogFormat::Text, &Display::new())
-        .and_then(|()| settings::configure(&options.mirror))
-        .and_then(|configs| configs.into_iter().map(kmirror::check).collect::<kmirror::Result<Vec<CheckReport>>>());
-    match reports.as_deref() {
-        Ok([report]) if options.json => output::print_json(report),
-        Ok(reports) if options.json => output::print_json(&reports),
-        Ok(reports) => output::print(&reports.iter().map(text).collect::<Vec<_>>().join("\n")),
-        Err(error) => {
-            output::complain(error.message());
-            return ExitCode::from(error.kind().exit_code());
-        }
-    }
-    let error = reports.iter().flatten().find_map(CheckReport::error);
+pub(crate) fn command(options: &LookOptions) -> ExitCode {
+    let error = match looking::at_each(options, kmirror::check, text) {
+        Ok(reports) => reports.iter().find_map(CheckReport::error),
+        Err(code) => return code,
+    };
     error.map_or(ExitCode::SUCCESS, |error| ExitCode::from(error.kind().exit_code()))
 }
 

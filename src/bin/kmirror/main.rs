@@ -13,6 +13,7 @@ mod config;
 mod demo;
 mod exit;
 mod logs;
+mod looking;
 mod output;
 mod plan;
 mod progress;

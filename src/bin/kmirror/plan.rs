@@ -11,26 +11,13 @@ use std::collections::BTreeSet;
 use kmirror::config::utc;
 use kmirror::{GroupPlan, MarkerPermission, Plan, TopicAction, TopicPlan};
 
-use crate::args::{LogFormat, PlanOptions};
+use crate::args::LookOptions;
 use crate::exit::ExitCode;
-use crate::progress::Display;
+use crate::looking;
 use crate::text::{counted, grouped, milliseconds};
-use crate::{logs, output, settings};
 
-pub(crate) fn command(options: &PlanOptions) -> ExitCode {
-    let plan = logs::start(LogFormat::Text, &Display::new())
-        .and_then(|()| settings::configure(&options.mirror))
-        .and_then(|configs| configs.into_iter().map(kmirror::plan).collect::<kmirror::Result<Vec<Plan>>>());
-    match plan.as_deref() {
-        Ok([plan]) if options.json => output::print_json(plan),
-        Ok(plans) if options.json => output::print_json(&plans),
-        Ok(plans) => output::print(&plans.iter().map(text).collect::<Vec<_>>().join("\n")),
-        Err(error) => {
-            output::complain(error.message());
-            return ExitCode::from(error.kind().exit_code());
-        }
-    }
-    ExitCode::SUCCESS
+pub(crate) fn command(options: &LookOptions) -> ExitCode {
+    looking::at_each(options, kmirror::plan, text).map_or_else(|code| code, |_| ExitCode::SUCCESS)
 }
 
 pub(crate) fn text(plan: &Plan) -> String {
