@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::support::cluster::{Pair, shared, unique};
 use crate::support::failure::Context;
@@ -77,9 +77,7 @@ impl Environment {
 
     /// Builds the module as it is now: the wheel.
     fn build(&self, arguments: &[&str]) -> Outcome<PathBuf> {
-        // Maturin moves what it has built; two at a time take it from each other.
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _only_one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let _only_one = one_at_a_time();
         let wheels = nursery::directory("wheels")?;
         let mut maturin = self.maturin();
         maturin.args(["build", "--quiet"]).args(arguments);
@@ -114,6 +112,12 @@ impl Environment {
         command.env("MYPY_CACHE_DIR", cache.join("mypy")).env("RUFF_CACHE_DIR", cache.join("ruff"));
         tool::run(&mut command, NEED_PYTHON)
     }
+}
+
+/// Maturin moves what it has built; two at a time take it from each other.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The only file in a folder.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Environment, NEED_PYTHON, made_in, root, written};
+use super::{Environment, NEED_PYTHON, made_in, one_at_a_time, root, written};
 use crate::support::cluster::shared;
 use crate::support::{Failure, Outcome, nursery, tool};
 
@@ -76,7 +76,26 @@ fn one_wheel_is_for_every_python() -> Outcome {
 }
 
 #[test]
-#[ignore = "builds everything for release, twice, which takes many minutes"]
+fn a_wheel_can_be_made_of_the_source_distribution() -> Outcome {
+    let environment = Environment::prepare()?;
+    let sources = nursery::directory("sdist")?;
+    let mut sdist = environment.maturin();
+    sdist.args(["sdist", "--out"]).arg(&sources);
+    tool::run(sdist.current_dir(root()), NEED_PYTHON)?;
+    let made = nursery::directory("from-sdist")?;
+    let mut pip = environment.pip();
+    pip.args(["wheel", "--no-deps", "--wheel-dir"]).arg(&made).arg(made_in(&sources)?);
+    // As pip does it, but with what the tests have built already.
+    pip.env("MATURIN_PEP517_ARGS", "--profile dev --compatibility linux");
+    pip.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join(".."));
+    let only_one = one_at_a_time();
+    tool::run(&mut pip, NEED_PYTHON)?;
+    drop(only_one);
+    try_everywhere(&environment, &made_in(&made)?)
+}
+
+#[test]
+#[ignore = "builds everything for release, which takes many minutes"]
 fn the_wheel_as_it_is_released() -> Outcome {
     let environment = Environment::prepare()?;
     let wheel = environment.build(&["--release"])?;
@@ -89,15 +108,5 @@ fn the_wheel_as_it_is_released() -> Outcome {
     // Refuses a wheel that needs more of a machine than its name says, or more of Python than its stable part.
     println!("{}", environment.run("auditwheel", &["show", &path])?);
     println!("{}", environment.run("abi3audit", &["--strict", "--report", &path])?);
-    try_everywhere(&environment, &wheel)?;
-
-    let sources = nursery::directory("sdist")?;
-    let mut sdist = environment.maturin();
-    sdist.args(["sdist", "--out"]).arg(&sources);
-    tool::run(sdist.current_dir(root()), NEED_PYTHON)?;
-    let made = nursery::directory("from-sdist")?;
-    let mut pip = environment.pip();
-    pip.args(["wheel", "--no-deps", "--wheel-dir"]).arg(&made).arg(made_in(&sources)?);
-    tool::run(&mut pip, NEED_PYTHON)?;
-    try_everywhere(&environment, &made_in(&made)?)
+    try_everywhere(&environment, &wheel)
 }
