@@ -15,7 +15,6 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan;
 use crate::waiting::look_on_a_thread;
-use crate::wire::cluster::Cluster;
 
 /// What a check has found.
 #[derive(Debug, Clone, Serialize)]
@@ -192,16 +191,15 @@ pub fn check_or(config: Config, give_up: impl FnMut() -> bool) -> Result<CheckRe
 }
 
 async fn look(config: &Config) -> Vec<CheckLine> {
-    let source = Cluster::new("source", config.source.clone());
-    let target = Cluster::new("target", config.target.clone());
-    let (source, target) = tokio::join!(side::look(&source), side::look(&target));
+    let (source, target) = tokio::join!(side::look("source", &config.source), side::look("target", &config.target));
     let mut lines: Vec<CheckLine> = source.lines.into_iter().chain(target.lines).collect();
     lines.extend(clocks::between(source.clock, target.clock));
     let (Some(source_id), Some(target_id)) = (source.cluster_id, target.cluster_id) else { return lines };
     let same = source_id.is_some() && source_id == target_id;
     lines.push(clusters(source_id.as_deref(), same));
     if !same {
-        match plan::of(config.clone()).await {
+        let config = Config { source: source.reached, target: target.reached, ..config.clone() };
+        match plan::of(config).await {
             Ok(plan) => lines.extend(planned::lines(&plan)),
             Err(error) => lines.push(planned::impossible(&error)),
         }

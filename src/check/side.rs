@@ -3,6 +3,7 @@
 //! All brokers are asked at the same time, so that a silent one costs its time only once.
 
 use super::{CheckLine, CheckSubject, clocks};
+use crate::config::ClientConfig;
 use crate::error::{Error, Result};
 use crate::wire::clock::{self, Clock};
 use crate::wire::cluster::{Cluster, Metadata};
@@ -17,33 +18,41 @@ pub(super) struct Looked {
     /// `None` if it was not reached; some clusters that were have no id.
     pub(super) cluster_id: Option<Option<String>>,
     pub(super) clock: Option<Clock>,
+    /// How it is reached: by those of its bootstrap servers that answer. Whoever asks on does not wait for the silent ones again.
+    pub(super) reached: ClientConfig,
 }
 
-pub(super) async fn look(cluster: &Cluster) -> Looked {
-    let (side, servers) = (cluster.side, &cluster.config().bootstrap_servers);
-    let open = async |address: &String| Connection::open(address, cluster.config()).await.map(drop);
+pub(super) async fn look(side: &'static str, config: &ClientConfig) -> Looked {
+    let servers = &config.bootstrap_servers;
+    let open = async |address: &String| Connection::open(address, config).await.map(drop);
     let opened = together::all(servers.iter().map(open).collect()).await;
+    let reached = ClientConfig { bootstrap_servers: answering(servers, &opened), ..config.clone() };
     let mut lines = bootstrap(side, servers, opened);
     lines.push(security(side));
+    if reached.bootstrap_servers.is_empty() {
+        return Looked { lines, cluster_id: None, clock: None, reached };
+    }
+    let cluster = Cluster::new(side, reached.clone());
     let none: [String; 0] = [];
     let metadata = match cluster.metadata(Some(&none), false).await {
         Ok(metadata) => metadata,
         Err(error) => {
-            // That no bootstrap server is reached is told already.
-            if lines.iter().all(|line| line.kind.is_none()) {
-                let fix = "the cluster is reached but does not describe itself: look at its brokers' logs";
-                lines.push(CheckLine::failed(Some(side), SUBJECT, error.kind(), error.message(), fix));
-            }
-            return Looked { lines, cluster_id: None, clock: None };
+            let fix = "the cluster is reached but does not describe itself: look at its brokers' logs";
+            lines.push(CheckLine::failed(Some(side), SUBJECT, error.kind(), error.message(), fix));
+            return Looked { lines, cluster_id: None, clock: None, reached };
         }
     };
     let brokers = cluster.brokers();
     let dial = async |id: &i32| cluster.dial(*id).await.map(drop);
     let dialled = together::all(brokers.iter().map(dial).collect()).await;
     lines.extend(advertised(side, &metadata, dialled));
-    let (line, clock) = clocks::of_side(side, clock::of_controller(cluster).await);
+    let (line, clock) = clocks::of_side(side, clock::of_controller(&cluster).await);
     lines.push(line);
-    Looked { lines, cluster_id: Some(metadata.cluster_id), clock }
+    Looked { lines, cluster_id: Some(metadata.cluster_id), clock, reached }
+}
+
+fn answering(servers: &[String], opened: &[Result<()>]) -> Vec<String> {
+    servers.iter().zip(opened).filter(|(_, opened)| opened.is_ok()).map(|(server, _)| server.clone()).collect()
 }
 
 /// A line for each bootstrap server that is not reached: that is a failure if it holds for all, else a warning.
@@ -110,6 +119,13 @@ mod tests {
         assert!(lines[0].message.contains("b:9092 refuses"));
         let lines = bootstrap("source", &servers, vec![refused(), refused()]);
         assert_eq!(lines.iter().map(|line| line.outcome).collect::<Vec<_>>(), [CheckOutcome::Failed; 2]);
+    }
+
+    #[test]
+    fn only_bootstrap_servers_that_answer_are_asked_on() {
+        let servers = ["a:9092".to_owned(), "b:9092".to_owned(), "c:9092".to_owned()];
+        assert_eq!(answering(&servers, &[Ok(()), refused(), Ok(())]), ["a:9092", "c:9092"]);
+        assert!(answering(&servers, &[refused(), refused(), refused()]).is_empty());
     }
 
     #[test]

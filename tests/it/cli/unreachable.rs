@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use super::{Finished, run};
+use super::{Finished, LIMIT, run};
 use crate::support::Outcome;
 
 /// A server that is no Kafka broker.
@@ -111,6 +111,22 @@ fn a_server_that_says_nothing() -> Outcome {
     let server = Stranger::silent()?;
     let short = ["--set", "source.socket.connection.setup.timeout.ms=300"];
     run_from(&server.address, &short)?.expect(3, &[&server.address, "did not answer"])?;
+    Ok(())
+}
+
+/// Each costs its time only once, however many there are: a second connection would be a second wait.
+#[test]
+fn a_check_connects_once_to_each_server_that_says_nothing() -> Outcome {
+    let (first, second) = (Stranger::silent()?, Stranger::silent()?);
+    let source = format!("source.bootstrap.servers={},{}", first.address, second.address);
+    let target = format!("target.bootstrap.servers={}", closed_port()?);
+    let short = "source.socket.connection.setup.timeout.ms=300";
+    let finished = run(["check", "--set", &source, "--set", &target, "--set", short])?.expect(3, &[])?;
+    for server in [&first, &second] {
+        assert!(finished.stdout.contains(&format!("{} did not answer", server.address)), "{finished}");
+        server.connections.recv_timeout(LIMIT)?;
+        assert!(server.connections.try_recv().is_err(), "{} was asked again: {finished}", server.address);
+    }
     Ok(())
 }
 
