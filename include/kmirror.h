@@ -21,7 +21,8 @@
  * and lives as long as that. Arguments are copied. Strings are UTF-8 and end with a NUL, whatever the locale is.
  *
  * Threads. A kmirror_t and a kmirror_cancellation_t may be used from any number of threads at once; nothing may use them while or
- * after they are freed. Every other object: from one thread at a time. The library has threads of its own for each mirror, all named kmirror-...
+ * after they are freed. Every other object: from one thread at a time. The library has threads of its own for each mirror, all
+ * named kmirror-...
  *
  * Callbacks. All of a mirror come from one of its threads, kmirror-events, one after the other, and none while the library holds
  * a lock: a callback may call everything, kmirror_stop and kmirror_free too. The mirror never waits for one; while one takes long,
@@ -289,8 +290,8 @@ kmirror_cancellation_t *kmirror_cancellation_new(void);
 
 /**
  * Has the calls that it was given to give up, from any thread or from a signal handler. They look at it every 50 ms and return
- * KMIRROR_ERROR_TIMED_OUT: a start stops what it has begun, a plan and a verification break off, a wait leaves the mirror as it is, and a switch-over
- * ends where nothing is marked yet; when it is too late for that it comes to its end. NULL is no error.
+ * KMIRROR_ERROR_TIMED_OUT: a start stops what it has begun, a check, a plan and a verification break off, a wait leaves the mirror as
+ * it is, and a switch-over ends where nothing is marked yet; when it is too late for that it comes to its end. NULL is no error.
  */
 void kmirror_cancellation_cancel(const kmirror_cancellation_t *cancellation);
 
@@ -654,8 +655,8 @@ const char *kmirror_report_kind(const kmirror_report_t *report);
 
 /**
  * How many problems it tells, as sentences: of a verification the first differences and what could not be read, of a plan what
- * cannot be mirrored and which permissions are missing, of a check what has failed and what to do, of a switch-over what is not copied. 0 is
- * well.
+ * cannot be mirrored and which permissions are missing, of a check what has failed and what to do, of a switch-over what is not
+ * copied. 0 is well.
  */
 size_t kmirror_report_problem_count(const kmirror_report_t *report);
 

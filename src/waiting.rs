@@ -74,7 +74,7 @@ impl<T> Waiter<T> {
 
 impl<T> Drop for Waiter<T> {
     fn drop(&mut self) {
-        self.given_up.0.store(true, Ordering::Relaxed);
+        self.given_up.set();
     }
 }
 
@@ -90,6 +90,10 @@ impl<T> Answer<T> {
 }
 
 impl GivenUp {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -107,6 +111,16 @@ pub(crate) fn given_up(what: &str) -> Error {
     Error::new(ErrorKind::TimedOut, format!("{what} was given up"))
 }
 
+/// Does something on this thread of the engine, with a runtime of its own.
+pub(crate) fn block_on<F: Future>(work: F) -> std::io::Result<F::Output> {
+    leave_signals_to_the_host();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let output = tokio::task::LocalSet::new().block_on(&runtime, work);
+    // A name that is just being looked up would be waited for otherwise.
+    runtime.shutdown_background();
+    Ok(output)
+}
+
 /// Does something on a thread with a runtime of its own, because the caller may be inside a runtime, where another one cannot be
 /// waited for. `what` is what it does, for errors.
 pub(crate) fn on_a_thread<T, F>(
@@ -122,18 +136,8 @@ where
         move |error: std::io::Error| Error::new(ErrorKind::Internal, format!("{what} has no thread: {error}"));
     let (waiter, answer) = pair();
     let run = move || {
-        leave_signals_to_the_host();
-        let outcome = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => {
-                let work = work(answer.given_up().clone());
-                let outcome = tokio::task::LocalSet::new().block_on(&runtime, work);
-                // A name that is just being looked up would be waited for otherwise.
-                runtime.shutdown_background();
-                outcome
-            }
-            Err(error) => Err(no_thread(error)),
-        };
-        answer.send(outcome);
+        let outcome = block_on(work(answer.given_up().clone()));
+        answer.send(outcome.unwrap_or_else(|error| Err(no_thread(error))));
     };
     std::thread::Builder::new().name("kmirror-call".to_owned()).spawn(run).map_err(no_thread)?;
     let lost = || Err(Error::new(ErrorKind::Internal, format!("{what} ended unexpectedly")));

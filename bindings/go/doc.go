@@ -36,6 +36,6 @@
 //
 // # Events and logs
 //
-// [Mirror.Events] is a channel of what happens, lag among it. Log lines go to where [WithLogger] or [Mirror.SetLogger] says, and nowhere before;
-// the library itself writes nothing to standard output and standard error.
+// [Mirror.Events] is a channel of what happens, lag among it. Log lines go to where [WithLogger] or [Mirror.SetLogger] says, and
+// nowhere before; the library itself writes nothing to standard output and standard error.
 package kmirror

@@ -15,38 +15,37 @@ const FIX: &str = "let NTP set the clocks: lag in milliseconds and retention by 
 
 /// A cluster's clock against this machine's.
 pub(super) fn of_side(side: &'static str, clock: Result<Option<Clock>, Error>) -> (CheckLine, Option<Clock>) {
+    let untold = |message: String| (CheckLine::ok(Some(side), SUBJECT, message), None);
     let clock = match clock {
         Ok(Some(clock)) => clock,
-        Ok(None) => {
-            let message = "the cluster does not tell its time (Kafka 3.3 and newer with KRaft do)";
-            return (CheckLine::ok(Some(side), SUBJECT, message), None);
-        }
-        Err(error) => {
-            let message = format!("the cluster does not tell its time: {error}");
-            return (CheckLine::ok(Some(side), SUBJECT, message), None);
+        Ok(None) => return untold("the cluster does not tell its time (Kafka 3.3 and newer with KRaft do)".to_owned()),
+        Err(error) => return untold(format!("the cluster does not tell its time: {error}")),
+    };
+    let line = match difference("its clock", clock, "that of this machine") {
+        Some(message) => CheckLine::warning(Some(side), SUBJECT, message, FIX),
+        None => {
+            let within_ms = clock.ahead_ms.abs() + clock.uncertain_ms;
+            CheckLine::ok(Some(side), SUBJECT, format!("its clock is that of this machine, within {within_ms} ms"))
         }
     };
-    let Clock { ahead_ms, uncertain_ms } = clock;
-    if ahead_ms.abs() - uncertain_ms <= TOLERATED_MS {
-        let message = format!("its clock is that of this machine, within {} ms", ahead_ms.abs() + uncertain_ms);
-        return (CheckLine::ok(Some(side), SUBJECT, message), Some(clock));
-    }
-    let direction = if ahead_ms > 0 { "ahead of" } else { "behind" };
-    let message = format!("its clock is {} ms {direction} that of this machine (± {uncertain_ms} ms)", ahead_ms.abs());
-    (CheckLine::warning(Some(side), SUBJECT, message, FIX), Some(clock))
+    (line, Some(clock))
 }
 
 /// Both clusters' clocks against each other, if they differ.
 pub(super) fn between(source: Option<Clock>, target: Option<Clock>) -> Option<CheckLine> {
     let (source, target) = (source?, target?);
-    let ahead_ms = target.ahead_ms - source.ahead_ms;
-    let uncertain_ms = target.uncertain_ms + source.uncertain_ms;
-    if ahead_ms.abs() - uncertain_ms <= TOLERATED_MS {
-        return None;
-    }
-    let direction = if ahead_ms > 0 { "ahead of" } else { "behind" };
-    let message = format!("the target's clock is {} ms {direction} the source's (± {uncertain_ms} ms)", ahead_ms.abs());
+    let apart =
+        Clock { ahead_ms: target.ahead_ms - source.ahead_ms, uncertain_ms: target.uncertain_ms + source.uncertain_ms };
+    let message = difference("the target's clock", apart, "the source's")?;
     Some(CheckLine::warning(None, SUBJECT, message, FIX))
+}
+
+/// How far a clock is from another one, if that surely is too much.
+fn difference(what: &str, Clock { ahead_ms, uncertain_ms }: Clock, from: &str) -> Option<String> {
+    let apart_ms = ahead_ms.abs();
+    let direction = if ahead_ms > 0 { "ahead of" } else { "behind" };
+    (apart_ms - uncertain_ms > TOLERATED_MS)
+        .then(|| format!("{what} is {apart_ms} ms {direction} {from} (± {uncertain_ms} ms)"))
 }
 
 #[cfg(test)]

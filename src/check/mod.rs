@@ -1,5 +1,5 @@
-//! Looks whether a mirror would run: both clusters are asked what a start asks them, and whether every broker is reached, what is permitted,
-//! and what time it is there. Nothing is written, and nothing that fails keeps the rest from being looked at.
+//! Looks whether a mirror would run: both clusters are asked what a start asks them, and whether every broker is reached, what is
+//! permitted, and what time it is there. Nothing is written, and nothing that fails keeps the rest from being looked at.
 //!
 //! What is asked of one cluster is in [`side`], what the plan has to say in [`planned`], which clocks are wrong in [`clocks`].
 
@@ -146,7 +146,7 @@ impl CheckLine {
         fix: &str,
     ) -> Self {
         CheckLine {
-            fix: Some(fix.to_owned()).filter(|fix| !fix.is_empty()),
+            fix: Some(fix.to_owned()),
             kind: Some(kind),
             ..Self::new(side, subject, CheckOutcome::Failed, message)
         }

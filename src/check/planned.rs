@@ -2,10 +2,10 @@
 //!
 //! What concerns many topics is one line with the first of them, because there may be thousands; `kmirror plan` tells all.
 
-use super::{CheckLine, CheckOutcome, CheckSubject};
+use super::{CheckLine, CheckSubject};
 use crate::config::utc;
 use crate::error::{Error, ErrorKind};
-use crate::plan::{MarkerPermission, MissingPermission, Plan, TopicAction, TopicPlan};
+use crate::plan::{MarkerPermission, MissingPermission, Plan, TopicPlan};
 
 pub(super) fn lines(plan: &Plan) -> Vec<CheckLine> {
     let mut lines = vec![mirror(plan)];
@@ -47,19 +47,18 @@ fn topics(topics: &[TopicPlan]) -> Vec<CheckLine> {
         let message = "no topic of the source is selected: a mirror does not start";
         return vec![CheckLine::failed(None, SUBJECT, ErrorKind::Config, message, fix)];
     }
-    let mut lines = Vec::new();
-    let whole = topics.iter().filter(|topic| topic.action == TopicAction::Refuse).map(|topic| {
-        let reason = topic.reason.as_deref().unwrap_or("refused");
-        format!("topic '{}': {reason}", topic.topic)
-    });
-    let parts = topics.iter().flat_map(|topic| {
-        let one = |(number, why): (&i32, &String)| format!("topic '{}' partition {number}: {why}", topic.topic);
-        topic.refused_partitions.iter().map(one)
-    });
-    let fix = "the others are mirrored; kmirror plan tells what is in the way of each";
-    if let Some(message) = first_of(whole.chain(parts), "topics or partitions cannot be mirrored") {
-        lines.push(CheckLine::failed(None, SUBJECT, ErrorKind::TargetConflict, message, fix));
-    }
+    let refused = topics.iter().flat_map(TopicPlan::refusals);
+    let mut lines = vec![match first_of(refused, "topics or partitions cannot be mirrored") {
+        Some(message) => {
+            let fix = "the others are mirrored; kmirror plan tells what is in the way of each";
+            CheckLine::failed(None, SUBJECT, ErrorKind::TargetConflict, message, fix)
+        }
+        None => {
+            let partitions = topics.iter().map(|topic| topic.partitions).sum();
+            let (topics, partitions) = (counted(topics.len(), "topic"), counted(partitions, "partition"));
+            CheckLine::ok(None, SUBJECT, format!("{topics} with {partitions} can be mirrored"))
+        }
+    }];
     let clamped = topics.iter().filter_map(|topic| {
         let (wanted, there) = (topic.replication_factor_wanted?, topic.replication_factor?);
         Some(format!(
@@ -71,13 +70,6 @@ fn topics(topics: &[TopicPlan]) -> Vec<CheckLine> {
     if let Some(message) = first_of(clamped, "topics get fewer replicas than wanted") {
         let fix = "the target has too few brokers for them: add some, or set 'replication.factor'";
         lines.push(CheckLine::warning(Some("target"), SUBJECT, message, fix));
-    }
-    let mirrored = topics.iter().filter(|topic| topic.action != TopicAction::Refuse).count();
-    if lines.iter().all(|line| line.outcome != CheckOutcome::Failed) {
-        let partitions: usize = topics.iter().map(|topic| topic.partitions).sum();
-        let (topics, partitions) = (counted(mirrored, "topic"), counted(partitions, "partition"));
-        let message = format!("{topics} with {partitions} can be mirrored");
-        lines.insert(0, CheckLine::ok(None, SUBJECT, message));
     }
     lines
 }

@@ -144,8 +144,8 @@ pub struct PrefixPlan {
 /// Works out what a mirror with this configuration would do. Writes nothing, on either side.
 ///
 /// # Errors
-/// [`Connect`](crate::ErrorKind::Connect), [`Authentication`](crate::ErrorKind::Authentication) and the like if a cluster cannot be asked; what cannot be mirrored is
-/// no error but part of the plan.
+/// [`Connect`](crate::ErrorKind::Connect), [`Authentication`](crate::ErrorKind::Authentication) and the like if a cluster
+/// cannot be asked; what cannot be mirrored is no error but part of the plan.
 pub fn plan(config: Config) -> Result<Plan> {
     plan_or(config, || false)
 }
@@ -396,6 +396,14 @@ impl TopicPlan {
             }
             Step::Done | Step::Begun | Step::Delete { .. } => {}
         }
+    }
+
+    /// What cannot be mirrored of it, and why, as sentences: the topic as a whole, or partitions that would be parked.
+    pub fn refusals(&self) -> impl Iterator<Item = String> {
+        let whole = (self.action == TopicAction::Refuse)
+            .then(|| format!("topic '{}': {}", self.topic, self.reason.as_deref().unwrap_or("refused")));
+        let one = |(number, why): (&i32, &String)| format!("topic '{}' partition {number}: {why}", self.topic);
+        whole.into_iter().chain(self.refused_partitions.iter().map(one))
     }
 
     fn refuse(&mut self, partition: i32, error: &Error) {

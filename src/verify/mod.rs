@@ -18,7 +18,7 @@ mod tally;
 mod testing;
 mod translated;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -28,6 +28,7 @@ use serde::Serialize;
 
 use crate::config::{Config, TopicSelection};
 use crate::error::{Error, ErrorKind, Result};
+use crate::waiting::{self, GivenUp};
 use crate::wire::cluster::Cluster;
 use partition::{Verified, Work};
 use plan::{Plan, Planned};
@@ -130,7 +131,7 @@ pub fn verify_or(
 ) -> Result<VerifyReport> {
     let now = Instant::now();
     let patience = now.checked_add(options.wait).unwrap_or(now + FOR_EVER);
-    let shared = Arc::new(Shared { config, options, counters: Counters::default(), stop: AtomicBool::new(false) });
+    let shared = Arc::new(Shared { config, options, counters: Counters::default(), given_up: GivenUp::default() });
     let planned = Arc::new(Mutex::new(None));
     let (threads, of_plan) = (Threads::new(shared.clone()), planned.clone());
     threads.run(1, &mut give_up, move |shared, _| {
@@ -161,7 +162,7 @@ struct Shared {
     config: Config,
     options: VerifyOptions,
     counters: Counters,
-    stop: AtomicBool,
+    given_up: GivenUp,
 }
 
 /// The progress, as it is counted.
@@ -272,7 +273,7 @@ impl Threads {
             let run = move || run_one(&shared, alive, body(shared.clone(), count));
             let thread = std::thread::Builder::new().name(format!("kmirror-verify-{number}")).spawn(run);
             threads.push(thread.map_err(|error| {
-                self.shared.stop.store(true, Ordering::Relaxed);
+                self.shared.given_up.set();
                 Error::new(ErrorKind::Internal, format!("no thread can be started: {error}"))
             })?);
         }
@@ -292,7 +293,7 @@ impl Threads {
             }
             let progress = self.shared.counters.progress();
             if give_up(&progress) {
-                self.shared.stop.store(true, Ordering::Relaxed);
+                self.shared.given_up.set();
                 let message = format!(
                     "the verification was given up after {} records in {} of {} partitions",
                     progress.records, progress.partitions_done, progress.partitions
@@ -312,26 +313,14 @@ fn join(thread: JoinHandle<Result<()>>) -> Result<()> {
 
 /// The body of a thread: runs to its end, or until it is to stop.
 fn run_one(shared: &Shared, alive: Sender<()>, body: impl Future<Output = ()>) -> Result<()> {
-    crate::mirror::leave_signals_to_the_host();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Error::new(ErrorKind::Internal, format!("{LOST}: {error}")))?;
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async {
-        let stopped = async {
-            while !shared.stop.load(Ordering::Relaxed) {
-                tokio::time::sleep(SLICE).await;
-            }
-        };
+    let ran = waiting::block_on(async {
         tokio::select! {
             () = body => {}
-            () = stopped => {}
+            () = shared.given_up.wait() => {}
         }
     });
-    drop(local);
-    // A name that is just being looked up would be waited for otherwise.
-    runtime.shutdown_background();
     drop(alive);
-    Ok(())
+    ran.map_err(|error| Error::new(ErrorKind::Internal, format!("{LOST}: {error}")))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -4,13 +4,12 @@
 //! metadata log, and of the leading one that is when it answers.
 
 use kafka_protocol::messages::DescribeQuorumRequest;
-use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
-use kafka_protocol::protocol::StrBytes;
 
-use super::cluster::Cluster;
-use super::errors::{BrokerError, Class};
-use crate::error::{Error, ErrorKind, Result};
+use super::admin;
+use super::cluster::{Cluster, topic_name};
+use super::errors::BrokerError;
+use crate::error::Result;
 use crate::event::now_ms;
 
 /// The topic of the metadata log, whose leader is the controller.
@@ -30,12 +29,12 @@ pub struct Clock {
 /// The clock of the controller; `None` if this cluster does not tell.
 ///
 /// # Errors
-/// [`ErrorKind::Authorization`] if Describe on the cluster is not allowed, and those of the connection.
+/// [`Authorization`](crate::ErrorKind::Authorization) if Describe on the cluster is not allowed, and those of the connection.
 pub async fn of_controller(cluster: &Cluster) -> Result<Option<Clock>> {
     let connection = cluster.any().await?;
     let Ok(version @ TELLS_TIMES..) = connection.version::<DescribeQuorumRequest>(2) else { return Ok(None) };
     let topic = TopicData::default()
-        .with_topic_name(TopicName(StrBytes::from_static_str(METADATA_TOPIC)))
+        .with_topic_name(topic_name(METADATA_TOPIC))
         .with_partitions(vec![PartitionData::default().with_partition_index(0)]);
     let request = DescribeQuorumRequest::default().with_topics(vec![topic]);
     let asked_ms = now_ms();
@@ -44,8 +43,7 @@ pub async fn of_controller(cluster: &Cluster) -> Result<Option<Clock>> {
     let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
     let codes = partitions.clone().map(|partition| partition.error_code);
     if let Some(error) = std::iter::once(response.error_code).chain(codes).find_map(BrokerError::of) {
-        let kind = if error.class == Class::Unauthorized { ErrorKind::Authorization } else { ErrorKind::Broker };
-        return Err(Error::new(kind, format!("the {} answers {}", cluster.side, error.name)));
+        return Err(admin::refused(cluster, "tell of its controllers", error, None));
     }
     let of_leader = partitions.flat_map(|partition| {
         let leader = partition.leader_id;

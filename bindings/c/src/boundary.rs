@@ -28,6 +28,9 @@ macro_rules! boundary {
 }
 pub(crate) use boundary;
 
+/// What is handed out as usable from any thread has to be that.
+pub(crate) const fn may_be_used_from_any_thread<T: Send + Sync>() {}
+
 /// More than anybody waits, and no overflow when it is added to a time.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 

@@ -6,17 +6,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::boundary::{boundary, hand_out, take_back};
+use crate::boundary::{boundary, hand_out, may_be_used_from_any_thread, take_back};
 
 /// Ends the waiting of calls that it was given to. One may be given to any number of calls; once cancelled it stays so.
 pub struct kmirror_cancellation_t {
     cancelled: Arc<AtomicBool>,
 }
 
-const _: () = {
-    const fn may_be_used_from_any_thread<T: Send + Sync>() {}
-    may_be_used_from_any_thread::<kmirror_cancellation_t>();
-};
+const _: () = may_be_used_from_any_thread::<kmirror_cancellation_t>();
 
 /// What a call asks while it waits; the answer of NULL is always no.
 ///
@@ -35,8 +32,8 @@ pub extern "C" fn kmirror_cancellation_new() -> *mut kmirror_cancellation_t {
 }
 
 /// Has the calls that it was given to give up, from any thread or from a signal handler. They look at it every 50 ms and return
-/// KMIRROR_ERROR_TIMED_OUT: a start stops what it has begun, a plan and a verification break off, a wait leaves the mirror as it is, and a switch-over
-/// ends where nothing is marked yet; when it is too late for that it comes to its end. NULL is no error.
+/// KMIRROR_ERROR_TIMED_OUT: a start stops what it has begun, a check, a plan and a verification break off, a wait leaves the mirror as
+/// it is, and a switch-over ends where nothing is marked yet; when it is too late for that it comes to its end. NULL is no error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_cancellation_cancel(cancellation: *const kmirror_cancellation_t) {
     // No boundary: what catches panics is nothing for a signal handler, and a flag that is set cannot panic.

@@ -49,6 +49,26 @@ impl kmirror_config_t {
     }
 }
 
+/// Gives what `make` makes of a configuration, until it is cancelled, to the caller through a pointer.
+///
+/// # Safety
+/// The configuration and the cancellation live as long as the call, or are NULL, and no other thread changes the configuration; the
+/// place is as for [`write`].
+pub(crate) unsafe fn make_of<T>(
+    config: *const kmirror_config_t,
+    cancellation: *const kmirror_cancellation_t,
+    place: *mut *mut T,
+    name: &str,
+    make: impl FnOnce(&kmirror_config_t, &mut dyn FnMut() -> bool) -> Result<T>,
+) -> Result<()> {
+    // SAFETY: the caller vouches for it.
+    let config = unsafe { argument(config, ErrorKind::Config, "config") }?;
+    // SAFETY: the caller vouches for it.
+    let mut give_up = unsafe { given_up(cancellation) };
+    // SAFETY: the caller vouches for it.
+    unsafe { write(place, name, || make(config, &mut give_up)) }
+}
+
 /// An empty configuration. Free it with kmirror_config_free; it may go as soon as the mirror has started.
 #[unsafe(no_mangle)]
 pub extern "C" fn kmirror_config_new() -> *mut kmirror_config_t {
@@ -133,13 +153,11 @@ pub unsafe extern "C" fn kmirror_check(
     report: *mut *mut kmirror_report_t,
 ) -> *mut kmirror_error_t {
     boundary!({
-        // SAFETY: the header asks for a configuration that lives and that no other thread changes.
-        let config = unsafe { argument(config, ErrorKind::Config, "config") }?;
-        // SAFETY: the header asks for a cancellation that lives as long as the call, or NULL.
-        let give_up = unsafe { given_up(cancellation) };
-        let check = || Ok(kmirror_report_t::of_check(&engine::check_or(config.build()?, give_up)?));
-        // SAFETY: the header asks for room for a pointer.
-        unsafe { write(report, "report", check) }
+        let check = |config: &kmirror_config_t, give_up: &mut dyn FnMut() -> bool| {
+            Ok(kmirror_report_t::of_check(&engine::check_or(config.build()?, give_up)?))
+        };
+        // SAFETY: as asked for by the header.
+        unsafe { make_of(config, cancellation, report, "report", check) }
     })
 }
 
@@ -152,13 +170,11 @@ pub unsafe extern "C" fn kmirror_plan(
     report: *mut *mut kmirror_report_t,
 ) -> *mut kmirror_error_t {
     boundary!({
-        // SAFETY: the header asks for a configuration that lives and that no other thread changes.
-        let config = unsafe { argument(config, ErrorKind::Config, "config") }?;
-        // SAFETY: the header asks for a cancellation that lives as long as the call, or NULL.
-        let give_up = unsafe { given_up(cancellation) };
-        let plan = || Ok(kmirror_report_t::of_plan(&engine::plan_or(config.build()?, give_up)?));
-        // SAFETY: the header asks for room for a pointer.
-        unsafe { write(report, "report", plan) }
+        let plan = |config: &kmirror_config_t, give_up: &mut dyn FnMut() -> bool| {
+            Ok(kmirror_report_t::of_plan(&engine::plan_or(config.build()?, give_up)?))
+        };
+        // SAFETY: as asked for by the header.
+        unsafe { make_of(config, cancellation, report, "report", plan) }
     })
 }
 
@@ -211,17 +227,13 @@ pub unsafe extern "C" fn kmirror_config_promote(
     report: *mut *mut kmirror_report_t,
 ) -> *mut kmirror_error_t {
     boundary!({
-        // SAFETY: the header asks for a configuration that lives and that no other thread changes.
-        let config = unsafe { argument(config, ErrorKind::Config, "config") }?;
-        // SAFETY: the header asks for a cancellation that lives as long as the call, or NULL.
-        let give_up = unsafe { given_up(cancellation) };
-        let promote = || {
+        let promote = |config: &kmirror_config_t, give_up: &mut dyn FnMut() -> bool| {
             let mut options = PromoteOptions::default();
             (options.timeout, options.force) = (timeout(timeout_ms), force);
             Ok(kmirror_report_t::of_promotion(&engine::promote_or(config.build()?, options, give_up)?))
         };
-        // SAFETY: the header asks for room for a pointer.
-        unsafe { write(report, "report", promote) }
+        // SAFETY: as asked for by the header.
+        unsafe { make_of(config, cancellation, report, "report", promote) }
     })
 }
 

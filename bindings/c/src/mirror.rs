@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use engine::{ErrorKind, Mirror, PromoteOptions, Result, State, VerifyOptions};
 
-use crate::boundary::{argument, boundary, hand_out, take_back, timeout, write};
+use crate::boundary::{argument, boundary, hand_out, may_be_used_from_any_thread, take_back, timeout, write};
 use crate::cancellation::{given_up, kmirror_cancellation_t};
-use crate::config::kmirror_config_t;
+use crate::config::{kmirror_config_t, make_of};
 use crate::error::kmirror_error_t;
 use crate::event::kmirror_event_t;
 use crate::report::kmirror_report_t;
@@ -22,10 +22,7 @@ pub struct kmirror_t {
     mirror: Mirror,
 }
 
-const _: () = {
-    const fn may_be_used_from_any_thread<T: Send + Sync>() {}
-    may_be_used_from_any_thread::<kmirror_t>();
-};
+const _: () = may_be_used_from_any_thread::<kmirror_t>();
 
 /// The mirror, if it is one of this process.
 ///
@@ -58,13 +55,11 @@ pub unsafe extern "C" fn kmirror_start_cancellable(
     mirror: *mut *mut kmirror_t,
 ) -> *mut kmirror_error_t {
     boundary!({
-        // SAFETY: the header asks for a configuration that lives and that no other thread changes.
-        let config = unsafe { argument(config, ErrorKind::Config, "config") }?;
-        // SAFETY: the header asks for a cancellation that lives as long as the call, or NULL.
-        let give_up = unsafe { given_up(cancellation) };
-        let start = || Ok(kmirror_t { mirror: Mirror::start_or(config.build()?, config.callbacks()?, give_up)? });
-        // SAFETY: the header asks for room for a pointer.
-        unsafe { write(mirror, "mirror", start) }
+        let start = |config: &kmirror_config_t, give_up: &mut dyn FnMut() -> bool| {
+            Ok(kmirror_t { mirror: Mirror::start_or(config.build()?, config.callbacks()?, give_up)? })
+        };
+        // SAFETY: as asked for by the header.
+        unsafe { make_of(config, cancellation, mirror, "mirror", start) }
     })
 }
 

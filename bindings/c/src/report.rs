@@ -5,7 +5,7 @@
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 
-use engine::{CheckLine, CheckOutcome, CheckReport, Plan, PromoteReport, TopicAction, VerifyReport};
+use engine::{CheckLine, CheckOutcome, CheckReport, Plan, PromoteReport, TopicPlan, VerifyReport};
 
 use crate::boundary::{Json, ask, boundary, c_string, count, take_back};
 
@@ -45,14 +45,7 @@ impl kmirror_report_t {
     }
 
     pub(crate) fn of_plan(plan: &Plan) -> Self {
-        let refused = |topic: &engine::TopicPlan| {
-            let whole = (topic.action == TopicAction::Refuse)
-                .then(|| format!("topic '{}': {}", topic.topic, topic.reason.as_deref().unwrap_or("refused")));
-            let parts = topic.refused_partitions.iter();
-            let parts = parts.map(|(number, why)| format!("topic '{}' partition {number}: {why}", topic.topic));
-            whole.into_iter().chain(parts).collect::<Vec<_>>()
-        };
-        let refused = plan.topics.iter().flat_map(refused);
+        let refused = plan.topics.iter().flat_map(TopicPlan::refusals);
         let missing = plan.missing_permissions.iter().map(ToString::to_string);
         let unseen = plan.groups_unseen.iter().map(|(what, why)| format!("{what}: {why}"));
         let promoted = plan.promoted_at_ms.map(|_| "the mirror was promoted: it would not start".to_owned());
@@ -103,8 +96,8 @@ pub unsafe extern "C" fn kmirror_report_kind(report: *const kmirror_report_t) ->
 }
 
 /// How many problems it tells, as sentences: of a verification the first differences and what could not be read, of a plan what
-/// cannot be mirrored and which permissions are missing, of a check what has failed and what to do, of a switch-over what is not copied. 0 is
-/// well.
+/// cannot be mirrored and which permissions are missing, of a check what has failed and what to do, of a switch-over what is not
+/// copied. 0 is well.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_report_problem_count(report: *const kmirror_report_t) -> usize {
     boundary!(else 0, {

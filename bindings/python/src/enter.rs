@@ -4,7 +4,6 @@
 //! so that Ctrl-C works. A panic becomes an `InternalError`, never a `PanicException`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use engine::{Error, ErrorKind, Result};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::cancel::{Cancel, flag};
 use crate::errors::to_python;
 
 /// How long a wait may be until signals are looked for.
@@ -88,16 +88,18 @@ pub(crate) enum Polled<T> {
 }
 
 /// Runs a long call on a thread of its own. A signal or a cancellation ends the wait at once, and then the flag is set; what the call
-/// still does and returns is dropped there.
+/// still does and returns is dropped there. The call can ask whether nobody waits any more.
 pub(crate) fn interruptible<T: Send + 'static>(
     py: Python<'_>,
-    cancelled: &Arc<AtomicBool>,
-    body: impl FnOnce() -> Result<T> + Send + 'static,
+    cancel: Option<&Cancel>,
+    body: impl FnOnce(&mut dyn FnMut() -> bool) -> Result<T> + Send + 'static,
 ) -> PyResult<T> {
+    let cancelled = flag(cancel);
     let (sender, outcome) = mpsc::channel();
+    let of_body = cancelled.clone();
     let run = move || {
         // Nobody listens any more after a signal.
-        let _ = sender.send(body());
+        let _ = sender.send(body(&mut || of_body.load(Ordering::Relaxed)));
     };
     let thread = std::thread::Builder::new().name("kmirror-call".to_owned()).spawn(run);
     thread.map_err(|error| {
@@ -108,7 +110,7 @@ pub(crate) fn interruptible<T: Send + 'static>(
         Err(RecvTimeoutError::Timeout) => Polled::NotYet,
         Err(RecvTimeoutError::Disconnected) => Polled::Found(Err(bug())),
     };
-    let outcome = poll(py, FOR_EVER, cancelled, &mut receive);
+    let outcome = poll(py, FOR_EVER, &cancelled, &mut receive);
     if !matches!(outcome, Ok(Some(_))) {
         cancelled.store(true, Ordering::Relaxed);
     }

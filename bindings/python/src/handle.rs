@@ -4,7 +4,7 @@
 //! while the interpreter or the engine is waited for. Results are JSON, of which Python makes its objects.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -152,9 +152,8 @@ impl Handle {
     fn start(&self, py: Python<'_>, feed: &Feed, cancel: Option<&Cancel>) -> PyResult<()> {
         let before = self.begin(py)?;
         let (config, callbacks) = (self.config.clone(), feed.callbacks.clone());
-        let cancelled = flag(cancel);
-        let give_up = watching(cancelled.clone());
-        match enter::interruptible(py, &cancelled, move || engine::Mirror::start_or(config, callbacks, give_up)) {
+        let start = move |give_up: &mut dyn FnMut() -> bool| engine::Mirror::start_or(config, callbacks, give_up);
+        match enter::interruptible(py, cancel, start) {
             Ok(mirror) => *self.phase() = Phase::Started(Arc::new(mirror)),
             Err(error) => {
                 *self.phase() = before;
@@ -167,7 +166,7 @@ impl Handle {
     fn stop(&self, py: Python<'_>, timeout: Option<f64>, cancel: Option<&Cancel>) -> PyResult<()> {
         let timeout = enter::timeout(timeout)?;
         let mirror = self.started(py)?;
-        enter::interruptible(py, &flag(cancel), move || mirror.stop(timeout))
+        enter::interruptible(py, cancel, move |_| mirror.stop(timeout))
     }
 
     fn pause(&self, py: Python<'_>) -> PyResult<()> {
@@ -228,19 +227,17 @@ impl Handle {
     fn check<'py>(&self, py: Python<'py>, cancel: Option<&Cancel>) -> PyResult<(String, Option<Bound<'py, PyAny>>)> {
         self.check_process(py)?;
         let config = self.config.clone();
-        let cancelled = flag(cancel);
-        let give_up = watching(cancelled.clone());
-        let check = move || engine::check_or(config, give_up).and_then(|report| Ok((json(&report)?, report.error())));
-        let (report, error) = enter::interruptible(py, &cancelled, check)?;
+        let (report, error) = enter::interruptible(py, cancel, move |give_up| {
+            let report = engine::check_or(config, give_up)?;
+            Ok((json(&report)?, report.error()))
+        })?;
         Ok((report, error.map(|error| errors::exception(py, &error)).transpose()?))
     }
 
     fn plan(&self, py: Python<'_>, cancel: Option<&Cancel>) -> PyResult<String> {
         self.check_process(py)?;
         let config = self.config.clone();
-        let cancelled = flag(cancel);
-        let give_up = watching(cancelled.clone());
-        enter::interruptible(py, &cancelled, move || json(&engine::plan_or(config, give_up)?))
+        enter::interruptible(py, cancel, move |give_up| json(&engine::plan_or(config, give_up)?))
     }
 
     /// The report, and the error that says what is wrong if something is.
@@ -296,9 +293,8 @@ impl Handle {
             Phase::Started(mirror) if !mirror.has_ended() => Some(mirror.clone()),
             _ => None,
         };
-        let (config, cancelled) = (self.config.clone(), flag(cancel));
-        let give_up = watching(cancelled.clone());
-        enter::interruptible(py, &cancelled, move || {
+        let config = self.config.clone();
+        enter::interruptible(py, cancel, move |give_up| {
             let report = match running {
                 Some(mirror) => mirror.promote_or(options, give_up),
                 None => engine::promote_or(config, options, give_up),
@@ -310,12 +306,8 @@ impl Handle {
     fn undo_promotion(&self, py: Python<'_>, cancel: Option<&Cancel>) -> PyResult<String> {
         self.check_process(py)?;
         let config = self.config.clone();
-        enter::interruptible(py, &flag(cancel), move || json(&engine::undo_promotion(config)?))
+        enter::interruptible(py, cancel, move |_| json(&engine::undo_promotion(config)?))
     }
-}
-
-fn watching(cancelled: Arc<AtomicBool>) -> impl FnMut() -> bool + Send {
-    move || cancelled.load(Ordering::Relaxed)
 }
 
 impl Drop for Handle {

@@ -67,6 +67,7 @@ fn a_closed_port() -> Outcome {
     let finished = run_from(&address, &[])?.expect(3, &["source", &address, "refused"])?;
     assert!(finished.stdout.is_empty());
     assert_eq!(finished.stderr.matches("Connection refused").count(), 1, "it is said once: {finished}");
+    assert_eq!(finished.stderr.lines().count(), 2, "where it connects, and that it cannot: {finished}");
     Ok(())
 }
 

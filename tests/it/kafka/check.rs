@@ -5,20 +5,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::permissions::{acl, create};
 use crate::support::cluster::{Options, Pair, shared, unique};
 use crate::support::mirroring::Mirroring;
-use crate::support::{Failure, Outcome};
+use crate::support::{Failure, Outcome, acls};
 
 /// A hang limit, not a measure.
 const LIMIT: Duration = Duration::from_secs(90);
-const TOPIC: i8 = 2;
-const CLUSTER: (i8, &str) = (4, "kafka-cluster");
-const LITERAL: i8 = 3;
-const WRITE: i8 = 4;
-const ALL: i8 = 2;
-const ALLOW: i8 = 3;
-const DENY: i8 = 2;
 
 /// The lines of a subject, as "side outcome message; fix".
 fn lines(report: &Value, subject: &str) -> Vec<String> {
@@ -111,16 +103,13 @@ fn port_of(address: &str) -> &str {
 
 #[test]
 fn a_broker_that_is_not_where_it_says_and_what_is_denied_are_told() -> Outcome {
-    let target = Options::default()
-        .property("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer")
-        .property("allow.everyone.if.no.acl.found", "true");
-    let pair = Pair::start(Options::default().nodes(2).proxied(), target)?;
+    let pair = Pair::start(Options::default().nodes(2).proxied(), acls::guarded())?;
     for topic in ["open", "closed"] {
         pair.source.create_topic(topic, 1, &[])?;
     }
     pair.target.create_topic("closed", 1, &[])?;
-    let everything = acl(CLUSTER, LITERAL, "*", ALL, ALLOW);
-    create(&pair.target, vec![everything, acl((TOPIC, "closed"), LITERAL, "*", WRITE, DENY)])?;
+    let everything = "allow User:ANONYMOUS ALL cluster kafka-cluster *";
+    acls::create(&pair.target, &[everything, "deny User:ANONYMOUS WRITE topic closed *"])?;
     let mirroring = Mirroring::of(&pair.source, &pair.target, "guarded", "open,closed");
     let (code, report) = mirroring.document("check", &[])?;
     assert_eq!(code, 4, "{report:#}");

@@ -8,7 +8,8 @@
 //! - [`raw`] speaks single requests that librdkafka has no call for, [`hand_made`] makes batches that no client sends;
 //! - [`groups`] are consumer groups: their offsets, and their members;
 //! - [`late`] makes logs that start late;
-//! - [`readme`] has the README's examples; [`process`] runs the `kmirror` command as a child, to be killed and measured; [`tool`] runs compilers and the like.
+//! - [`readme`] has the README's examples;
+//! - [`process`] runs the `kmirror` command as a child, to be killed and measured; [`tool`] runs compilers and the like.
 //!
 //! A missing tool is a failed test with a sentence that says what to install, never a skipped one.
 #![allow(dead_code, reason = "a harness offers more than the tests of one day use")]
