@@ -17,10 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use kafka_protocol::records::Record;
 use serde::{Deserialize, Serialize};
 
-use self::log::InternalLog;
+use self::log::{InternalLog, Record};
 use crate::config::ReplicationFactor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;

@@ -8,6 +8,11 @@
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 #![cfg_attr(doctest, doc = include_str!("manual/architecture.md"))]
 
+/// Counts what tests take.
+#[cfg(test)]
+#[global_allocator]
+static MEMORY: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
+
 mod batch;
 mod check;
 pub mod config;

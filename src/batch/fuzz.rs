@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::sync::LazyLock;
+
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchResponse, MetadataResponse, ProduceResponse};
@@ -16,7 +18,22 @@ use super::pieces::{Piece, Reading, pieces};
 use super::samples::log::Log;
 use super::samples::{CODECS, told};
 use super::{CHECKSUMMED_FROM, HEADER_LEN, LOG_OVERHEAD, field};
+use crate::wire::decoding::tests::made;
 use crate::wire::decoding::{Decode, samples};
+
+const INSIDE: &str = "KMIRROR_FUZZ_INSIDE";
+
+/// Runs something; also the most memory that was taken for it, if nothing else runs in this process.
+pub fn memory_of<T>(run: impl FnOnce() -> T) -> (T, usize) {
+    static INSIDE_IT: LazyLock<bool> = LazyLock::new(|| std::env::var_os(INSIDE).is_some());
+    if !*INSIDE_IT {
+        return (run(), 0);
+    }
+    let before = crate::MEMORY.current_usage();
+    crate::MEMORY.reset_peak_usage();
+    let outcome = run();
+    (outcome, crate::MEMORY.peak_usage().saturating_sub(before))
+}
 
 fn rounds(count: u64) -> std::ops::Range<u64> {
     let times = std::env::var("KMIRROR_FUZZ").ok().and_then(|times| times.parse().ok());
@@ -147,19 +164,22 @@ fn damaged_answers(count: u64) {
         for version in 4..=12 {
             let bytes = damaged_answer(&mut random, samples::fetch, version);
             let length = bytes.len();
-            let answer = FetchResponse::decode_bounded(&mut bytes.into(), version);
+            let mut bytes = Bytes::from(bytes);
+            let (answer, taken) = memory_of(|| FetchResponse::decode_bounded(&mut bytes, version));
             assert!(answer.iter().all(|answer| taken_by_fetch(answer) <= 64 * length), "seed {seed}");
+            assert!(taken <= 32 * length + 1000, "seed {seed}: {length} took {taken}");
             count(answer.is_ok());
         }
         for version in 3..=8 {
             let bytes = damaged_answer(&mut random, samples::produce, version);
-            count(ProduceResponse::decode_bounded(&mut bytes.into(), version).is_ok());
-        }
-        for version in [1, 9, 12] {
-            let bytes = damaged_answer(&mut random, samples::metadata, version);
-            count(MetadataResponse::decode_bounded(&mut bytes.into(), version).is_ok());
+            let (length, mut bytes) = (bytes.len(), Bytes::from(bytes));
+            let (answer, taken) = memory_of(|| ProduceResponse::decode_bounded(&mut bytes, version));
+            assert!(taken <= 32 * length + 1000, "seed {seed}: {length} took {taken}");
+            count(answer.is_ok());
         }
     }
+    let (others_read, others_refused) = made::damaged(rounds(count / 20), damage);
+    let (refused, read) = (refused + others_refused, read + others_read);
     assert!(refused > count && read > count, "{refused} refused, {read} read: the damage misses its aim");
 }
 
@@ -202,15 +222,18 @@ fn damaged_answers_are_decoded_or_refused() {
     damaged_answers(5000);
 }
 
-/// The same in a process that may have 1 GiB of addresses.
+/// The same in a process that may have 1 GiB of addresses, and in which the memory is counted.
 #[cfg(target_os = "linux")]
 #[test]
 fn damage_takes_no_memory() {
-    const INSIDE: &str = "KMIRROR_FUZZ_INSIDE";
     if std::env::var_os(INSIDE).is_some() {
         // Ten bytes that claim to be 2 GiB.
         let lie = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0x07, 0, 0, 0, 0, 0]);
         assert!(decompress(super::compression::Codec::Snappy, &lie, 1 << 31).is_err());
+        // 60 MB that claim to be as many topics, which would be 6 GB.
+        let mut lie = made::zeros_that_claim_to_be_topics(60 << 20);
+        let (answer, taken) = memory_of(|| MetadataResponse::decode_bounded(&mut lie, 1));
+        assert!(answer.is_err() && taken < 1000, "{taken}");
         damaged_answers(2000);
         damaged_logs(2000);
         return damaged_payloads(5000);

@@ -180,8 +180,13 @@ impl Batch {
 
     /// The records, not compressed any more. The checksum has to be looked at before.
     pub fn decompressed(&self) -> Result<Bytes, Malformed> {
+        self.decompressed_within(LARGEST_PAYLOAD)
+    }
+
+    /// The same, if they are at most so many bytes then.
+    pub fn decompressed_within(&self, limit: usize) -> Result<Bytes, Malformed> {
         Codec::of(self.header.attributes)
-            .and_then(|codec| compression::decompress(codec, &self.payload(), LARGEST_PAYLOAD))
+            .and_then(|codec| compression::decompress(codec, &self.payload(), limit))
             .map_err(|reason| self.corrupt(reason))
     }
 
@@ -364,7 +369,7 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 }
 
 #[cfg(test)]
-mod fuzz;
+pub mod fuzz;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use kafka_protocol::records::Record;
 use serde::{Deserialize, Serialize};
 
-use super::log::{Follower, InternalLog};
+use super::log::{Follower, InternalLog, Record};
 use super::{json, record_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;

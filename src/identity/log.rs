@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{BrokerId, FetchRequest};
-use kafka_protocol::records::{Record, RecordBatchDecoder};
 
 use super::topic_of;
+use crate::batch::records::Records;
+use crate::batch::{self, Malformed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::wire::admin;
 use crate::wire::append::{self, Entry};
@@ -18,6 +19,26 @@ use crate::wire::errors::BrokerError;
 use crate::wire::positions::{self, Which};
 
 const PAUSE: Duration = Duration::from_millis(50);
+/// Bytes that a batch of an internal topic may have when it is not compressed any more; mirrors write much smaller ones.
+const LARGEST_BATCH: usize = 16 << 20;
+
+/// A record of an internal topic. It has its own bytes, so that it does not keep the answer that it came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(super) offset: i64,
+    pub(super) key: Option<Bytes>,
+    pub(super) value: Option<Bytes>,
+    /// When it was written, in milliseconds since 1970.
+    pub(super) timestamp_ms: i64,
+}
+
+/// What one look at an internal topic has given.
+#[derive(Debug)]
+struct Portion {
+    records: Vec<Record>,
+    /// Where to read on; where the look began if there was nothing.
+    next_offset: i64,
+}
 
 /// The one partition of the internal topic.
 pub(super) struct InternalLog<'a> {
@@ -59,15 +80,15 @@ impl InternalLog<'_> {
         let end = self.offset(Which::HighWatermark).await?;
         let (mut next, mut all) = (start.max(first), Vec::new());
         while next < end {
-            let records = self.fetch(next).await?;
+            let portion = self.fetch(next).await?;
             // Brokers that throttle a reader answer with nothing. What is not seen would be written anew, under another number.
-            let Some(last) = records.last() else {
+            if portion.next_offset <= next {
                 let message =
                     format!("'{}' on the target gave nothing from offset {next} on, but ends at {end}", self.topic);
                 return Err(Error::new(ErrorKind::Broker, message));
-            };
-            next = last.offset + 1;
-            all.extend(records);
+            }
+            next = portion.next_offset;
+            all.extend(portion.records);
         }
         Ok((all, end))
     }
@@ -92,7 +113,7 @@ impl InternalLog<'_> {
         admin::refused(self.target, &format!("{verb} the mirror's internal topic '{}'", self.topic), error, None)
     }
 
-    async fn fetch(&self, offset: i64) -> Result<Vec<Record>> {
+    async fn fetch(&self, offset: i64) -> Result<Portion> {
         const ENOUGH: i32 = 1 << 20;
         let connection = self.target.broker(self.leader).await?;
         let wanted = FetchPartition::default()
@@ -114,11 +135,9 @@ impl InternalLog<'_> {
         if let Some(error) = BrokerError::of(data.error_code) {
             return Err(self.refused("read", error));
         }
-        let mut records = decode(data.records.unwrap_or_default()).map_err(|reason| {
+        read(data.records.unwrap_or_default(), offset).map_err(|reason| {
             Error::new(ErrorKind::TargetConflict, format!("'{}' on the target cannot be read: {reason}", self.topic))
-        })?;
-        records.retain(|record| record.offset >= offset);
-        Ok(records)
+        })
     }
 
     /// Writes a record; without a value it takes the one of this key away.
@@ -161,13 +180,13 @@ impl Follower {
     pub(super) async fn read_until(&mut self, log: &InternalLog<'_>, end: i64) -> Result<Vec<Record>> {
         let mut all = Vec::new();
         while self.next_offset < end {
-            let records = log.fetch(self.next_offset).await?;
-            let Some(last) = records.last() else {
+            let portion = log.fetch(self.next_offset).await?;
+            if portion.next_offset <= self.next_offset {
                 let message = format!("'{}' on the target gave nothing from offset {} on", log.topic, self.next_offset);
                 return Err(Error::new(ErrorKind::Broker, message));
-            };
-            self.next_offset = last.offset + 1;
-            all.extend(records);
+            }
+            self.next_offset = portion.next_offset;
+            all.extend(portion.records);
         }
         Ok(all)
     }
@@ -208,21 +227,47 @@ pub(super) fn encode(entries: Vec<(String, Option<Vec<u8>>)>) -> Result<Bytes> {
     append::encode(of(entries))
 }
 
-/// The records of whole batches, or why they cannot be read; brokers may cut off the last batch.
-pub(super) fn decode(mut bytes: Bytes) -> Result<Vec<Record>, String> {
-    let mut records = Vec::new();
-    while let Some(length) = whole_batch(&bytes) {
-        let decoded = RecordBatchDecoder::decode(&mut bytes.split_to(length)).map_err(|error| error.to_string())?;
-        records.extend(decoded.records);
-    }
-    Ok(records)
+#[cfg(test)]
+pub(super) fn decode(bytes: Bytes) -> Result<Vec<Record>, String> {
+    read(bytes, 0).map(|portion| portion.records)
 }
 
-/// Length of the batch in front, if all of it is there.
-fn whole_batch(bytes: &Bytes) -> Option<usize> {
-    let length = bytes.get(8..12).and_then(|field| field.try_into().ok()).map(i32::from_be_bytes)?;
-    let total = usize::try_from(length).ok()? + 12;
-    (total <= bytes.len()).then_some(total)
+/// The records of whole batches from an offset on, or why they cannot be read; brokers may cut off the last batch. No length
+/// and no count in them is believed.
+fn read(bytes: Bytes, from: i64) -> Result<Portion, String> {
+    let mut portion = Portion { records: Vec::new(), next_offset: from };
+    for batch in batch::split(bytes) {
+        let batch = batch.map_err(why)?;
+        let header = batch.header;
+        if !batch.is_intact() {
+            return Err(why(Malformed::Damaged { offset: header.base_offset }));
+        }
+        portion.next_offset = portion.next_offset.max(header.last_offset().saturating_add(1));
+        // Markers: somebody else writes to this topic in transactions.
+        if header.is_control() {
+            continue;
+        }
+        let payload = batch.decompressed_within(LARGEST_BATCH).map_err(why)?;
+        for record in Records::new(&header, &payload) {
+            let offset = header.base_offset;
+            let record = record.map_err(|reason| why(Malformed::Corrupt { offset, reason }))?;
+            let offset = offset.saturating_add(record.offset_delta.into());
+            if offset >= from {
+                let [key, value] = [record.key, record.value].map(|part| part.map(Bytes::copy_from_slice));
+                let timestamp_ms = record.timestamp(&header);
+                portion.records.push(Record { offset, key, value, timestamp_ms });
+            }
+        }
+    }
+    Ok(portion)
+}
+
+fn why(malformed: Malformed) -> String {
+    match malformed {
+        Malformed::OldFormat { offset, magic } => format!("the batch at offset {offset} has message format {magic}"),
+        Malformed::Damaged { offset } => format!("the batch at offset {offset} does not fit its checksum"),
+        Malformed::Corrupt { offset, reason } => format!("the batch at offset {offset} is no record batch: {reason}"),
+    }
 }
 
 #[cfg(test)]
@@ -235,13 +280,75 @@ mod tests {
     fn records_that_are_appended_together_are_one_batch_without_a_producer() {
         let entries: Vec<_> = (0..700).map(|n| (format!("topic/{n}"), (n % 3 > 0).then(|| vec![b'x'; 300]))).collect();
         let bytes = encode(entries.clone()).unwrap();
-        assert_eq!(whole_batch(&bytes), Some(bytes.len()));
-        let header = crate::batch::Header::read(&bytes).unwrap();
+        assert_eq!(batch::split(bytes.clone()).map(|batch| batch.unwrap().len()).sum::<usize>(), bytes.len());
+        let header = batch::Header::read(&bytes).unwrap();
         assert_eq!((header.base_offset, header.record_count, header.last_offset_delta), (0, 700, 699));
         assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (-1, -1, -1));
         let read = decode(bytes).unwrap().into_iter().map(|record| {
             (String::from_utf8(record.key.unwrap().to_vec()).unwrap(), record.value.map(|value| value.to_vec()))
         });
         assert_eq!(read.collect::<Vec<_>>(), entries);
+    }
+
+    /// A batch of two records, with changes, the checksum made right again.
+    fn batch(change: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+        let entries = vec![("key".to_owned(), Some(b"value".to_vec())), ("key".to_owned(), None)];
+        let mut bytes = encode(entries).unwrap().to_vec();
+        change(&mut bytes);
+        let length = bytes.len() as i32 - 12;
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        let crc = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        bytes.into()
+    }
+
+    /// What a broker, or whoever is between it and here, may send: such numbers have ended the process before.
+    #[test]
+    fn no_number_of_records_or_headers_is_believed() {
+        assert_eq!(decode(batch(|_| ())).unwrap().len(), 2);
+        let many = batch(|bytes| {
+            bytes[23..27].copy_from_slice(&(i32::MAX - 1).to_be_bytes());
+            bytes[57..61].copy_from_slice(&i32::MAX.to_be_bytes());
+        });
+        let (read, taken) = batch::fuzz::memory_of(|| decode(many));
+        assert_eq!(
+            read.unwrap_err(),
+            "the batch at offset 0 is no record batch: it holds fewer records than its header says"
+        );
+        assert!(taken < 10_000, "{taken}");
+        // The first record ends with the number of its headers; its length grows by four bytes.
+        let headers = batch(|bytes| {
+            let at = 61 + usize::from(bytes[61]) / 2;
+            bytes[61] += 8;
+            bytes.splice(at..=at, [0xfe, 0xff, 0xff, 0xff, 0x0f]);
+        });
+        let error = decode(headers).unwrap_err();
+        assert!(error.contains("a record of it does not fit its length"), "{error}");
+        let damaged = [&batch(|_| ())[..70], &[7]].concat();
+        assert!(decode(batch(|bytes| bytes.truncate(70))).is_err());
+        assert_eq!(decode(damaged.into()).unwrap(), [], "a batch that is cut off is not there yet");
+    }
+
+    #[test]
+    fn batches_of_others_are_read_whatever_their_codec_and_markers_passed_over() {
+        let entries = vec![("key".to_owned(), Some(vec![b'x'; 5000]))];
+        let plain = encode(entries).unwrap();
+        for codec in [1, 2, 3, 4] {
+            let codec = batch::compression::Codec::of(codec).unwrap();
+            let packed = batch::compression::compress(codec, &plain[61..]).unwrap();
+            let mut bytes = plain[..61].to_vec();
+            bytes.extend(packed);
+            let length = bytes.len() as i32 - 12;
+            bytes[8..12].copy_from_slice(&length.to_be_bytes());
+            bytes[22] = codec.bits() as u8;
+            let crc = crc32c::crc32c(&bytes[21..]);
+            bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+            assert_eq!(decode(bytes.into()).unwrap(), decode(plain.clone()).unwrap());
+        }
+        let marker = batch(|bytes| bytes[22] = 0x30);
+        let portion = read(marker, 0).unwrap();
+        assert_eq!((portion.records.len(), portion.next_offset), (0, 2));
+        let behind = read(batch(|_| ()), 1).unwrap();
+        assert_eq!((behind.records.len(), behind.next_offset), (1, 2));
     }
 }

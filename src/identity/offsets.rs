@@ -8,10 +8,9 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use kafka_protocol::records::Record;
 use serde::{Deserialize, Serialize};
 
-use super::log::{Follower, InternalLog};
+use super::log::{Follower, InternalLog, Record};
 use super::{json, record_key, start_number};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::translation::{Note, Numbered, OffsetMap, Run};
@@ -82,7 +81,7 @@ fn sensible(number: i64) -> Option<i64> {
 }
 
 /// What a record says about offsets. About every partition, if it is a start.
-pub(crate) fn note_of(record: &Record) -> Option<(Option<Place>, Note)> {
+pub(super) fn note_of(record: &Record) -> Option<(Option<Place>, Note)> {
     if let Some(number) = start_number(record) {
         return Some((None, Note::Start(number)));
     }

@@ -6,9 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kafka_protocol::records::Record;
-
-use super::log::Follower;
+use super::log::{Follower, Record};
 use super::offsets::{Place, WrittenDown};
 use super::{CLAIM_PREFIX, Claim, promotion, record_key};
 use crate::error::Result;

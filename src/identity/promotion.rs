@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use kafka_protocol::records::Record;
 use serde::{Deserialize, Serialize};
 
-use super::log::{Follower, InternalLog};
+use super::log::{Follower, InternalLog, Record};
 use super::{Claim, accept, first_claim, json, record_key, remembered, start_number};
 use crate::config::utc;
 use crate::error::{Error, ErrorKind, Result};
@@ -128,7 +127,7 @@ pub(super) fn mark_of(records: &[Record], before: Option<Mark>) -> Option<Mark> 
     let marks = records.iter().filter(|record| record.key.as_deref() == Some(MARK.as_bytes()));
     marks.fold(before, |_, record| {
         record.value.as_ref()?;
-        let unreadable = Mark { version: 0, promoted_at_ms: record.timestamp, start_number: -1 };
+        let unreadable = Mark { version: 0, promoted_at_ms: record.timestamp_ms, start_number: -1 };
         Some(read(record).unwrap_or(unreadable))
     })
 }

@@ -7,13 +7,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::decoding::Decode;
@@ -23,8 +24,10 @@ use super::transport::{Reader, Transport, Writer};
 use crate::config::ClientConfig;
 use crate::error::{Error, ErrorKind, Result};
 
-/// No answer is this long; a length beyond it is something else than a length.
+/// No answer is this long; a length beyond it is something else than a length. What an answer may have is said by its kind.
 const FRAME_LIMIT: usize = 512 << 20;
+/// Longer answers that have no room in a stream's budget are read one after the other.
+const LARGE: usize = 1 << 20;
 /// Correlation id of the first request.
 const FIRST_CORRELATION: i32 = 1;
 
@@ -37,7 +40,6 @@ pub struct Connection {
     writer: Mutex<Writer>,
     pending: Rc<RefCell<Pending>>,
     next_correlation: Cell<i32>,
-    reading: tokio::task::AbortHandle,
 }
 
 /// Calls that wait for their answers, in the order of the requests.
@@ -47,12 +49,28 @@ struct Pending {
     /// Whether there has been an answer at all.
     answered: bool,
     closed: Option<Error>,
+    /// What reads the answers.
+    reading: Option<tokio::task::AbortHandle>,
 }
 
 struct Call {
     correlation: i32,
     room: Option<Reservation>,
-    answer: oneshot::Sender<Result<Bytes>>,
+    /// Bytes of the longest answer of its kind.
+    longest: usize,
+    answer: oneshot::Sender<Result<Received>>,
+}
+
+/// An answer as it has come.
+pub struct Received {
+    pub bytes: Bytes,
+    /// While this one is large no other one is read on this thread; until it is decoded.
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+thread_local! {
+    /// Whose turn it is to read a large answer.
+    static TURN: Arc<Semaphore> = Arc::new(Semaphore::new(1));
 }
 
 impl Pending {
@@ -63,12 +81,18 @@ impl Pending {
         for call in self.calls.drain(..) {
             let _ = call.answer.send(Err(error.clone()));
         }
+        // Half an answer keeps its memory, and the turn of a large one, no longer than anybody waits for it.
+        if let Some(reading) = self.reading.take() {
+            reading.abort();
+        }
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.reading.abort();
+        if let Some(reading) = self.pending.borrow_mut().reading.take() {
+            reading.abort();
+        }
     }
 }
 
@@ -91,8 +115,8 @@ impl Connection {
         let transport = connect(address).await?;
         let (reader, writer) = transport.split();
         let pending = Rc::new(RefCell::new(Pending::default()));
-        let reading =
-            tokio::task::spawn_local(read_answers(reader, pending.clone(), address.to_owned())).abort_handle();
+        let reading = tokio::task::spawn_local(read_answers(reader, pending.clone(), address.to_owned()));
+        pending.borrow_mut().reading = Some(reading.abort_handle());
         let mut connection = Connection {
             address: address.to_owned(),
             client_id: StrBytes::from_string(config.client_id.clone()),
@@ -101,7 +125,6 @@ impl Connection {
             writer: Mutex::new(writer),
             pending,
             next_correlation: Cell::new(FIRST_CORRELATION),
-            reading,
         };
         connection.authenticate().await?;
         connection.negotiate().await?;
@@ -122,12 +145,12 @@ impl Connection {
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
         let mut answer = self.exchange(&request, 3, None, self.request_timeout).await?;
         let mut version = 3;
-        if answer.len() >= 2 && answer[..2] == 35i16.to_be_bytes() {
+        if answer.bytes.starts_with(&35i16.to_be_bytes()) {
             answer = self.exchange(&request, 0, None, self.request_timeout).await?;
             version = 0;
         }
-        let response =
-            ApiVersionsResponse::decode_bounded(&mut answer, version).map_err(|_| self.not_kafka("ApiVersions"))?;
+        let response = ApiVersionsResponse::decode_bounded(&mut answer.bytes, version)
+            .map_err(|_| self.not_kafka("ApiVersions"))?;
         if response.error_code != 0 {
             return Err(self.not_kafka("ApiVersions"));
         }
@@ -200,8 +223,8 @@ impl Connection {
     }
 
     /// Decodes an answer of which the header is gone.
-    pub fn decode<R: Request<Response: Decode>>(&self, mut answer: Bytes, version: i16) -> Result<R::Response> {
-        R::Response::decode_bounded(&mut answer, version).map_err(|error| {
+    pub fn decode<R: Request<Response: Decode>>(&self, mut answer: Received, version: i16) -> Result<R::Response> {
+        R::Response::decode_bounded(&mut answer.bytes, version).map_err(|error| {
             let message = format!(
                 "{} sent an answer to {} (version {version}) that cannot be read: {error}",
                 self.address,
@@ -219,7 +242,7 @@ impl Connection {
         version: i16,
         room: Option<Reservation>,
         limit: Duration,
-    ) -> Result<Bytes> {
+    ) -> Result<Received> {
         let mut bytes = self.header(R::KEY, version, R::header_version(version))?;
         request.encode(&mut bytes, version).map_err(|error| {
             Error::new(ErrorKind::Internal, format!("request {} version {version} cannot be encoded: {error}", R::KEY))
@@ -228,8 +251,8 @@ impl Connection {
         bytes[..4].copy_from_slice(&length.to_be_bytes());
         let mut rope = Rope::default();
         rope.push(bytes.freeze());
-        let mut answer = self.send(rope, room, limit).await?.wait().await?;
-        ResponseHeader::decode_bounded(&mut answer, R::Response::header_version(version))
+        let mut answer = self.send(rope, room, R::Response::LONGEST, limit).await?.wait().await?;
+        ResponseHeader::decode_bounded(&mut answer.bytes, R::Response::header_version(version))
             .map_err(|_| self.not_kafka("with a header"))?;
         Ok(answer)
     }
@@ -252,7 +275,13 @@ impl Connection {
     ///
     /// Between `header` and `send` nothing may be awaited, so that no other request takes the correlation id. The
     /// request counts as sent when this returns; the answer is waited for apart, so that requests can be pipelined.
-    pub async fn send(&self, mut request: Rope, room: Option<Reservation>, limit: Duration) -> Result<Answer> {
+    pub async fn send(
+        &self,
+        mut request: Rope,
+        room: Option<Reservation>,
+        longest: usize,
+        limit: Duration,
+    ) -> Result<Answer> {
         let correlation = self.next_correlation.get();
         self.next_correlation.set(correlation.checked_add(1).unwrap_or(FIRST_CORRELATION));
         let (sender, receiver) = oneshot::channel();
@@ -263,7 +292,7 @@ impl Connection {
             if let Some(error) = &pending.closed {
                 return Err(error.clone());
             }
-            pending.calls.push_back(Call { correlation, room, answer: sender });
+            pending.calls.push_back(Call { correlation, room, longest, answer: sender });
         }
         // If this future is dropped half-way, half a request is on the wire: nothing may follow it.
         let unfinished = CloseOnDrop { pending: &self.pending, address: &self.address, armed: Cell::new(true) };
@@ -288,7 +317,7 @@ impl Connection {
 
 /// The answer to a request that was sent.
 pub struct Answer {
-    receiver: oneshot::Receiver<Result<Bytes>>,
+    receiver: oneshot::Receiver<Result<Received>>,
     deadline: tokio::time::Instant,
     pending: Rc<RefCell<Pending>>,
     address: String,
@@ -296,7 +325,7 @@ pub struct Answer {
 
 impl Answer {
     /// Waits for it. When it does not come in time the connection is closed, because all later answers are behind it.
-    pub async fn wait(self) -> Result<Bytes> {
+    pub async fn wait(self) -> Result<Received> {
         match tokio::time::timeout_at(self.deadline, self.receiver).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => {
@@ -379,27 +408,49 @@ async fn read_answer(reader: &mut Reader, pending: &RefCell<Pending>, address: &
     reader.read_exact(&mut head[4..]).await.map_err(ended)?;
     let correlation = (&head[4..]).get_i32();
     let call = pending.borrow_mut().calls.pop_front();
-    let Some(call) = call.filter(|call| call.correlation == correlation) else {
-        let message = format!("{address} answered a request that was not made (correlation id {correlation})");
-        return Err(Error::new(ErrorKind::Connect, message));
+    let call = match call {
+        Some(call) if call.correlation == correlation => call,
+        other => {
+            let message = format!("{address} answered a request that was not made (correlation id {correlation})");
+            let error = Error::new(ErrorKind::Connect, message);
+            // Who waits for the answer that should have been this one is told why there is none.
+            if let Some(call) = other {
+                let _ = call.answer.send(Err(error.clone()));
+            }
+            return Err(error);
+        }
     };
     pending.borrow_mut().answered = true;
+    if length > call.longest {
+        let message = format!(
+            "{address} sends an answer of {length} bytes; none of its kind has more than {}, so what comes is not believed",
+            call.longest
+        );
+        let error = Error::new(ErrorKind::Connect, message);
+        let _ = call.answer.send(Err(error.clone()));
+        return Err(error);
+    }
     // What follows the length starts with the correlation id; response headers are decoded with it.
+    let mut turn = None;
     let read = match call.room {
         Some(room) => {
-            let mut frame = room.into_frame(length);
+            let mut frame = room.into_frame(length).await;
             frame.space()[..4].copy_from_slice(&head[4..]);
             reader.read_exact(&mut frame.space()[4..]).await.map(|_| frame.freeze())
         }
         None => {
+            if length > LARGE {
+                // It is never closed, so this gives a turn.
+                turn = TURN.with(Arc::clone).acquire_owned().await.ok();
+            }
             let mut frame = vec![0; length];
             frame[..4].copy_from_slice(&head[4..]);
             reader.read_exact(&mut frame[4..]).await.map(|_| Bytes::from(frame))
         }
     };
     match read {
-        Ok(answer) => {
-            let _ = call.answer.send(Ok(answer));
+        Ok(bytes) => {
+            let _ = call.answer.send(Ok(Received { bytes, _turn: turn }));
             Ok(())
         }
         Err(error) => {

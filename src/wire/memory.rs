@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Buffers below this size are not worth keeping.
 const POOLED_FROM: usize = 64 * 1024;
@@ -25,6 +25,8 @@ struct Shared {
     used: AtomicUsize,
     freed: Notify,
     pool: Mutex<Pool>,
+    /// Whose turn it is to be longer than what was reserved and than what is free.
+    turn: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -46,13 +48,15 @@ pub struct Frame {
     buffer: Vec<u8>,
     length: usize,
     reservation: Reservation,
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(limit: usize) -> Self {
         let pool = Mutex::new(Pool::default());
-        Budget(Arc::new(Shared { limit, used: AtomicUsize::new(0), freed: Notify::new(), pool }))
+        let (used, turn) = (AtomicUsize::new(0), Arc::new(Semaphore::new(1)));
+        Budget(Arc::new(Shared { limit, used, freed: Notify::new(), pool, turn }))
     }
 
     /// Bytes in flight now.
@@ -135,15 +139,19 @@ impl AsRef<[u8]> for Owned {
 }
 
 impl Reservation {
-    /// Turns what was reserved for an answer into a buffer for the answer that came.
-    pub fn into_frame(mut self, length: usize) -> Frame {
+    /// Turns what was reserved for an answer into a buffer for the answer that came. A broker sends its first batch whole, so an
+    /// answer may be longer than what was asked for; of those that do not fit there is one at a time.
+    pub async fn into_frame(mut self, length: usize) -> Frame {
+        let fits = length <= self.bytes || self.budget.used() - self.bytes + length <= self.budget.0.limit;
+        // The turn is never closed, so waiting gives it.
+        let turn = if fits { None } else { self.budget.0.turn.clone().acquire_owned().await.ok() };
         let buffer = self.budget.take_buffer(length);
         let used = &self.budget.0.used;
         used.fetch_add(buffer.len(), Ordering::Relaxed);
         used.fetch_sub(self.bytes, Ordering::Relaxed);
         self.bytes = buffer.len();
         self.budget.0.freed.notify_waiters();
-        Frame { buffer, length, reservation: self }
+        Frame { buffer, length, reservation: self, _turn: turn }
     }
 }
 
@@ -185,11 +193,10 @@ impl Drop for Frame {
 mod tests {
     use super::*;
 
-    #[test]
-    fn bytes_come_back_when_the_last_slice_goes() {
+    #[tokio::test(flavor = "current_thread")]
+    async fn bytes_come_back_when_the_last_slice_goes() {
         let budget = Budget::new(1 << 20);
-        let frame = budget.try_reserve(500_000).map(|reserved| reserved.into_frame(100_000));
-        let bytes = frame.map(Frame::freeze).unwrap_or_default();
+        let bytes = budget.reserve(500_000).await.into_frame(100_000).await.freeze();
         assert_eq!(budget.used(), 131_072);
         let slice = bytes.slice(10..20);
         drop(bytes);
@@ -197,6 +204,25 @@ mod tests {
         drop(slice);
         assert_eq!(budget.used(), 0);
         assert_eq!(budget.pool().bytes, 131_072, "the buffer is kept for the next answer");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn of_answers_that_do_not_fit_there_is_one_at_a_time() {
+        let budget = Budget::new(1 << 20);
+        let (first, second, small) =
+            (budget.reserve(1000).await, budget.reserve(1000).await, budget.reserve(1000).await);
+        let first = first.into_frame(3 << 20).await;
+        let mut second = Box::pin(second.into_frame(2 << 20));
+        assert!(
+            std::future::poll_fn(|context| std::task::Poll::Ready(second.as_mut().poll(context).is_pending())).await
+        );
+        drop(small.into_frame(900).await);
+        assert!(
+            std::future::poll_fn(|context| std::task::Poll::Ready(second.as_mut().poll(context).is_pending())).await
+        );
+        drop(first);
+        drop(second.await);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub async fn send(
     let head = connection.header(PRODUCE_KEY, version, ProduceRequest::header_version(version))?;
     // The broker has to give up first: its answer says more than silence.
     let rope = write(head, topics, (timeout.as_millis() * 2 / 3) as i32);
-    let answer = connection.send(rope, None, timeout).await?;
+    let answer = connection.send(rope, None, ProduceResponse::LONGEST, timeout).await?;
     Ok(Sent { answer, version })
 }
 
@@ -55,7 +55,7 @@ impl Sent {
     /// Waits for the answer.
     pub async fn wait(self, connection: &Connection) -> Result<ProduceResponse> {
         let mut answer = self.answer.wait().await?;
-        let header = ResponseHeader::decode_bounded(&mut answer, ProduceResponse::header_version(self.version));
+        let header = ResponseHeader::decode_bounded(&mut answer.bytes, ProduceResponse::header_version(self.version));
         debug_assert!(header.is_ok(), "the connection has checked the correlation id");
         connection.decode::<ProduceRequest>(answer, self.version)
     }

@@ -2,80 +2,52 @@
 //!
 //! `kafka-protocol` makes room for as many elements as an array says it has, before it looks for them. What stands
 //! between that and the network:
+//! - No frame is longer than the longest answer of its kind ([`Decode::LONGEST`]), see `connection`.
 //! - Fetch and Produce, the answers of every second, are read by hand in [`walk`]: no array may have more elements than
 //!   the bytes that are left can hold, so what is decoded takes a small multiple of the answer.
-//! - All others are decoded by `kafka-protocol` through [`guard`]: no length goes beyond the bytes that are left. Room
-//!   is still made for elements in memory where one byte each would be enough on the wire, so a damaged answer can take
-//!   some hundred times its length for a moment. These answers are short: the longest, Metadata of thousands of
-//!   partitions and OffsetFetch of hundreds of groups, have a few hundred kilobytes to a few megabytes.
+//! - All others are looked through in [`layout`] before `kafka-protocol` decodes them, along what [`layouts`] says of them.
+//!   So they take a small multiple of their bytes too.
 //!
-//! What is not decided here: the length of a frame is believed up to a limit (`connection`), and the records of the
-//! topic of claims are decoded by `kafka-protocol`, which checks their checksum before it believes their number.
+//! The records in an answer are slices of it here; the codec in `batch` reads them, which believes no length either.
 
-mod guard;
+mod layout;
+mod layouts;
 #[cfg(test)]
 pub mod samples;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 mod walk;
 
 use bytes::Bytes;
-use kafka_protocol::messages::*;
+use kafka_protocol::messages::{FetchResponse, ProduceResponse};
 
 /// A message of which a damaged one takes no memory.
 pub trait Decode: Sized {
+    /// Bytes of the longest answer of this kind.
+    const LONGEST: usize;
+
     /// Decodes it from the front of `answer`; the error says what is wrong with it.
     fn decode_bounded(answer: &mut Bytes, version: i16) -> Result<Self, String>;
 }
 
+/// A broker answers with one batch at least, however large it is, and so many bytes are more than the brokers' default for the
+/// largest request by which it could have come there.
+const LONGEST_FETCH: usize = 130 << 20;
+/// Some bytes for each partition that a request was about, and a broker's sentence for one that was refused.
+const LONGEST_PRODUCE: usize = 32 << 20;
+
 impl Decode for FetchResponse {
+    const LONGEST: usize = LONGEST_FETCH;
+
     fn decode_bounded(answer: &mut Bytes, version: i16) -> Result<Self, String> {
         walk::fetch(answer, version)
     }
 }
 
 impl Decode for ProduceResponse {
+    const LONGEST: usize = LONGEST_PRODUCE;
+
     fn decode_bounded(answer: &mut Bytes, version: i16) -> Result<Self, String> {
         walk::produce(answer, version)
     }
-}
-
-macro_rules! guarded {
-    ($($message:ty,)*) => {
-        $(impl Decode for $message {
-            fn decode_bounded(answer: &mut Bytes, version: i16) -> Result<Self, String> {
-                guard::decode(answer, version)
-            }
-        })*
-    };
-}
-
-guarded! {
-    AddPartitionsToTxnResponse,
-    ApiVersionsResponse,
-    CreateAclsResponse,
-    CreatePartitionsResponse,
-    CreateTopicsResponse,
-    DeleteAclsResponse,
-    DeleteRecordsResponse,
-    DeleteTopicsResponse,
-    DescribeAclsResponse,
-    DescribeClusterResponse,
-    DescribeConfigsResponse,
-    DescribeGroupsResponse,
-    DescribeProducersResponse,
-    DescribeQuorumResponse,
-    EndTxnResponse,
-    FindCoordinatorResponse,
-    IncrementalAlterConfigsResponse,
-    InitProducerIdResponse,
-    ListGroupsResponse,
-    ListOffsetsResponse,
-    ListTransactionsResponse,
-    MetadataResponse,
-    OffsetCommitResponse,
-    OffsetFetchResponse,
-    OffsetForLeaderEpochResponse,
-    ResponseHeader,
-    WriteTxnMarkersResponse,
 }

@@ -7,9 +7,12 @@ use std::fmt::Debug;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
 use super::*;
+
+pub mod made;
 
 fn encoded(answer: &impl Encodable, version: i16) -> Bytes {
     let mut bytes = BytesMut::new();
@@ -114,7 +117,7 @@ fn a_length_that_lies_is_named() {
 }
 
 #[test]
-fn the_guard_finds_lengths_beyond_the_end_only() {
+fn an_answer_takes_no_memory_for_what_it_only_claims_to_hold() {
     let broker = metadata_response::MetadataResponseBroker::default().with_port(i32::MAX).with_node_id(i32::MAX.into());
     let answer = MetadataResponse::default().with_brokers(vec![broker]);
     compare(&answer, 1);
@@ -124,7 +127,18 @@ fn the_guard_finds_lengths_beyond_the_end_only() {
     }
     // Version 12: throttle time, then the number of brokers; 2^32 - 1, written as five bytes.
     let lie = Bytes::from_static(&[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0]);
-    assert!(MetadataResponse::decode_bounded(&mut lie.clone(), 12).unwrap_err().contains("4294967295"));
+    assert!(MetadataResponse::decode_bounded(&mut lie.clone(), 12).unwrap_err().contains("4294967294"));
+    // As many topics as bytes, which would be a hundred times the memory.
+    let error = MetadataResponse::decode_bounded(&mut made::zeros_that_claim_to_be_topics(1 << 20), 1).unwrap_err();
+    assert_eq!(error, "it ends too early");
+    // Groups without a name do have their three bytes each, but would take fifty times as much.
+    let groups = list_groups_response::ListedGroup::default();
+    let answer = ListGroupsResponse::default().with_groups(vec![groups; 100_000]);
+    let error = ListGroupsResponse::decode_bounded(&mut encoded(&answer, 3), 3).unwrap_err();
+    assert!(error.contains("would take"), "{error}");
+    // What some have is another matter.
+    let some = ListGroupsResponse::default().with_groups(answer.groups[..300].to_vec());
+    compare(&some, 3);
 }
 
 #[test]
