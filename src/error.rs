@@ -162,10 +162,10 @@ impl Error {
     }
 
     /// Adds the error code a broker answered with, see
-    /// <https://kafka.apache.org/protocol#protocol_error_codes>.
+    /// <https://kafka.apache.org/protocol#protocol_error_codes>; 0 is none.
     #[must_use]
     pub fn with_kafka_code(mut self, kafka_code: i16) -> Self {
-        self.0.kafka_code = Some(kafka_code);
+        self.0.kafka_code = Some(kafka_code).filter(|code| *code != 0);
         self
     }
 

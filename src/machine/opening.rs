@@ -41,11 +41,21 @@ pub struct TargetLog {
     /// The epoch and the sequence number of our producer id's last record: as the broker remembers it, or where that has
     /// forgotten, as the last record of ours in the log says, however many markers come behind it.
     pub last_record: Option<(i16, i32)>,
+    /// Who wrote the last batch of records, behind however many markers: its producer id. `None` if the log has no record, or if
+    /// the broker remembers the mirror's last record and nothing but markers was found for long before the end.
+    pub last_writer: Option<i64>,
     /// What is at the end of the log.
     pub tail: Tail,
     /// Whether a record of the source may have been copied to it: `false` if the log is whole, but for filler that was removed,
     /// and has none.
     pub begun: bool,
+}
+
+impl TargetLog {
+    /// Whether all in-sync replicas have what the leader has.
+    pub fn is_replicated(&self) -> bool {
+        self.high_watermark == self.log_end_offset
+    }
 }
 
 /// What is at the end of the target's log.
@@ -99,6 +109,13 @@ pub struct SourceLog {
     pub last_epoch: i32,
 }
 
+impl SourceLog {
+    /// Whether an offset is between both ends. What is not cannot be read there, and that says so by itself.
+    pub fn holds(&self, offset: i64) -> bool {
+        (self.log_start_offset..self.log_end_offset).contains(&offset)
+    }
+}
+
 /// What a leader answers for an epoch above its own (KIP-101). Every later leader of a log knows its epochs, so this is an
 /// older leader that does not know that it was replaced, or an older copy of the log.
 pub const EPOCH_NOT_KNOWN: i64 = -1;
@@ -126,6 +143,11 @@ pub(super) fn sequence_after(sequence: i32, records: i32) -> i32 {
 /// that what a dead one has sent is recognised.
 pub(super) fn first_sequence_at(offset: i64) -> i32 {
     (offset % (1 << 31)) as i32
+}
+
+/// Whether a log ends where filler ended that has this last sequence number: then nothing was copied behind it.
+pub fn is_end_of_filler(last_sequence: i32, log_end_offset: i64) -> bool {
+    sequence_after(last_sequence, 1) == first_sequence_at(log_end_offset)
 }
 
 /// Whether what was read of both logs fits together.
@@ -194,18 +216,33 @@ fn check_writer(identity: Identity, target: &TargetLog) -> Result<(), Error> {
             }
         }
         Tail::Records { producer_id, .. } if producer_id == marker::filler_of(identity.producer_id) => {
-            let message = format!("{}, the last of them filler that stands for what the source has removed", holds());
-            Err(Error::new(ErrorKind::TargetConflict, message + "; start the mirror again, which removes it first"))
+            Err(left_filler(&holds()))
         }
         Tail::Marker { meant_for: Some(offset) } if offset != target.log_end_offset - 1 => {
             Err(other_writer(format!("the marker for offset {offset} is at offset {}", target.log_end_offset - 1)))
         }
-        Tail::Marker { .. } => Ok(()),
-        Tail::Unknown if target.last_record.is_some() => Ok(()),
+        // Whoever writes records in a transaction leaves a marker behind them.
+        Tail::Marker { .. } => check_last_writer(identity, target, holds),
+        Tail::Unknown if target.last_record.is_some() => check_last_writer(identity, target, holds),
         Tail::Records { .. } | Tail::Unknown => {
             Err(other_writer(format!("{} that this mirror did not write", holds())))
         }
     }
+}
+
+/// Whether the last records are the mirror's, where markers come behind them.
+fn check_last_writer(identity: Identity, target: &TargetLog, holds: impl Fn() -> String) -> Result<(), Error> {
+    match target.last_writer {
+        None => Ok(()),
+        Some(producer_id) if producer_id == identity.producer_id => Ok(()),
+        Some(producer_id) if producer_id == marker::filler_of(identity.producer_id) => Err(left_filler(&holds())),
+        Some(_) => Err(other_writer(format!("{}, and this mirror did not write the last records of them", holds()))),
+    }
+}
+
+fn left_filler(holds: &str) -> Error {
+    let message = format!("{holds}, the last of them filler that stands for what the source has removed");
+    Error::new(ErrorKind::TargetConflict, message + "; start the mirror again, which removes it first")
 }
 
 fn check_epoch(identity: Identity, epoch: i16, holds: impl Fn() -> String) -> Result<(), Error> {

@@ -17,6 +17,7 @@ use crate::machine::topics::{names_on_target, under_source_names};
 use crate::wire::cluster::Cluster;
 use crate::wire::log_ends::{self, Ends};
 use crate::wire::positions::{self, TopicPartition, Which};
+use crate::wire::seen::Seen;
 
 /// What others may take beyond their refresh interval to see the mark and stop.
 const GRACE: Duration = Duration::from_secs(1);
@@ -169,7 +170,7 @@ async fn newest(
         let Ok(headers) = positions::batch_headers(&connection, &offsets).await else { continue };
         for ((topic, partition), header) in headers {
             // A control batch carries the time of the broker.
-            if let Ok(Some(header)) = header
+            if let Ok(Some(header)) = header.map(Seen::header)
                 && !header.is_control()
                 && let Some(name) = at_source.get(&topic)
             {

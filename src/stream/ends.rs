@@ -1,20 +1,17 @@
-//! What is at the end of the target's logs, and whether the source has the same there.
+//! What is at the end of the target's logs: the last batch, and who wrote the last records.
 //!
-//! Mostly headers suffice, those of many partitions in one request: who wrote the last batch is in its header, and the
-//! checksum of a batch that was passed on says whether its payload is the source's. Only where holes are at the end, or
-//! where a batch was cut differently, are records read.
+//! Mostly headers suffice, those of many partitions in one request. Only where more than a few markers are at the end is the
+//! log read backwards. What a read leaves open is an error of that partition, never taken for a log without records.
 
 use std::collections::HashMap;
 
-use super::Stream;
-use super::contents::{compare_records, header_at};
-use super::opening::{Names, Target};
 use crate::batch::{self, Header, marker};
 use crate::error::Result;
-use crate::machine::partition::{Likeness, Tail};
+use crate::machine::partition::Tail;
 use crate::wire::connection::Connection;
 use crate::wire::errors::BrokerError;
 use crate::wire::positions::{self, ByPartition, TopicPartition};
+use crate::wire::seen::{Held, Seen};
 
 /// How far it is looked back for a record behind markers, in steps that grow: the last step reads the whole log.
 const STEPS_BACK: [i64; 4] = [256, 8192, 262_144, i64::MAX];
@@ -31,11 +28,11 @@ pub(super) struct TargetEnd {
     pub(super) last_record: Option<(i16, i32)>,
     /// The last batch of records, if one was found.
     pub(super) last_batch: Option<Header>,
-    /// The broker knows of filler of this mirror.
-    pub(super) has_filler: bool,
+    /// The sequence number of this mirror's last filler, if the broker knows of any.
+    pub(super) last_filler: Option<i32>,
 }
 
-/// Reads the ends of logs, given where they begin and end.
+/// Reads the ends of logs, given where they begin and end. All replicas have what is before the end.
 pub(super) async fn read(
     connection: &Connection,
     producer_id: i64,
@@ -44,112 +41,133 @@ pub(super) async fn read(
     let partitions: Vec<TopicPartition> = bounds.keys().cloned().collect();
     let filler = marker::filler_of(producer_id);
     let ours = |state: &positions::ProducerState| [producer_id, filler].contains(&state.producer_id);
-    let states = positions::producers(connection, &partitions, ours).await?;
+    let mut states = positions::producers(connection, &partitions, ours).await?;
     let filled = bounds.iter().filter(|(_, (start, end))| start < end);
     let last_offsets: Vec<(TopicPartition, i64)> =
         filled.map(|(partition, (_, end))| (partition.clone(), end - 1)).collect();
     let headers = positions::batch_headers(connection, &last_offsets).await?;
-    let before_markers = records_before_markers(connection, bounds, &headers).await?;
+    let before_markers = before_markers(connection, bounds, &headers).await?;
     let mut found: ByPartition<TargetEnd> = HashMap::new();
     for (partition, (start, end)) in bounds {
-        let states = match states.as_ref().and_then(|states| states.get(partition)) {
-            Some(Err(error)) => {
-                found.insert(partition.clone(), Err(*error));
-                continue;
-            }
-            Some(Ok(states)) => states.as_slice(),
-            None => &[],
+        let log = Log { connection, producer_id, partition, start: *start, end: *end };
+        // A broker that cannot tell is asked of none.
+        let states = match &mut states {
+            Some(states) => states.remove(partition).unwrap_or(Err(BrokerError::UNKNOWN_PARTITION)),
+            None => Ok(Vec::new()),
         };
-        let ours = states.iter().find(|state| state.producer_id == producer_id && state.last_sequence >= 0);
-        let mut target_end = TargetEnd {
-            tail: Tail::Empty,
-            last_record: ours.map(|state| (state.producer_epoch, state.last_sequence)),
-            last_batch: None,
-            has_filler: states.iter().any(|state| state.producer_id == filler),
+        let at_end = headers.get(partition).copied().transpose();
+        let before = before_markers.get(partition).copied().transpose();
+        let end = match (states, at_end, before) {
+            (Ok(states), Ok(at_end), Ok(before)) => log.end(&states, at_end, before).await?,
+            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => Err(error),
         };
-        if start < end {
-            let header = match headers.get(partition) {
-                Some(Err(error)) => {
-                    found.insert(partition.clone(), Err(*error));
-                    continue;
-                }
-                Some(Ok(header)) => header.filter(|header| header.last_offset() == end - 1),
-                None => None,
-            };
-            target_end.tail = header.map_or(Tail::Unknown, |header| Tail::of(&header));
-            let last_batch = header.filter(|header| !header.is_control());
-            if let Some(header) = last_batch.or(before_markers.get(partition).copied()) {
-                note_batch(producer_id, header, &mut target_end);
-                found.insert(partition.clone(), Ok(target_end));
-                continue;
-            }
-            let looked = look_back(connection, producer_id, partition, (*start, *end), &mut target_end).await?;
-            if let Err(error) = looked {
-                found.insert(partition.clone(), Err(error));
-                continue;
-            }
-        }
-        found.insert(partition.clone(), Ok(target_end));
+        found.insert(partition.clone(), end);
     }
     Ok(found)
 }
 
 /// The last batches of records of logs that end in a few markers.
-async fn records_before_markers(
+async fn before_markers(
     connection: &Connection,
     bounds: &HashMap<TopicPartition, (i64, i64)>,
-    last: &ByPartition<Option<Header>>,
-) -> Result<HashMap<TopicPartition, Header>> {
+    last: &ByPartition<Seen<Held>>,
+) -> Result<ByPartition<Header>> {
     let mut found = HashMap::new();
     let mut headers = last.clone();
-    for _ in 0..MARKERS_AT_END {
-        let before = |(partition, header): (&TopicPartition, &Result<Option<Header>, BrokerError>)| {
-            let header = header.ok().flatten().filter(Header::is_control)?;
-            (header.base_offset > bounds.get(partition)?.0).then(|| (partition.clone(), header.base_offset - 1))
-        };
-        let asked: Vec<(TopicPartition, i64)> = headers.iter().filter_map(before).collect();
-        if asked.is_empty() {
+    for step in 0..=MARKERS_AT_END {
+        let mut asked: Vec<(TopicPartition, i64)> = Vec::new();
+        for (partition, seen) in headers.drain() {
+            match seen.map(Seen::header) {
+                Ok(Some(header)) if header.is_control() => {
+                    if bounds.get(&partition).is_some_and(|(start, _)| header.base_offset > *start) {
+                        asked.push((partition, header.base_offset - 1));
+                    }
+                }
+                // The last batch of all is looked at by itself.
+                Ok(Some(header)) if step > 0 => drop(found.insert(partition, Ok(header))),
+                Ok(_) => {}
+                Err(error) => drop(found.insert(partition, Err(error))),
+            }
+        }
+        if asked.is_empty() || step == MARKERS_AT_END {
             break;
         }
         headers = positions::batch_headers(connection, &asked).await?;
-        let records = headers.iter().filter_map(|(partition, header)| Some((partition, header.ok().flatten()?)));
-        found.extend(records.filter(|(_, header)| !header.is_control()).map(|(of, header)| (of.clone(), header)));
     }
     Ok(found)
 }
 
-/// Finds the last records of a log that ends in markers, and what is at its end if that is not known, by reading it backwards.
-async fn look_back(
-    connection: &Connection,
+/// One log of the target, all of which is replicated.
+struct Log<'a> {
+    connection: &'a Connection,
     producer_id: i64,
-    partition: &TopicPartition,
-    (start, end): (i64, i64),
-    target_end: &mut TargetEnd,
-) -> Result<Result<(), BrokerError>> {
-    let mut known_from = end;
-    for step in STEPS_BACK {
-        let from = end.saturating_sub(step).max(start);
-        if from < known_from {
-            let batches = match headers_between(connection, partition, from, known_from).await? {
-                Ok(batches) => batches,
-                Err(error) => return Ok(Err(error)),
-            };
-            if let (Tail::Unknown, Some(last)) = (target_end.tail, batches.last) {
-                target_end.tail = Tail::of(&last);
-            }
-            if let Some(header) = batches.last_records {
-                note_batch(producer_id, header, target_end);
-                return Ok(Ok(()));
-            }
-            known_from = from;
+    partition: &'a TopicPartition,
+    start: i64,
+    end: i64,
+}
+
+impl Log<'_> {
+    /// What is at its end, given what the broker knows of the mirror, what holds the last offset, and the last records before a
+    /// few markers.
+    async fn end(
+        &self,
+        states: &[positions::ProducerState],
+        at_end: Option<Seen<Held>>,
+        before_markers: Option<Header>,
+    ) -> Result<Result<TargetEnd, BrokerError>> {
+        let ours = { states.iter() }.find(|state| state.producer_id == self.producer_id && state.last_sequence >= 0);
+        let filler = { states.iter() }.find(|state| state.producer_id == marker::filler_of(self.producer_id));
+        let mut end = TargetEnd {
+            tail: Tail::Empty,
+            last_record: ours.map(|state| (state.producer_epoch, state.last_sequence)),
+            last_batch: None,
+            last_filler: filler.map(|state| state.last_sequence),
+        };
+        if self.start >= self.end {
+            return Ok(Ok(end));
         }
-        // The number of the last record is needed, where it is, whatever it costs; that the records are the same is good
-        // to know where it is cheap.
-        if target_end.last_record.is_some() || from == start {
-            break;
+        let last = at_end.and_then(Seen::header).filter(|header| header.last_offset() == self.end - 1);
+        end.tail = match at_end {
+            // No mirror writes that.
+            Some(Seen::There(Held::OldFormat)) => {
+                Tail::Records { producer_id: -1, producer_epoch: -1, last_sequence: -1 }
+            }
+            _ => last.map_or(Tail::Unknown, |header| Tail::of(&header)),
+        };
+        if let Some(header) = last.filter(|header| !header.is_control()).or(before_markers) {
+            note_batch(self.producer_id, header, &mut end);
+            return Ok(Ok(end));
         }
+        Ok(self.look_back(&mut end).await?.map(|()| end))
     }
-    Ok(Ok(()))
+
+    /// Finds the last records of a log that ends in markers, and what is at its end if that is not known, by reading it backwards.
+    async fn look_back(&self, target_end: &mut TargetEnd) -> Result<Result<(), BrokerError>> {
+        let mut known_from = self.end;
+        for step in STEPS_BACK {
+            let from = self.end.saturating_sub(step).max(self.start);
+            if from < known_from {
+                let batches = match headers_between(self.connection, self.partition, from, known_from).await? {
+                    Ok(batches) => batches,
+                    Err(error) => return Ok(Err(error)),
+                };
+                if let (Tail::Unknown, Some(last)) = (target_end.tail, batches.last) {
+                    target_end.tail = Tail::of(&last);
+                }
+                if let Some(header) = batches.last_records {
+                    note_batch(self.producer_id, header, target_end);
+                    return Ok(Ok(()));
+                }
+                known_from = from;
+            }
+            // The number of the last record is needed, where it is, whatever it costs; that the records are the same is good
+            // to know where it is cheap.
+            if target_end.last_record.is_some() || from == self.start {
+                break;
+            }
+        }
+        Ok(Ok(()))
+    }
 }
 
 /// The last batch of records: the source may have it too, and if the broker has forgotten the mirror, it tells its number.
@@ -177,12 +195,12 @@ async fn headers_between(
     let mut found = LastBatches::default();
     let mut next = from;
     while next < to {
-        let fetched = match positions::look(connection, partition, next, READ, false).await? {
+        let fetched = match positions::look(connection, partition, next, READ).await? {
             Ok(fetched) => fetched,
             Err(error) => return Ok(Err(error)),
         };
         let before = next;
-        for batch in batch::split(fetched.records).map_while(Result::ok) {
+        for batch in batch::split(fetched).map_while(Result::ok) {
             let header = batch.header;
             if header.base_offset >= to {
                 return Ok(Ok(found));
@@ -194,99 +212,8 @@ async fn headers_between(
             }
         }
         if next == before {
-            break; // nothing more is visible
+            return Ok(Err(BrokerError::CUT_OFF));
         }
     }
     Ok(Ok(found))
-}
-
-/// Compares the last records of the target with what the source has at the same offsets. With it the leader epoch that the
-/// source has just before the target's end. By the name at the source.
-pub(super) async fn compare(
-    stream: &Stream,
-    leaders: [i32; 2],
-    names: &[Names],
-    targets: &ByPartition<Target>,
-) -> Result<HashMap<TopicPartition, (Likeness, i32)>> {
-    let known = names.iter().filter_map(|names| Some((names, targets.get(&names.target)?.as_ref().ok()?)));
-    let filled: Vec<(&Names, &Target)> =
-        known.filter(|(_, target)| target.log.log_end_offset > target.log.log_start_offset).collect();
-    if filled.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let source = stream.source.broker(leaders[super::Side::Source as usize]).await?;
-    let at_end = |(names, target): &(&Names, &Target)| (names.source.clone(), target.log.log_end_offset - 1);
-    let ends = positions::batch_headers(&source, &filled.iter().map(at_end).collect::<Vec<_>>()).await?;
-    let behind_markers = |(names, target): &(&Names, &Target)| {
-        let last = target.end.last_batch?.last_offset();
-        (last + 1 != target.log.log_end_offset).then(|| (names.source.clone(), last))
-    };
-    let earlier: Vec<_> = filled.iter().filter_map(behind_markers).collect();
-    let earlier = positions::batch_headers(&source, &earlier).await?;
-    let mut compared = HashMap::new();
-    for (names, target) in filled {
-        let partition = &names.source;
-        let end = target.log.log_end_offset;
-        let at_end = header_at(&ends, partition, end - 1);
-        let last_epoch = at_end.map_or(-1, |header| header.partition_leader_epoch);
-        let likeness = match target.end.last_batch {
-            None => Likeness::Unknown,
-            Some(last) => {
-                let offset = last.last_offset();
-                let there = if offset + 1 == end { at_end } else { header_at(&earlier, partition, offset) };
-                match judge(&last, there) {
-                    Some(likeness) => likeness,
-                    None => {
-                        let target = stream.target.broker(leaders[super::Side::Target as usize]).await?;
-                        compare_at(&source, &target, names, offset).await?
-                    }
-                }
-            }
-        };
-        let likeness = match likeness {
-            Likeness::Different { offset } => {
-                let from = target.log.log_start_offset;
-                let target = stream.target.broker(leaders[super::Side::Target as usize]).await?;
-                Likeness::Different { offset: first_difference(&source, &target, names, from, offset).await? }
-            }
-            likeness => likeness,
-        };
-        compared.insert(partition.clone(), (likeness, last_epoch));
-    }
-    Ok(compared)
-}
-
-/// What headers alone tell; `None` if the records have to be looked at.
-fn judge(target: &Header, source: Option<Header>) -> Option<Likeness> {
-    // Gone at the source, by retention or compaction.
-    let Some(source) = source else { return Some(Likeness::Unknown) };
-    if source.is_control() {
-        return Some(Likeness::Different { offset: target.last_offset() });
-    }
-    let same_offsets = (source.base_offset, source.last_offset_delta) == (target.base_offset, target.last_offset_delta);
-    (same_offsets && target.has_payload_of(&source)).then_some(Likeness::Same)
-}
-
-/// The first offset at which both differ, given one at which they do: logs that were one part once and for all.
-async fn first_difference(
-    source: &Connection,
-    target: &Connection,
-    names: &Names,
-    mut from: i64,
-    mut different: i64,
-) -> Result<i64> {
-    while from < different {
-        let middle = from + (different - from) / 2;
-        match compare_at(source, target, names, middle).await? {
-            Likeness::Different { .. } => different = middle,
-            // Where one has no record there is nothing to tell them apart by.
-            Likeness::Same | Likeness::Unknown => from = middle + 1,
-        }
-    }
-    Ok(different)
-}
-
-/// Compares the records at one offset.
-async fn compare_at(source: &Connection, target: &Connection, names: &Names, offset: i64) -> Result<Likeness> {
-    compare_records((source, (&names.source, offset)), (target, (&names.target, offset))).await
 }

@@ -140,11 +140,7 @@ impl Fetcher {
             let now = self.stream.now();
             return self.stream.with_machine(slot, |machine| machine.handle_diverged(fetch_offset, now));
         }
-        let empty = fetched.records.is_empty() && fetched.end_offset > fetch_offset;
         self.stream.take_fetched(slot, fetch_offset, fetched);
-        if empty {
-            self.stream.suspect_nothing(slot, fetch_offset);
-        }
     }
 
     fn handle_error(&mut self, slot: usize, fetch_offset: i64, error: BrokerError) {

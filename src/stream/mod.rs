@@ -11,6 +11,7 @@ mod ends;
 mod fetching;
 mod filling;
 mod leaders;
+mod likeness;
 mod mapping;
 mod opening;
 mod producing;
@@ -124,8 +125,6 @@ struct Slot {
     /// An empty transaction may be open. It is ended before holes are filled in any other way: it would be
     /// aborted some time, and the marker of that would be an offset too much.
     in_transaction: bool,
-    /// Where the last fetches brought nothing though the source has more, and how many of them.
-    nothing_at: (i64, u32),
     state_told: State,
     ran: bool,
     /// When a batch was sent last, or the position was read.
@@ -248,7 +247,6 @@ impl Stream {
                 forgotten: false,
                 fetch_told: None,
                 in_transaction: false,
-                nothing_at: (-1, 0),
                 state_told: State::Starting,
                 ran: false,
                 last_sent: Duration::ZERO,

@@ -8,9 +8,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::ends::{self, TargetEnd};
-use super::{NO_LEADER, Side, Stream, leaders, translated};
+use super::{NO_LEADER, Side, Stream, leaders, likeness, translated};
 use crate::error::{Error, ErrorKind, Result};
-use crate::machine::partition::{Likeness, Phase, Reading, SourceLog, TargetLog};
+use crate::machine::partition::{Phase, Reading, SourceLog, Tail, TargetLog, is_end_of_filler};
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
 
@@ -72,17 +72,21 @@ async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
         }
     };
     let (sources, targets) = tokio::join!(sources, targets);
-    let likenesses = match (&sources, &targets) {
-        (Ok(_), Ok(targets)) if stream.translates() => translated::compare(&stream, leaders, &names, targets).await,
-        (Ok(_), Ok(targets)) => ends::compare(&stream, leaders, &names, targets).await,
+    let mut likenesses = match (&sources, &targets) {
+        (Ok(sources), Ok(targets)) if stream.translates() => {
+            translated::compare(&stream, leaders, &names, sources, targets).await
+        }
+        (Ok(sources), Ok(targets)) => likeness::compare(&stream, leaders, &names, sources, targets).await,
         _ => Ok(HashMap::new()),
     };
     let now = stream.now();
     for (index, names) in slots.into_iter().zip(&names) {
         let source = answer_of(&stream, Side::Source, &sources, &names.source);
         let target = answer_of(&stream, Side::Target, &targets, &names.target);
-        let likeness = match &likenesses {
-            Ok(likenesses) => Ok(likenesses.get(&names.source).copied().unwrap_or((Likeness::Unknown, -1))),
+        let likeness = match &mut likenesses {
+            Ok(likenesses) => likenesses
+                .remove(&names.source)
+                .unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "both logs were read, but not compared"))),
             Err(error) => Err(error.clone()),
         };
         if let (Ok((_, visible)), Some(slot)) = (&source, stream.slots.borrow().get(index)) {
@@ -112,17 +116,21 @@ fn answer_of<T: Clone>(
         stream.leaders_are_stale(side);
         error.clone()
     })?;
-    let broker = match answers.get(partition) {
-        Some(Ok(answer)) => return Ok(answer.clone()),
-        Some(Err(error)) => *error,
-        None => BrokerError::UNKNOWN_PARTITION,
-    };
+    match answers.get(partition) {
+        Some(Ok(answer)) => Ok(answer.clone()),
+        Some(Err(error)) => Err(refused(stream, side, "the position cannot be read", *error)),
+        None => Err(refused(stream, side, "the position cannot be read", BrokerError::UNKNOWN_PARTITION)),
+    }
+}
+
+/// The error of a read that a broker has refused, or that has brought nothing.
+pub(super) fn refused(stream: &Stream, side: Side, what: impl std::fmt::Display, broker: BrokerError) -> Error {
     if broker.class == Class::Leader {
         stream.leaders_are_stale(side);
     }
     let kind = if broker.class == Class::Unauthorized { ErrorKind::Authorization } else { ErrorKind::Broker };
-    let message = format!("the position at the {} cannot be read: {broker}", stream.cluster(side).side);
-    Err(Error::new(kind, message).with_kafka_code(broker.code))
+    let message = format!("{what} at the {}: {broker}", stream.cluster(side).side);
+    Error::new(kind, message).with_kafka_code(broker.code)
 }
 
 /// Both ends of the source's logs and the end that readers see, and where the leader epochs end that were copied last.
@@ -174,25 +182,39 @@ async fn read_target(stream: &Stream, leader: i32, names: &[Names]) -> Result<By
     let connection = stream.target.broker(leader).await?;
     let ends_before = positions::list_offsets(&connection, partitions, Which::LogEnd).await?;
     let starts = positions::list_offsets(&connection, partitions, Which::LogStart).await?;
-    let bounds = |partition: &TopicPartition| Some((get(&starts, partition).ok()?, get(&ends_before, partition).ok()?));
+    let high_watermarks = positions::list_offsets(&connection, partitions, Which::HighWatermark).await?;
+    // What is not replicated yet cannot be read by a consumer, and is read again anyway.
+    let bounds = |partition: &TopicPartition| match (
+        get(&starts, partition),
+        get(&ends_before, partition),
+        get(&high_watermarks, partition),
+    ) {
+        (Ok(start), Ok(end), Ok(replicated)) if replicated >= end => Some((start, end)),
+        _ => None,
+    };
     let bounds: HashMap<TopicPartition, (i64, i64)> =
         partitions.iter().filter_map(|partition| Some((partition.clone(), bounds(partition)?))).collect();
     let found = ends::read(&connection, stream.identity.producer_id, &bounds).await?;
-    let high_watermarks = positions::list_offsets(&connection, partitions, Which::HighWatermark).await?;
     let ends = positions::list_offsets(&connection, partitions, Which::LogEnd).await?;
     let log = |partition: &TopicPartition| {
         let log_end_offset = get(&ends, partition)?;
         let stable = get(&ends_before, partition)? == log_end_offset;
-        let end = get(&found, partition)?;
-        let log_start_offset = get(&starts, partition)?;
+        let (log_start_offset, high_watermark) = (get(&starts, partition)?, get(&high_watermarks, partition)?);
+        let end = match bounds.contains_key(partition) {
+            true => get(&found, partition)?,
+            false => TargetEnd { tail: Tail::Unknown, last_record: None, last_batch: None, last_filler: None },
+        };
         let log = TargetLog {
             log_start_offset,
             log_end_offset,
             // A log that moved meanwhile is one that is not replicated yet: to be read again.
-            high_watermark: if stable { get(&high_watermarks, partition)? } else { -1 },
+            high_watermark: if stable { high_watermark } else { -1 },
             last_record: end.last_record,
+            last_writer: end.last_batch.map(|batch| batch.producer_id),
             tail: end.tail,
-            begun: end.last_record.is_some() || (log_start_offset > 0 && !end.has_filler),
+            begun: end.last_record.is_some()
+                || (log_start_offset > 0
+                    && !end.last_filler.is_some_and(|last| is_end_of_filler(last, log_end_offset))),
         };
         Ok(Target { log, end })
     };

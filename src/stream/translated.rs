@@ -7,19 +7,20 @@
 use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 
-use super::contents::{compare_records, header_at, holds};
 use super::ends::TargetEnd;
+use super::likeness::{Compared, Place, compare_records, is_same_payload};
 use super::opening::{Names, Target, get};
 use super::{Side, Stream};
 use crate::batch::{self, Header};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{offsets::News, start_number_of};
-use crate::machine::partition::{Likeness, Tail, TargetLog};
+use crate::machine::partition::{Likeness, SourceLog, Tail, TargetLog};
 use crate::machine::translation::OffsetMap;
 use crate::status::Translation;
 use crate::wire::connection::Connection;
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
+use crate::wire::seen::{Held, Seen};
 
 /// Bytes of one read.
 const READ: i32 = 1 << 20;
@@ -91,21 +92,24 @@ pub(super) async fn read_target(stream: &Stream, leader: i32, names: &[Names]) -
     let connection = stream.target.broker(leader).await?;
     let ends = positions::list_offsets(&connection, &partitions, Which::LogEnd).await?;
     let starts = positions::list_offsets(&connection, &partitions, Which::LogStart).await?;
+    let high_watermarks = positions::list_offsets(&connection, &partitions, Which::HighWatermark).await?;
     let before = known(&connection, producer_id, &partitions).await?;
     // What was written down before a record was sent is there when the record is.
     let news = stream.notebook.lock().await.read(&stream.target, &stream.name).await?;
     stream.hear(news);
     let mut last_batches = look_for_last(stream, &connection, names, &starts).await?;
     for one in names {
+        // What cannot be told is an error of this partition below.
         let (Ok(start), Ok(end)) = (get(&starts, &one.target), get(&ends, &one.target)) else { continue };
-        let remembered = before.get(&one.target).and_then(|known| known.ok().flatten());
-        match catch_up(stream, &connection, one, (start, end), remembered).await? {
+        let Ok(replicated) = get(&high_watermarks, &one.target) else { continue };
+        let Ok(remembered) = before.get(&one.target).copied().unwrap_or(Ok(None)) else { continue };
+        // What is not replicated yet cannot be read, and the position is read again anyway.
+        match catch_up(stream, &connection, one, (start, end.min(replicated)), remembered).await? {
             Ok(Some(header)) => drop(last_batches.insert(one.target.clone(), Ok(header))),
             Ok(None) => {}
             Err(error) => drop(last_batches.insert(one.target.clone(), Err(error))),
         }
     }
-    let high_watermarks = positions::list_offsets(&connection, &partitions, Which::HighWatermark).await?;
     let after = known(&connection, producer_id, &partitions).await?;
     let target = |names: &Names| {
         let partition = &names.target;
@@ -118,7 +122,7 @@ pub(super) async fn read_target(stream: &Stream, leader: i32, names: &[Names]) -
         let is_stable = before == after && high_watermark >= end;
         let seen = stream.with_map(stream.slot_of(names), |map| seen(map, stream, before, is_stable));
         let log = seen.ok_or(BrokerError::UNKNOWN_PARTITION)?;
-        let end = TargetEnd { tail: log.tail, last_record: log.last_record, last_batch, has_filler: false };
+        let end = TargetEnd { tail: log.tail, last_record: log.last_record, last_batch, last_filler: None };
         Ok(Target { log, end })
     };
     Ok(names.iter().map(|names| (names.target.clone(), target(names))).collect())
@@ -137,6 +141,7 @@ fn seen(map: &OffsetMap, stream: &Stream, remembered: Option<(i16, i32)>, is_sta
         // What moved meanwhile is not known to be replicated: to be read again.
         high_watermark: if is_stable && all_seen { log_end_offset } else { -1 },
         last_record: Some((producer_epoch, last_sequence)),
+        last_writer: Some(stream.identity.producer_id),
         tail: Tail::Records { producer_id: stream.identity.producer_id, producer_epoch, last_sequence },
         begun: next > map.begin().number,
     }
@@ -146,7 +151,7 @@ fn seen(map: &OffsetMap, stream: &Stream, remembered: Option<(i16, i32)>, is_sta
 fn is_ours(stream: &Stream, map: &OffsetMap, header: &Header, on_target: i64, number: i64) -> bool {
     let nth = on_target - header.base_offset;
     header.producer_id == stream.identity.producer_id
-        && holds(header, on_target)
+        && (header.base_offset..=header.last_offset()).contains(&on_target)
         && map.number_of(header.base_sequence) + nth == number
 }
 
@@ -170,9 +175,9 @@ async fn look_for_last(
         open.retain(|names| {
             let Some((partition, on_target)) = last(names) else { return false };
             let lost = match headers.get(&partition) {
-                Some(Ok(header)) => stream.with_map(stream.slot_of(names), |map| {
+                Some(Ok(seen)) => stream.with_map(stream.slot_of(names), |map| {
                     let number = map.known_until() - 1;
-                    let ours = header.filter(|header| is_ours(stream, map, header, on_target, number));
+                    let ours = seen.header().filter(|header| is_ours(stream, map, header, on_target, number));
                     match ours {
                         Some(header) => drop(found.insert(partition.clone(), Ok(header))),
                         None => map.forget_last_run(),
@@ -213,12 +218,12 @@ async fn catch_up(
     let Some((mut next, last)) = looked.flatten() else { return Ok(Ok(None)) };
     let mut last_batch = None;
     while next < end {
-        let fetched = match positions::look(connection, &names.target, next, READ, false).await? {
+        let fetched = match positions::look(connection, &names.target, next, READ).await? {
             Ok(fetched) => fetched,
             Err(error) => return Ok(Err(error)),
         };
         let before = next;
-        for batch in batch::split(fetched.records).map_while(Result::ok) {
+        for batch in batch::split(fetched).map_while(Result::ok) {
             let header = batch.header;
             next = next.max(header.last_offset() + 1);
             if header.producer_id == stream.identity.producer_id && !header.is_control() && header.base_offset < end {
@@ -227,8 +232,11 @@ async fn catch_up(
             }
         }
         let is_known = stream.with_map(slot, |map| last.is_some_and(|last| last < map.known_until()));
-        if next == before || is_known == Some(true) {
+        if is_known == Some(true) {
             break;
+        }
+        if next == before {
+            return Ok(Err(BrokerError::CUT_OFF));
         }
     }
     Ok(Ok(last_batch))
@@ -252,54 +260,73 @@ pub(super) async fn compare(
     stream: &Stream,
     leaders: [i32; 2],
     names: &[Names],
+    sources: &ByPartition<(SourceLog, i64)>,
     targets: &ByPartition<Target>,
-) -> Result<HashMap<TopicPartition, (Likeness, i32)>> {
-    let last_of = |names: &Names| {
-        let target = targets.get(&names.target)?.as_ref().ok()?;
+) -> Result<HashMap<TopicPartition, Result<Compared>>> {
+    let mut compared = HashMap::new();
+    let mut known = Vec::new();
+    for names in names {
+        let (Some(Ok((source, _))), Some(Ok(target))) = (sources.get(&names.source), targets.get(&names.target)) else {
+            continue;
+        };
         let last = stream.with_map(stream.slot_of(names), |map| map.last_record()).flatten();
-        Some((target.log.log_end_offset - 1, last.zip(target.end.last_batch)))
-    };
-    let known = names.iter().filter_map(|names| last_of(names).map(|(before_end, last)| (names, before_end, last)));
-    let known: Vec<_> = known.filter(|(_, before_end, _)| *before_end >= 0).collect();
+        let last = last.zip(target.end.last_batch).filter(|((_, offset), _)| source.holds(*offset));
+        let before_end = Some(target.log.log_end_offset - 1).filter(|offset| source.holds(*offset));
+        match before_end.is_some() || last.is_some() {
+            true => known.push((names, before_end, last)),
+            false => drop(compared.insert(names.source.clone(), Ok((Likeness::Unknown, -1)))),
+        }
+    }
     if known.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(compared);
     }
     let source = stream.source.broker(leaders[Side::Source as usize]).await?;
-    let at_end: Vec<_> = known.iter().map(|(names, before_end, _)| (names.source.clone(), *before_end)).collect();
+    let at_end: Vec<_> =
+        known.iter().filter_map(|(names, before_end, _)| Some((names.source.clone(), (*before_end)?))).collect();
     let at_end = positions::batch_headers(&source, &at_end).await?;
     let last_records: Vec<_> = { known.iter() }
         .filter_map(|(names, _, last)| last.map(|((_, offset), _)| (names.source.clone(), offset)))
         .collect();
     let last_records = positions::batch_headers(&source, &last_records).await?;
-    let mut compared = HashMap::new();
     for (names, before_end, last) in known {
-        let last_epoch =
-            header_at(&at_end, &names.source, before_end).map_or(-1, |header| header.partition_leader_epoch);
-        let likeness = match last {
-            None => Likeness::Unknown,
-            Some(((on_target, offset), header)) => {
-                match judge(&header, on_target, header_at(&last_records, &names.source, offset), offset) {
-                    Some(likeness) => likeness,
-                    None => {
-                        let target = stream.target.broker(leaders[Side::Target as usize]).await?;
-                        let (there, here) = ((&names.source, offset), (&names.target, on_target));
-                        compare_records((&source, there), (&target, here)).await?
-                    }
-                }
-            }
+        let there = Place { stream, side: Side::Source, connection: &source, partition: &names.source };
+        let leader = leaders[Side::Target as usize];
+        let likeness = async {
+            let at_end = there.answer(&at_end, before_end.unwrap_or_default())?;
+            let last_epoch = at_end.and_then(Seen::header).map_or(-1, |header| header.partition_leader_epoch);
+            let Some((place, header)) = last else { return Ok((Likeness::Unknown, last_epoch)) };
+            let seen = there.answer(&last_records, place.1)?;
+            Ok((compare_last(there, leader, names, place, &header, seen).await?, last_epoch))
         };
-        compared.insert(names.source.clone(), (likeness, last_epoch));
+        compared.insert(names.source.clone(), likeness.await);
     }
     Ok(compared)
 }
 
+/// Compares the mirror's last record, given its batch and what holds it at the source.
+async fn compare_last(
+    there: Place<'_>,
+    leader: i32,
+    names: &Names,
+    (on_target, offset): (i64, i64),
+    header: &Header,
+    seen: Option<Seen<Held>>,
+) -> Result<Likeness> {
+    if let Some(likeness) = seen.and_then(|seen| judge(header, on_target, seen, offset)) {
+        return Ok(likeness);
+    }
+    let connection = there.stream.target.broker(leader).await?;
+    let here = Place { side: Side::Target, connection: &connection, partition: &names.target, ..there };
+    Ok(compare_records((there, offset), (here, on_target)).await?.unwrap_or(Likeness::Unknown))
+}
+
 /// What headers alone tell; `None` if the records have to be looked at.
-fn judge(target: &Header, on_target: i64, source: Option<Header>, offset: i64) -> Option<Likeness> {
-    let Some(source) = source else { return Some(Likeness::Unknown) };
+fn judge(target: &Header, on_target: i64, source: Seen<Held>, offset: i64) -> Option<Likeness> {
+    let source = source.header()?;
     if source.is_control() {
         return Some(Likeness::Different { offset });
     }
     let same_place = offset - source.base_offset == on_target - target.base_offset;
     let same_length = source.last_offset_delta == target.last_offset_delta;
-    (same_place && same_length && target.has_payload_of(&source)).then_some(Likeness::Same)
+    (same_place && same_length && is_same_payload(target, &source)).then_some(Likeness::Same)
 }

@@ -170,6 +170,11 @@ impl Connection {
         &self.address
     }
 
+    /// How long an answer may take.
+    pub fn request_timeout(&self) -> Duration {
+        self.request_timeout
+    }
+
     /// Whether calls still can succeed.
     pub fn is_open(&self) -> bool {
         self.pending.borrow().closed.is_none()

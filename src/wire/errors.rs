@@ -33,7 +33,7 @@ pub enum Class {
 }
 
 /// One row of the table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BrokerError {
     /// The code on the wire.
     pub code: i16,
@@ -137,6 +137,30 @@ impl BrokerError {
     pub const UNKNOWN_PARTITION: BrokerError =
         row(3, "UNKNOWN_TOPIC_OR_PARTITION", Leader, "just created, just deleted, or a broker with old metadata");
 
+    /// No error of a broker: its answer has no records although its log goes on there.
+    pub const NO_RECORDS: BrokerError = row(
+        0,
+        "NO_RECORDS",
+        Wait,
+        "the answer has no error and no records although the log goes on there; with tiered storage this is so while the remote \
+         store takes longer than remote.fetch.max.wait.ms of the broker, or the quota of remote reads is used up",
+    );
+
+    /// No error of a broker: its answer ends before there is anything whole in it.
+    pub const CUT_OFF: BrokerError = row(0, "CUT_OFF", Wait, "the answer ends before there is anything whole in it");
+
+    /// No error of a broker: it was delayed by a quota, and what was asked for is not in the answer.
+    pub const HELD_BACK: BrokerError = row(
+        0,
+        "HELD_BACK",
+        Wait,
+        "a quota of the cluster for this client.id or user holds the answer back (consumer_byte_rate, request_percentage)",
+    );
+
+    /// No error of a broker: an offset that no log can have.
+    pub const NO_OFFSET: BrokerError =
+        row(0, "NO_OFFSET", Wait, "the answer has no error and an offset that no log can have");
+
     /// The row of a code; `None` for 0, which is success.
     pub fn of(code: i16) -> Option<BrokerError> {
         if code == 0 {
@@ -154,7 +178,10 @@ impl BrokerError {
 
 impl std::fmt::Display for BrokerError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({}): {}", self.name, self.code, self.reason)
+        match self.code {
+            0 => f.write_str(self.reason),
+            code => write!(f, "{} ({code}): {}", self.name, self.reason),
+        }
     }
 }
 

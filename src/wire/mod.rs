@@ -21,6 +21,7 @@ pub mod positions;
 pub mod produce;
 pub mod removal;
 pub mod rope;
+pub mod seen;
 pub mod together;
 pub mod transactions;
 pub mod transport;

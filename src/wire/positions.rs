@@ -1,9 +1,11 @@
 //! Where logs begin and end, and who wrote their end: what is asked before a partition is opened.
 //!
-//! Each function asks one broker about many partitions in one request.
+//! Each function asks one broker about many partitions in one request. What no answer came for, or an answer that says nothing,
+//! is an error of that partition, never an absence: see [`seen`](super::seen).
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
@@ -17,7 +19,7 @@ use kafka_protocol::messages::{
 use super::cluster::topic_name;
 use super::connection::Connection;
 use super::errors::BrokerError;
-use crate::batch::Header;
+use super::seen::{Held, Seen, held_at};
 use crate::config::IsolationLevel;
 use crate::error::Result;
 
@@ -60,6 +62,9 @@ const LATEST: i64 = -1;
 const ENOUGH: i32 = 1 << 20;
 /// How large a batch may be of which the header is wanted, in the first requests; the last ones take any.
 const HEADER_STEPS: [i32; 3] = [2 << 10, 16 << 10, 256 << 10];
+/// How long a broker may look for what it has not at hand, in a remote store. Before Kafka 3.8 it gives up when the request has
+/// waited so long; for what it has, no broker waits, because no bytes are asked for at least.
+const LOOK_WAIT: Duration = Duration::from_secs(10);
 
 /// Asks the leader of partitions for an offset of each.
 pub async fn list_offsets(
@@ -94,7 +99,14 @@ pub async fn list_offsets(
             answers.put(&topic.name.0, partition.partition_index, partition.error_code, || partition.offset);
         }
     }
-    Ok(answers.finish())
+    let mut offsets = answers.finish();
+    // Only for a time may there be no record.
+    if !matches!(which, Which::Timestamp(_)) {
+        for offset in offsets.values_mut().filter(|offset| matches!(offset, Ok(negative) if *negative < 0)) {
+            *offset = Err(BrokerError::NO_OFFSET);
+        }
+    }
+    Ok(offsets)
 }
 
 /// What a broker remembers of a producer id.
@@ -141,15 +153,17 @@ pub async fn producers(
     Ok(Some(answers.finish()))
 }
 
-/// Reads the header of the batch that holds an offset, for each partition; `None` where no batch of format v2 came.
+/// Reads the header of the batch that holds an offset, for each partition. The offsets are known to be before the ends of
+/// the logs: where nothing comes, nothing is known.
 ///
 /// A broker sends whole batches only, and of all but the first partition in an answer none that is larger than was asked
 /// for. So most come in few requests, because the last batch of a log is mostly small, and the larger ones a few at a time.
+/// What is in a remote store comes last, one at a time: brokers up to 4.3 read there for one partition of a request only.
 pub async fn batch_headers(
     connection: &Connection,
     offsets: &[(TopicPartition, i64)],
-) -> Result<ByPartition<Option<Header>>> {
-    let mut found: ByPartition<Option<Header>> = HashMap::new();
+) -> Result<ByPartition<Seen<Held>>> {
+    let mut found: ByPartition<Seen<Held>> = HashMap::new();
     for bytes in HEADER_STEPS {
         let open: Vec<_> = offsets.iter().filter(|(partition, _)| !found.contains_key(partition)).collect();
         for some in open.chunks((ENOUGH / bytes) as usize) {
@@ -159,7 +173,7 @@ pub async fn batch_headers(
     let open: Vec<_> = offsets.iter().filter(|(partition, _)| !found.contains_key(partition)).collect();
     for one in open {
         headers_of(connection, &[one], ENOUGH, &mut found).await?;
-        found.entry(one.0.clone()).or_insert(Ok(None));
+        found.entry(one.0.clone()).or_insert(Err(BrokerError::NO_RECORDS));
     }
     Ok(found)
 }
@@ -169,47 +183,41 @@ async fn headers_of(
     connection: &Connection,
     offsets: &[&(TopicPartition, i64)],
     max_bytes: i32,
-    found: &mut ByPartition<Option<Header>>,
+    found: &mut ByPartition<Seen<Held>>,
 ) -> Result<()> {
     let wanted = offsets.iter().map(|(partition, offset)| (partition.clone(), *offset));
-    for (partition, answer) in fetch_once(connection, wanted, max_bytes, false).await? {
-        match answer {
-            Ok(fetched) if fetched.records.is_empty() => {}
-            Ok(fetched) => drop(found.insert(partition, Ok(Header::read(&fetched.records)))),
-            Err(error) => drop(found.insert(partition, Err(error))),
-        }
+    let mut answers = fetch_once(connection, wanted, max_bytes).await?;
+    for (partition, offset) in offsets {
+        let held = match answers.remove(partition) {
+            Some(Ok(records)) if records.is_empty() => continue,
+            Some(Ok(records)) => held_at(&records, *offset),
+            Some(Err(error)) => Err(error),
+            None => Err(BrokerError::UNKNOWN_PARTITION),
+        };
+        found.insert(partition.clone(), held);
     }
     Ok(())
 }
 
-/// What one look at a partition brought.
-#[derive(Debug, Clone)]
-pub struct Look {
-    /// Batches, as bytes; the last one may be cut off.
-    pub records: Bytes,
-    /// Next offset that consumers of this isolation level cannot see yet.
-    pub end_offset: i64,
-}
-
-/// Reads from one partition, without waiting for records.
+/// Reads from one partition, without waiting for records, at an offset that is known to be before the end of the log: an answer
+/// without records says nothing, and is an error. What comes are batches, as bytes; the last one may be cut off.
 pub async fn look(
     connection: &Connection,
     partition: &TopicPartition,
     offset: i64,
     max_bytes: i32,
-    read_committed: bool,
-) -> Result<Result<Look, BrokerError>> {
+) -> Result<Result<Bytes, BrokerError>> {
     let wanted = std::iter::once((partition.clone(), offset));
-    let mut answers = fetch_once(connection, wanted, max_bytes, read_committed).await?;
-    Ok(answers.remove(partition).unwrap_or(Err(BrokerError::UNKNOWN_PARTITION)))
+    let mut answers = fetch_once(connection, wanted, max_bytes).await?;
+    let answer = answers.remove(partition).unwrap_or(Err(BrokerError::UNKNOWN_PARTITION));
+    Ok(answer.and_then(|records| if records.is_empty() { Err(BrokerError::NO_RECORDS) } else { Ok(records) }))
 }
 
 async fn fetch_once(
     connection: &Connection,
     offsets: impl Iterator<Item = (TopicPartition, i64)>,
     max_bytes: i32,
-    read_committed: bool,
-) -> Result<ByPartition<Look>> {
+) -> Result<ByPartition<Bytes>> {
     let version = connection.version::<FetchRequest>(12)?;
     let mut topics: HashMap<Rc<str>, Vec<FetchPartition>> = HashMap::new();
     let mut asked = Vec::new();
@@ -227,23 +235,24 @@ async fn fetch_once(
     let topics = topics
         .into_iter()
         .map(|(topic, partitions)| FetchTopic::default().with_topic(topic_name(&topic)).with_partitions(partitions));
+    let wait = LOOK_WAIT.min(connection.request_timeout() / 2);
     let request = FetchRequest::default()
         .with_replica_id(BrokerId(CONSUMER))
-        .with_max_wait_ms(0)
+        .with_max_wait_ms(wait.as_millis() as i32)
         .with_min_bytes(0)
         .with_max_bytes(max_bytes.max(ENOUGH))
-        .with_isolation_level(i8::from(read_committed))
         .with_session_epoch(-1)
         .with_topics(topics.collect());
     let response = connection.call(&request, version).await?;
+    if let Some(error) = BrokerError::of(response.error_code) {
+        return Ok(asked.into_iter().map(|partition| (partition, Err(error))).collect());
+    }
     let mut answers = Answers::new(&asked);
+    answers.delayed(response.throttle_time_ms);
     for topic in response.responses {
         for data in topic.partitions {
-            let look = Look {
-                records: data.records.unwrap_or_default(),
-                end_offset: if read_committed { data.last_stable_offset } else { data.high_watermark },
-            };
-            answers.put(&topic.topic.0, data.partition_index, data.error_code, || look);
+            let records = data.records.unwrap_or_default();
+            answers.put(&topic.topic.0, data.partition_index, data.error_code, || records);
         }
     }
     Ok(answers.finish())
@@ -293,12 +302,23 @@ pub(super) struct Answers<T> {
     found: HashMap<TopicPartition, Result<T, BrokerError>>,
     asked: Vec<TopicPartition>,
     names: HashSet<Rc<str>>,
+    /// What it means that a partition is left out.
+    left_out: BrokerError,
 }
 
 impl<T> Answers<T> {
     pub(super) fn new(asked: &[TopicPartition]) -> Self {
         let names = asked.iter().map(|(topic, _)| topic.clone()).collect();
-        Answers { found: HashMap::with_capacity(asked.len()), asked: asked.to_vec(), names }
+        let left_out = BrokerError::UNKNOWN_PARTITION;
+        Answers { found: HashMap::with_capacity(asked.len()), asked: asked.to_vec(), names, left_out }
+    }
+
+    /// The broker has delayed its answer, because of a quota, if that is more than 0: a fetch over the quota of its client is
+    /// answered at once, and with nothing.
+    pub(super) fn delayed(&mut self, throttle_time_ms: i32) {
+        if throttle_time_ms > 0 {
+            self.left_out = BrokerError::HELD_BACK;
+        }
     }
 
     pub(super) fn put(&mut self, topic: &str, index: i32, error_code: i16, value: impl FnOnce() -> T) {
@@ -312,7 +332,7 @@ impl<T> Answers<T> {
 
     pub(super) fn finish(mut self) -> ByPartition<T> {
         for partition in self.asked {
-            self.found.entry(partition).or_insert(Err(BrokerError::UNKNOWN_PARTITION));
+            self.found.entry(partition).or_insert(Err(self.left_out));
         }
         self.found
     }

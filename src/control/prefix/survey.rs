@@ -150,20 +150,22 @@ async fn last_writers(
     let of_filler = states(connection, &names, filler).await?;
     let mut unknown = Vec::new();
     for (partition, start, end) in written {
-        let state = |states: &ByPartition<Option<i32>>| get(states, partition).ok().flatten();
+        // Of whom nobody was asked, or no broker can tell, there is nothing; a broker that did not tell is another matter.
+        let state = |states: &ByPartition<Option<i32>>| states.get(partition).copied().unwrap_or(Ok(None));
         let writer = match (state(&of_mirror), state(&of_filler)) {
-            (Some(_), _) => LastWriter::Mirror,
-            (None, Some(last_sequence)) => LastWriter::Filler { next_sequence: after(last_sequence, 1) },
-            (None, _) if start >= end => LastWriter::Nobody,
-            (None, _) => {
+            (Err(error), _) | (_, Err(error)) => Err(error),
+            (Ok(Some(_)), _) => Ok(LastWriter::Mirror),
+            (Ok(None), Ok(Some(last))) => Ok(LastWriter::Filler { next_sequence: after(last, 1) }),
+            (Ok(None), Ok(None)) if start >= end => Ok(LastWriter::Nobody),
+            (Ok(None), Ok(None)) => {
                 unknown.push((partition.clone(), end - 1));
                 continue;
             }
         };
-        writers.insert(partition.clone(), Ok(writer));
+        writers.insert(partition.clone(), writer);
     }
     for (partition, header) in positions::batch_headers(connection, &unknown).await? {
-        let writer = header.map(|header| match header {
+        let writer = header.map(|header| match header.header() {
             Some(header) if Some(header.producer_id) == filler => LastWriter::Filler {
                 next_sequence: after(header.base_sequence, header.last_offset_delta.saturating_add(1)),
             },

@@ -70,7 +70,9 @@ fn filled_to(end: i64) -> TargetLog {
     let last = end as i32 - 1;
     let tail = if end == 0 { Tail::Empty } else { records_of(OURS.producer_id, last) };
     let last_record = (end > 0).then_some((0, last));
-    TargetLog { log_start_offset: 0, log_end_offset: end, high_watermark: end, last_record, tail, begun: end > 0 }
+    let (log_start_offset, last_writer) = (0, (end > 0).then_some(OURS.producer_id));
+    let begun = end > 0;
+    TargetLog { log_start_offset, log_end_offset: end, high_watermark: end, last_record, last_writer, tail, begun }
 }
 
 fn reading(source: SourceLog, target: TargetLog) -> Reading {

@@ -140,6 +140,7 @@ const NOTHING_READ: Reading = Reading {
         log_end_offset: 0,
         high_watermark: 0,
         last_record: None,
+        last_writer: None,
         tail: Tail::Unknown,
         begun: false,
     },

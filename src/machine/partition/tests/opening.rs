@@ -318,6 +318,40 @@ fn a_target_with_data_from_elsewhere() {
 }
 
 #[test]
+fn a_target_whose_last_records_are_somebody_elses_though_a_marker_comes_behind_them() {
+    // The marker of a transaction, and that of another mirror, or of this one before its identity was lost.
+    for meant_for in [None, Some(9)] {
+        let cases = [(Some(99), None), (Some(99), Some((0, 4))), (Some(-1), None)];
+        for (last_writer, last_record) in cases {
+            let mut partition = Partition::new(OURS, go_on());
+            let target =
+                TargetLog { last_writer, begun: false, ..target_with(Tail::Marker { meant_for }, last_record) };
+            open(&mut partition, source(50, 100), target);
+            assert_parked(
+                &partition,
+                ErrorKind::TargetConflict,
+                None,
+                "the target partition has another writer: it holds offsets 0 to 9, and this mirror did not write the last \
+                 records of them; mirror into a topic that nobody else writes to, or delete it on the target to start anew",
+            );
+            assert_eq!(told(&mut partition), [], "nothing was left out: nothing was looked for");
+        }
+        // Markers alone stand where they should, and belong to nobody.
+        let mut partition = new();
+        let markers = TargetLog { last_writer: None, ..target_with(Tail::Marker { meant_for }, None) };
+        open(&mut partition, source(0, 100), markers);
+        assert_eq!((partition.phase(), partition.position()), (Phase::Running, Some(10)));
+    }
+}
+
+#[test]
+fn filler_tells_whether_anything_was_copied_behind_it() {
+    assert!(is_end_of_filler(499, 500));
+    assert!(!is_end_of_filler(499, 700), "records that retention has removed were behind it");
+    assert!(is_end_of_filler(i32::MAX, 1 << 31) && is_end_of_filler(4, (1 << 31) + 5));
+}
+
+#[test]
 fn a_target_that_was_left_in_the_middle_of_a_prefix() {
     let mut partition = new();
     let filler = records_of(marker::filler_of(OURS.producer_id), 9);

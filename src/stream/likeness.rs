@@ -1,0 +1,251 @@
+//! Whether both logs hold the same at the target's end: by headers where a batch was passed on, else by records.
+//!
+//! Nothing is concluded from a read that failed or said nothing: that is an error of the partition, which is then opened again.
+//! Where one side has no record any more, because its cleaner took it, both are compared a little further back.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::opening::{Names, Target, refused};
+use super::{Side, Stream};
+use crate::batch::pieces::{self, Piece, Reading};
+use crate::batch::records::Records;
+use crate::batch::{Header, Malformed};
+use crate::error::{Error, ErrorKind, Result};
+use crate::machine::partition::{Likeness, SourceLog};
+use crate::wire::connection::Connection;
+use crate::wire::errors::BrokerError;
+use crate::wire::positions::{self, ByPartition, TopicPartition};
+use crate::wire::seen::{Held, Seen};
+
+/// Bytes asked for to see what is at an offset.
+const LOOK: i32 = 1 << 20;
+/// How far it is looked back for a record that both have, in steps that grow. Compaction rarely takes so many in a row on one side.
+const STEPS_BACK: [i64; 2] = [64, 4096];
+
+/// Whether both hold the same, and the leader epoch that the source has just before the target's end; -1 if there is no batch.
+pub(super) type Compared = (Likeness, i32);
+
+/// One side of a comparison.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) stream: &'a Stream,
+    pub(super) side: Side,
+    pub(super) connection: &'a Connection,
+    pub(super) partition: &'a TopicPartition,
+}
+
+/// Compares the last records of targets with what the source has at the same offsets. Each partition by its name at the source.
+pub(super) async fn compare(
+    stream: &Stream,
+    leaders: [i32; 2],
+    names: &[Names],
+    sources: &ByPartition<(SourceLog, i64)>,
+    targets: &ByPartition<Target>,
+) -> Result<HashMap<TopicPartition, Result<Compared>>> {
+    let mut compared = HashMap::new();
+    let mut filled = Vec::new();
+    for names in names {
+        let (Some(Ok((source, _))), Some(Ok(target))) = (sources.get(&names.source), targets.get(&names.target)) else {
+            continue;
+        };
+        // What is not replicated yet is read again anyway.
+        match target.log.log_start_offset < target.log.log_end_offset && target.log.is_replicated() {
+            true => filled.push((names, *source, target)),
+            false => drop(compared.insert(names.source.clone(), Ok((Likeness::Unknown, -1)))),
+        }
+    }
+    if filled.is_empty() {
+        return Ok(compared);
+    }
+    let connection = stream.source.broker(leaders[Side::Source as usize]).await?;
+    let at_end = |(names, source, target): &(&Names, SourceLog, &Target)| {
+        let last = target.log.log_end_offset - 1;
+        source.holds(last).then(|| (names.source.clone(), last))
+    };
+    let ends = positions::batch_headers(&connection, &filled.iter().filter_map(at_end).collect::<Vec<_>>()).await?;
+    let behind_markers = |(names, source, target): &(&Names, SourceLog, &Target)| {
+        let last = target.end.last_batch?.last_offset();
+        (last + 1 != target.log.log_end_offset && source.holds(last)).then(|| (names.source.clone(), last))
+    };
+    let earlier: Vec<_> = filled.iter().filter_map(behind_markers).collect();
+    let earlier = positions::batch_headers(&connection, &earlier).await?;
+    for (names, source, target) in filled {
+        let place = Place { stream, side: Side::Source, connection: &connection, partition: &names.source };
+        let leader = leaders[Side::Target as usize];
+        let likeness = compare_end(place, leader, names, &source, target, [&ends, &earlier]).await;
+        compared.insert(names.source.clone(), likeness);
+    }
+    Ok(compared)
+}
+
+/// Compares one partition, given what holds the target's last offset at the source, and that of its last record.
+async fn compare_end(
+    there: Place<'_>,
+    leader: i32,
+    names: &Names,
+    source: &SourceLog,
+    target: &Target,
+    [ends, earlier]: [&ByPartition<Seen<Held>>; 2],
+) -> Result<Compared> {
+    let end = target.log.log_end_offset;
+    let at_end = there.answer(ends, end - 1)?;
+    let last_epoch = at_end.and_then(Seen::header).map_or(-1, |header| header.partition_leader_epoch);
+    // Without a record, or where the source has removed what is there or ends before it, there is nothing to compare.
+    let Some(last) = target.end.last_batch.filter(|last| source.holds(last.last_offset())) else {
+        return Ok((Likeness::Unknown, last_epoch));
+    };
+    let offset = last.last_offset();
+    let at_last = if offset + 1 == end { at_end } else { there.answer(earlier, offset)? };
+    if let Some(likeness @ Likeness::Same) = at_last.and_then(|seen| judge(&last, seen)) {
+        return Ok((likeness, last_epoch));
+    }
+    let connection = there.stream.target.broker(leader).await?;
+    let here = Place { side: Side::Target, connection: &connection, partition: &names.target, ..there };
+    let from = target.log.log_start_offset.max(source.log_start_offset);
+    let likeness = match at_last.and_then(|seen| judge(&last, seen)) {
+        Some(likeness) => likeness,
+        None => match compare_records((there, offset), (here, offset)).await? {
+            Some(likeness) => likeness,
+            None => compare_before(there, here, from, offset).await?,
+        },
+    };
+    let likeness = match likeness {
+        Likeness::Different { offset } => {
+            Likeness::Different { offset: first_difference(there, here, from, offset).await? }
+        }
+        likeness => likeness,
+    };
+    Ok((likeness, last_epoch))
+}
+
+/// What headers alone tell; `None` if the records have to be looked at.
+fn judge(target: &Header, source: Seen<Held>) -> Option<Likeness> {
+    let source = source.header()?;
+    if source.is_control() {
+        return Some(Likeness::Different { offset: target.last_offset() });
+    }
+    let same_offsets = (source.base_offset, source.last_offset_delta) == (target.base_offset, target.last_offset_delta);
+    (same_offsets && is_same_payload(target, &source)).then_some(Likeness::Same)
+}
+
+/// Whether two batches have the same records, as far as headers tell: times count from the base.
+pub(super) fn is_same_payload(target: &Header, source: &Header) -> bool {
+    target.base_timestamp == source.base_timestamp && target.has_payload_of(source)
+}
+
+/// The first offset at which both differ, given one at which they do: logs that were one part once and for all.
+async fn first_difference(there: Place<'_>, here: Place<'_>, mut from: i64, mut different: i64) -> Result<i64> {
+    while from < different {
+        let middle = from + (different - from) / 2;
+        match compare_records((there, middle), (here, middle)).await? {
+            Some(Likeness::Different { .. }) => different = middle,
+            // Where one has no record there is nothing to tell them apart by.
+            Some(Likeness::Same | Likeness::Unknown) | None => from = middle + 1,
+        }
+    }
+    Ok(different)
+}
+
+/// Compares the last record before an offset that both have.
+async fn compare_before(there: Place<'_>, here: Place<'_>, start: i64, offset: i64) -> Result<Likeness> {
+    let mut to = offset;
+    for step in STEPS_BACK {
+        let from = offset.saturating_sub(step).max(start);
+        if from >= to {
+            break;
+        }
+        let on_source: HashMap<i64, Record> = there.records(from, to).await?.into_iter().collect();
+        let on_target = here.records(from, to).await?;
+        let both = on_target.iter().rev().find_map(|(offset, record)| Some((*offset, record, on_source.get(offset)?)));
+        if let Some((offset, on_target, on_source)) = both {
+            return Ok(likeness_of(on_source, on_target, offset));
+        }
+        to = from;
+    }
+    Ok(Likeness::Unknown)
+}
+
+/// Compares a record of the source with one of the target, each at its offset there; `None` if one of them is gone.
+pub(super) async fn compare_records(
+    (there, source_offset): (Place<'_>, i64),
+    (here, target_offset): (Place<'_>, i64),
+) -> Result<Option<Likeness>> {
+    let on_source = there.record_at(source_offset).await?;
+    let on_target = here.record_at(target_offset).await?;
+    Ok(on_source.zip(on_target).map(|(source, target)| likeness_of(&source, &target, source_offset)))
+}
+
+fn likeness_of(source: &Record, target: &Record, offset: i64) -> Likeness {
+    if source == target { Likeness::Same } else { Likeness::Different { offset } }
+}
+
+/// Everything of a record that a consumer sees.
+#[derive(Debug, PartialEq, Eq)]
+struct Record {
+    timestamp: i64,
+    body: Bytes,
+}
+
+impl Place<'_> {
+    /// What was seen at an offset, if it was asked.
+    pub(super) fn answer(&self, answers: &ByPartition<Seen<Held>>, offset: i64) -> Result<Option<Seen<Held>>> {
+        let answer = answers.get(self.partition).copied().transpose();
+        answer.map_err(|error| self.unread(offset, error))
+    }
+
+    fn unread(&self, offset: i64, error: BrokerError) -> Error {
+        refused(self.stream, self.side, format_args!("record {offset} cannot be compared"), error)
+    }
+
+    /// The record that the log has at an offset; `None` if something else is there, or comes next.
+    async fn record_at(&self, offset: i64) -> Result<Option<Record>> {
+        Ok(self.records(offset, offset + 1).await?.pop().map(|(_, record)| record))
+    }
+
+    /// The records from an offset on up to another one, as far as one answer has them.
+    async fn records(&self, from: i64, to: i64) -> Result<Vec<(i64, Record)>> {
+        let look = positions::look(self.connection, self.partition, from, LOOK).await?;
+        let look = look.map_err(|error| self.unread(from, error))?;
+        let reading = Reading { from, read_committed: false, batch_limit: usize::MAX, without: &[] };
+        let mut records = Vec::new();
+        let mut has_seen = false;
+        for piece in pieces::pieces(look, &[], reading, &Bytes::from) {
+            has_seen = true;
+            let batch = match piece.map_err(|malformed| self.undecodable(&malformed))? {
+                Piece::Nothing { .. } => continue,
+                Piece::Records(batch) if batch.header.base_offset >= to => break,
+                Piece::Records(batch) => batch,
+            };
+            let payload = batch.decompressed().map_err(|malformed| self.undecodable(&malformed))?;
+            for record in Records::new(&batch.header, &payload) {
+                let corrupt = |reason| Malformed::Corrupt { offset: batch.header.base_offset, reason };
+                let record = record.map_err(|reason| self.undecodable(&corrupt(reason)))?;
+                let offset = batch.header.base_offset + i64::from(record.offset_delta);
+                if (from..to).contains(&offset) {
+                    let timestamp = match batch.header.is_log_append_time() {
+                        true => batch.header.max_timestamp,
+                        false => record.timestamp(&batch.header),
+                    };
+                    records.push((offset, Record { timestamp, body: Bytes::copy_from_slice(record.body) }));
+                }
+            }
+            if batch.header.last_offset() + 1 >= to {
+                break;
+            }
+        }
+        if has_seen { Ok(records) } else { Err(self.unread(from, BrokerError::CUT_OFF)) }
+    }
+
+    fn undecodable(&self, malformed: &Malformed) -> Error {
+        let side = self.stream.cluster(self.side).side;
+        let (offset, reason) = match *malformed {
+            Malformed::OldFormat { offset, .. } => (offset, "its format is too old"),
+            Malformed::Damaged { offset } => (offset, "its bytes do not fit its checksum"),
+            Malformed::Corrupt { offset, reason } => (offset, reason),
+        };
+        let message = format!("the batch at offset {offset} of the {side} cannot be compared: {reason}");
+        Error::new(ErrorKind::Broker, message).with_offset(offset)
+    }
+}
