@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use crate::error::Error;
 use crate::event::now_ms;
 use crate::identity::offsets::Place;
+use crate::machine::topics::TopicIds;
 use crate::machine::translation::OffsetMap;
 
 macro_rules! states {
@@ -211,6 +212,8 @@ pub(crate) struct Progress {
     pub(crate) topic: Arc<str>,
     /// The name on the target.
     pub(crate) target_topic: Arc<str>,
+    /// The topic's ids on both sides: one of another id is another topic.
+    pub(crate) ids: TopicIds,
     pub(crate) partition: i32,
     state: AtomicU8,
     source_next: AtomicI64,
@@ -258,11 +261,12 @@ impl Default for Replicated {
 }
 
 impl Progress {
-    /// Of a topic with its names on source and target.
-    pub(crate) fn new([topic, target_topic]: [Arc<str>; 2], partition: i32) -> Arc<Self> {
+    /// Of a topic with its names and ids on source and target.
+    pub(crate) fn new([topic, target_topic]: [Arc<str>; 2], ids: TopicIds, partition: i32) -> Arc<Self> {
         Arc::new(Progress {
             topic,
             target_topic,
+            ids,
             partition,
             state: AtomicU8::new(State::Starting as u8),
             source_next: AtomicI64::new(UNKNOWN),
@@ -425,7 +429,8 @@ mod tests {
 
     #[test]
     fn nobody_knows_how_late_a_target_is_that_has_nothing_yet() {
-        let progress = Progress::new([Arc::from("orders"), Arc::from("orders")], 0);
+        let ids = TopicIds { source: 1, target: 2 };
+        let progress = Progress::new([Arc::from("orders"), Arc::from("orders")], ids, 0);
         progress.set_source_next(10);
         progress.set_replicated(Some(0), Replicated::default());
         assert_eq!(progress.lag(1_700_000_000_000), Lag { records: 10, bytes: 0, ms: 0 });

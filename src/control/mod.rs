@@ -216,8 +216,8 @@ impl Control {
             );
             return Err(Error::new(ErrorKind::Config, message));
         }
-        let source_id = source.cluster_id.unwrap_or_else(|| "unknown".to_owned());
-        let target_id = target.cluster_id.unwrap_or_else(|| "unknown".to_owned());
+        let cluster_ids = [source.cluster_id, target.cluster_id];
+        let [source_id, target_id] = cluster_ids.clone().map(|id| id.unwrap_or_else(|| "unknown".to_owned()));
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
         self.shared.set_name(&name);
         let Established { identity, topics, created, maps, read_until, .. } =
@@ -239,6 +239,7 @@ impl Control {
         self.start_streams(stream::Start {
             name: Arc::from(name),
             target_id: Arc::from(target_id),
+            cluster_ids,
             identity,
             read_until,
         })?;

@@ -177,7 +177,7 @@ impl Control {
                 other => Arc::from(&*other),
             };
             for partition in from..to {
-                let progress = Progress::new([topic.clone(), target_topic.clone()], partition as i32);
+                let progress = Progress::new([topic.clone(), target_topic.clone()], ids, partition as i32);
                 self.shared.add_partition(progress.clone());
                 new.push(progress);
             }

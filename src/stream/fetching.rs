@@ -74,9 +74,10 @@ impl Fetcher {
             let wanted = slot.machine.poll_fetch().filter(|_| ours && !self.stream.halted.get());
             match wanted {
                 Some(offset) => {
-                    self.session.want(&slot.topic, slot.partition, index, offset, slot.machine.fetch_epoch());
+                    let topic = (&slot.topic, slot.ids[Side::Source as usize]);
+                    self.session.want(topic, slot.partition, index, offset, slot.machine.fetch_epoch());
                 }
-                None => self.session.forget(&slot.topic, slot.partition),
+                None => self.session.forget(&slot.topic, slot.partition, index),
             }
             if ours {
                 slot.fetch_told = wanted;
@@ -149,6 +150,7 @@ impl Fetcher {
             Class::OutOfRange => {
                 self.stream.with_machine(slot, |machine| machine.handle_out_of_range(fetch_offset, now));
             }
+            Class::Topic => self.stream.is_another_topic(slot, Side::Source, &error),
             class => {
                 if class == Class::Session {
                     self.session.reset();

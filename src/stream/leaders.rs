@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::{NO_LEADER, Side, Stream, Tries, fetching, filling, producing};
+use crate::machine::partition::Phase;
 use crate::wire::cluster::Metadata;
 
 /// Runs for ever.
@@ -49,22 +50,27 @@ fn apply(stream: &Rc<Stream>, side: Side, metadata: &Metadata) -> bool {
     let count = stream.slots.borrow().len();
     for index in 0..count {
         let now = stream.now();
-        let (before, leader) = {
+        let (before, leader, is_another) = {
             let mut slots = stream.slots.borrow_mut();
             let slot = &mut slots[index];
             if slot.forgotten {
                 continue;
             }
+            // A topic of another id is another topic: its leaders have nothing to do with this partition.
             let topic = metadata.topics.get(slot.topic_at(side));
+            let is_another = topic.is_some_and(|topic| slot.has_other_id(side, topic.id));
+            let topic = topic.filter(|_| !is_another);
             let leader =
                 topic.and_then(|topic| topic.leaders.get(slot.partition as usize)).copied().unwrap_or(NO_LEADER);
-            (std::mem::replace(&mut slot.leaders[side as usize], leader), leader)
+            // One that is parked goes on only when it is told to, and then its leaders are looked for again.
+            complete &= leader != NO_LEADER || slot.machine.phase() == Phase::Parked;
+            (std::mem::replace(&mut slot.leaders[side as usize], leader), leader, is_another)
         };
-        if leader == NO_LEADER {
-            complete = false;
-        }
         if before == leader {
             continue;
+        }
+        if is_another {
+            stream.show_another_topic(index, side);
         }
         start_lane(stream, side, leader);
         match side {
@@ -78,6 +84,7 @@ fn apply(stream: &Rc<Stream>, side: Side, metadata: &Metadata) -> bool {
             }
             Side::Target => stream.with_machine(index, |machine| machine.reopen(now)),
         }
+        stream.update(index);
     }
     stream.closed_changed.notify_one();
     complete

@@ -35,6 +35,7 @@ use crate::shared::Shared;
 use crate::status::{Progress, State};
 use crate::throttle::Throttle;
 use crate::wire::cluster::Cluster;
+use crate::wire::errors::BrokerError;
 use crate::wire::memory::Budget;
 
 /// What the mirror tells a stream to do.
@@ -60,6 +61,8 @@ pub(crate) struct Start {
     pub(crate) name: Arc<str>,
     /// The id of the target's cluster.
     pub(crate) target_id: Arc<str>,
+    /// The ids of source and target, where clusters have any: what answers with others is not asked.
+    pub(crate) cluster_ids: [Option<String>; 2],
     /// Who it is on the target.
     pub(crate) identity: Identity,
     /// Up to where its internal topic was read.
@@ -83,6 +86,8 @@ struct Stream {
     by_name: RefCell<HashMap<Rc<str>, HashMap<i32, usize>>>,
     /// The names at the source of topics, by their names on the target.
     names_at_source: RefCell<HashMap<Rc<str>, Rc<str>>>,
+    /// The same by their ids there.
+    names_by_id: RefCell<HashMap<u128, Rc<str>>>,
     /// Work for each source broker: slots whose wish to fetch has changed.
     fetchers: RefCell<HashMap<i32, Rc<Lane>>>,
     /// Work for each target broker: slots that have something to send.
@@ -114,6 +119,8 @@ struct Slot {
     topic: Rc<str>,
     /// The name on the target.
     target_topic: Rc<str>,
+    /// The topic's ids by side, nil where a cluster has none.
+    ids: [u128; 2],
     partition: i32,
     machine: Partition<Batch>,
     progress: Arc<Progress>,
@@ -171,9 +178,10 @@ pub(crate) fn run(
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let budget = Budget::new(config.buffer_memory / config.num_streams);
+    let [source_id, target_id] = start.cluster_ids;
     let stream = Rc::new(Stream {
-        source: Cluster::new("source", config.source.clone()),
-        target: Cluster::new("target", config.target.clone()),
+        source: Cluster::new("source", config.source.clone()).known_as(source_id),
+        target: Cluster::new("target", config.target.clone()).known_as(target_id),
         notebook: tokio::sync::Mutex::new(Notebook::of(&start.name, start.read_until)),
         echo: echo::Echo::default(),
         mapper: Rc::default(),
@@ -187,6 +195,7 @@ pub(crate) fn run(
         slots: RefCell::default(),
         by_name: RefCell::default(),
         names_at_source: RefCell::default(),
+        names_by_id: RefCell::default(),
         fetchers: RefCell::default(),
         senders: RefCell::default(),
         fillers: RefCell::default(),
@@ -215,6 +224,8 @@ impl Stream {
                 Command::Resume(topic) => {
                     let now = self.now();
                     self.each_of(&topic, |machine| machine.resume(now));
+                    self.leaders_are_stale(Side::Source);
+                    self.leaders_are_stale(Side::Target);
                 }
                 Command::Forget(topic) => self.forget(&topic),
                 Command::Pause(paused) => self.halt(paused),
@@ -237,9 +248,12 @@ impl Stream {
             let mut slots = self.slots.borrow_mut();
             self.by_name.borrow_mut().entry(topic.clone()).or_default().insert(progress.partition, slots.len());
             self.closed.borrow_mut().insert(slots.len());
+            let ids = [progress.ids.source, progress.ids.target];
+            self.names_by_id.borrow_mut().insert(ids[Side::Target as usize], topic.clone());
             slots.push(Slot {
                 topic,
                 target_topic,
+                ids,
                 partition: progress.partition,
                 machine: Partition::new(self.identity, self.limits()),
                 progress,
@@ -259,6 +273,7 @@ impl Stream {
     fn forget(&self, topic: &str) {
         let forgotten = self.by_name.borrow_mut().remove(topic).unwrap_or_default();
         self.names_at_source.borrow_mut().retain(|_, at_source| &**at_source != topic);
+        self.names_by_id.borrow_mut().retain(|_, at_source| &**at_source != topic);
         let mut slots = self.slots.borrow_mut();
         for index in forgotten.into_values() {
             let Some(slot) = slots.get_mut(index) else { continue };
@@ -366,7 +381,7 @@ impl Stream {
         let state = match phase {
             Phase::Parked => State::Failed,
             _ if !slot.ran => State::Starting,
-            _ if slot.machine.is_failing() => State::Stalled,
+            _ if slot.machine.is_failing() || slot.leaders.contains(&NO_LEADER) => State::Stalled,
             _ => State::CatchingUp,
         };
         if state == slot.state_told && (state == State::Failed || !slot.machine.is_failing()) {
@@ -420,6 +435,37 @@ impl Stream {
         self.names_at_source.borrow().get(target_topic).cloned()
     }
 
+    /// The name at the source of a topic of the target that goes by its name or, where that is empty, by its id.
+    fn name_of_answered(&self, name: &str, id: u128) -> Option<Rc<str>> {
+        match name {
+            "" => self.names_by_id.borrow().get(&id).cloned(),
+            name => self.name_at_source(name),
+        }
+    }
+
+    /// A broker says that the topic of a partition is not the one of this id. Nothing is asked or written under its name until the
+    /// metadata shows it with its id again; otherwise the next look at the topics decides what becomes of it.
+    fn is_another_topic(&self, index: usize, side: Side, error: &BrokerError) {
+        let now = self.now();
+        let Some(other) = self.slots.borrow_mut().get_mut(index).map(|slot| {
+            slot.leaders[side as usize] = NO_LEADER;
+            slot.another_topic(side).context(error).with_kafka_code(error.code)
+        }) else {
+            return;
+        };
+        self.with_machine(index, |machine| machine.handle_unreachable(other, now));
+        self.leaders_are_stale(side);
+    }
+
+    /// Shows on a partition that its topic has another id by the metadata.
+    fn show_another_topic(&self, index: usize, side: Side) {
+        let slots = self.slots.borrow();
+        let Some(slot) = slots.get(index).filter(|slot| slot.machine.phase() != Phase::Parked) else { return };
+        let error = slot.another_topic(side);
+        tracing::warn!(topic = &*slot.topic, partition = slot.partition, %error, "partition waits");
+        slot.progress.set_state(State::Stalled, Some(&error));
+    }
+
     /// The slot of a partition, by the name of its topic at the source.
     fn slot(&self, topic: &str, partition: i32) -> Option<usize> {
         self.by_name.borrow().get(topic)?.get(&partition).copied()
@@ -458,6 +504,23 @@ impl Stream {
 }
 
 impl Slot {
+    /// Whether an id is that of another topic.
+    fn has_other_id(&self, side: Side, id: u128) -> bool {
+        let ours = self.ids[side as usize];
+        ours != 0 && id != 0 && ours != id
+    }
+
+    /// Why it waits when its topic has another id.
+    fn another_topic(&self, side: Side) -> Error {
+        let (topic, partition) = (self.topic_at(side), self.partition);
+        let side = ["source", "target"][side as usize];
+        let message = format!(
+            "topic '{topic}' was deleted, or created again, at the {side}: partition {partition} is not the one that is mirrored, and \
+             waits until the next look at the topics decides"
+        );
+        Error::new(ErrorKind::Broker, message)
+    }
+
     /// The name of its topic.
     fn topic_at(&self, side: Side) -> &str {
         match side {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::machine::partition::{Produced, Ticket};
 use crate::wire::connection::Connection;
 use crate::wire::errors::{BrokerError, Class};
-use crate::wire::produce::{self, Part, Sent};
+use crate::wire::produce::{self, Part, Sent, TopicParts};
 
 /// After so long without a batch the position is read again before the next one.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -58,9 +58,6 @@ struct Under {
     base_sequence: i32,
     count: i32,
 }
-/// What one request has for a topic.
-type TopicParts = (Rc<str>, Vec<Part>);
-
 impl Sender {
     async fn send(&mut self, permit: OwnedSemaphorePermit) -> Result<()> {
         let connection = match self.connection.take().filter(|connection| connection.is_open()) {
@@ -104,7 +101,7 @@ impl Sender {
 
     /// Takes the next batch of every partition in the lane, as long as they fit into a request.
     fn collect(&self) -> (Vec<TopicParts>, Tickets) {
-        let mut topics: HashMap<Rc<str>, Vec<Part>> = HashMap::new();
+        let mut topics: HashMap<Rc<str>, TopicParts> = HashMap::new();
         let mut tickets = Tickets::new();
         let mut size = 0;
         let mut slots = self.stream.slots.borrow_mut();
@@ -131,7 +128,9 @@ impl Sender {
             let (source_offset, count) = (source.base_offset, source.record_count);
             let base_sequence = batch.stamp.base_sequence;
             tickets.insert(index, Under { ticket: batch.ticket, source_offset, base_sequence, count });
-            topics.entry(slot.target_topic.clone()).or_default().push(part);
+            let id = slot.ids[Side::Target as usize];
+            let none = || TopicParts { name: slot.target_topic.clone(), id, parts: Vec::new() };
+            topics.entry(slot.target_topic.clone()).or_insert_with(none).parts.push(part);
             if slot.machine.can_produce() {
                 self.lane.put(index);
             }
@@ -146,7 +145,7 @@ impl Sender {
         for index in silent {
             self.stream.update(index);
         }
-        (topics.into_iter().collect(), tickets)
+        (topics.into_values().collect(), tickets)
     }
 
     /// The broker cannot be reached: its partitions have to find another leader, or wait.
@@ -174,7 +173,8 @@ async fn receive(
     match response {
         Ok(response) => {
             for topic in &response.responses {
-                let Some(name) = stream.name_at_source(&topic.name.0) else { continue };
+                let name = stream.name_of_answered(&topic.name.0, topic.topic_id.as_u128());
+                let Some(name) = name else { continue };
                 for partition in &topic.partition_responses {
                     let slot = stream.slot(&name, partition.index);
                     let Some((slot, under)) = slot.and_then(|slot| tickets.remove_entry(&slot)) else { continue };
@@ -182,8 +182,10 @@ async fn receive(
                         None if stream.translates() => translate(&stream, slot, &under, partition.base_offset),
                         None => Produced::Appended { base_offset: partition.base_offset },
                         Some(error) => {
-                            if error.class == Class::Leader {
-                                stream.leaders_are_stale(Side::Target);
+                            match error.class {
+                                Class::Leader => stream.leaders_are_stale(Side::Target),
+                                Class::Topic => stream.is_another_topic(slot, Side::Target, &error),
+                                _ => {}
                             }
                             Produced::Refused(error, partition.error_message.as_ref().map(ToString::to_string))
                         }

@@ -56,6 +56,8 @@ pub struct Cluster {
     /// "source" or "target", for messages.
     pub side: &'static str,
     config: ClientConfig,
+    /// Its id, once somebody has told it. What answers with another one is not this cluster.
+    id: RefCell<Option<String>>,
     addresses: RefCell<BTreeMap<i32, String>>,
     shared: RefCell<HashMap<i32, Place>>,
     any: RefCell<Option<Rc<Connection>>>,
@@ -68,11 +70,19 @@ impl Cluster {
         Cluster {
             side,
             config,
+            id: RefCell::default(),
             addresses: RefCell::default(),
             shared: RefCell::default(),
             any: RefCell::default(),
             turn: Cell::new(0),
         }
+    }
+
+    /// The cluster of this id, and no other. Without an id, the one that answers first.
+    #[must_use]
+    pub fn known_as(self, id: Option<String>) -> Self {
+        *self.id.borrow_mut() = id;
+        self
     }
 
     /// How it is reached.
@@ -99,7 +109,7 @@ impl Cluster {
         candidates.rotate_left(turn % count);
         let mut problems: Vec<String> = Vec::new();
         for address in candidates {
-            match Connection::open(&address, &self.config).await {
+            match self.open(&address).await {
                 Ok(connection) => {
                     *self.any.borrow_mut() = Some(connection.clone());
                     return Ok(connection);
@@ -140,10 +150,45 @@ impl Cluster {
             let message = format!("the {} cluster does not name the address of its broker {id}", self.side);
             return Err(Error::new(ErrorKind::Connect, message));
         };
-        Connection::open(&address, &self.config).await.map_err(|error| {
+        self.open(&address).await.map_err(|error| {
             let advertised = format!("broker {id} of the {} cluster, at its advertised listener", self.side);
             error.context(advertised)
         })
+    }
+
+    /// Connects, and asks before anything else which cluster answers: an address may lead to another cluster than before.
+    async fn open(&self, address: &str) -> Result<Rc<Connection>> {
+        let connection = Connection::open(address, &self.config).await?;
+        if self.id.borrow().is_some() {
+            let none = MetadataRequest::default().with_topics(Some(Vec::new()));
+            let version = connection.version::<MetadataRequest>(12)?;
+            let limit = self.config.request_timeout.min(METADATA_PATIENCE);
+            let response = connection.call_within(&none, version, limit).await?;
+            self.check_id(&connection, response.cluster_id.as_deref())?;
+        }
+        Ok(connection)
+    }
+
+    /// Whether an answer is this cluster's.
+    fn check_id(&self, connection: &Connection, answered: Option<&str>) -> Result<()> {
+        let mut known = self.id.borrow_mut();
+        let Some(answered) = answered else { return Ok(()) };
+        match known.as_deref() {
+            Some(known) if known != answered => {
+                let message = format!(
+                    "{} answers for cluster {answered}, but the {side} is cluster {known}: nothing is read from it or written to it; \
+                     check where {side}.bootstrap.servers and the advertised listeners of its brokers lead to",
+                    connection.address(),
+                    side = self.side
+                );
+                Err(Error::new(ErrorKind::Connect, message))
+            }
+            Some(_) => Ok(()),
+            None => {
+                *known = Some(answered.to_owned());
+                Ok(())
+            }
+        }
     }
 
     /// Asks for topics, all of them with `None`, and remembers the brokers. A broker that goes down or is silent while it
@@ -153,7 +198,10 @@ impl Cluster {
         loop {
             let connection = self.any().await?;
             match self.metadata_from(&connection, topics, create_missing).await {
-                Err(error) if error.kind() == ErrorKind::Connect && others > 0 => others -= 1,
+                Err(error) if error.kind() == ErrorKind::Connect && others > 0 => {
+                    *self.any.borrow_mut() = None;
+                    others -= 1;
+                }
                 outcome => return outcome,
             }
         }
@@ -175,6 +223,7 @@ impl Cluster {
             .with_allow_auto_topic_creation(create_missing && version >= 4);
         let limit = self.config.request_timeout.min(METADATA_PATIENCE);
         let response = connection.call_within(&request, version, limit).await?;
+        self.check_id(connection, response.cluster_id.as_deref())?;
         let mut addresses = BTreeMap::new();
         for broker in &response.brokers {
             let host = broker.host.as_str();

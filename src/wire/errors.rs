@@ -28,6 +28,8 @@ pub enum Class {
     OutOfRange,
     /// The fetch session is gone: start a new one.
     Session,
+    /// The topic of this id is gone, or the broker has not heard of it yet: wait until the metadata shows it.
+    Topic,
     /// The request cannot work with this broker.
     Unsupported,
 }
@@ -118,8 +120,8 @@ pub const TABLE: &[BrokerError] = &[
     row(87, "INVALID_RECORD", Refused, "the target's topic does not take such a record, for example one without key where it compacts"),
     row(89, "THROTTLING_QUOTA_EXCEEDED", Wait, "a quota of the target delays it"),
     row(90, "PRODUCER_FENCED", Fenced, "a newer user of the transactional id has come; nothing was appended"),
-    row(100, "UNKNOWN_TOPIC_ID", Leader, "the topic was deleted or created again"),
-    row(103, "INCONSISTENT_TOPIC_ID", Session, "the topic was created again while a fetch session was open"),
+    row(100, "UNKNOWN_TOPIC_ID", Topic, "the topic was deleted or created again"),
+    row(103, "INCONSISTENT_TOPIC_ID", Topic, "the topic was created again"),
     row(106, "FETCH_SESSION_TOPIC_ID_ERROR", Session, "the session mixes names and ids"),
     row(110, "FENCED_MEMBER_EPOCH", Wait, "the group has members; only they commit its offsets"),
     row(113, "STALE_MEMBER_EPOCH", Wait, "the group has members; only they commit its offsets"),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::{BrokerId, FetchRequest};
+use uuid::Uuid;
 
 use super::cluster::topic_name;
 use super::connection::Connection;
@@ -68,23 +69,46 @@ struct Wanted {
 
 type Key = (Rc<str>, i32);
 
+/// From this version on topics go by their ids (KIP-516).
+const BY_ID: i16 = 13;
+
+#[derive(Debug)]
+struct WantedTopic {
+    /// Nil if it is not known.
+    id: u128,
+    partitions: BTreeMap<i32, Wanted>,
+}
+
 /// A fetch session.
 #[derive(Debug, Default)]
 pub struct Session {
     id: i32,
     epoch: i32,
-    wanted: HashMap<Rc<str>, BTreeMap<i32, Wanted>>,
+    wanted: HashMap<Rc<str>, WantedTopic>,
+    names: HashMap<u128, Rc<str>>,
     count: usize,
+    /// A topic without a known id was wanted: all go by their names then.
+    has_nameless: bool,
+    by_id: bool,
     /// Not told yet to the broker.
     changed: BTreeSet<Key>,
     forgotten: BTreeSet<Key>,
 }
 
 impl Session {
-    /// Asks for a partition from an offset on. `last_epoch` is the leader epoch of the record before it, -1 if not known.
-    pub fn want(&mut self, topic: &Rc<str>, partition: i32, slot: usize, offset: i64, last_epoch: i32) {
-        let partitions = self.wanted.entry(topic.clone()).or_default();
+    /// Asks for a partition of the topic of this id, nil if it is not known, from an offset on. `last_epoch` is the leader epoch
+    /// of the record before it, -1 if not known.
+    pub fn want(&mut self, (topic, id): (&Rc<str>, u128), partition: i32, slot: usize, offset: i64, last_epoch: i32) {
+        if self.wanted.get(topic).is_none_or(|known| known.id != id) {
+            self.know(topic, id);
+        }
+        let Some(WantedTopic { partitions, .. }) = self.wanted.get_mut(topic) else { return };
         match partitions.get_mut(&partition) {
+            // What was wanted of a topic of the same name before is forgotten with its slot.
+            Some(known) if known.slot != slot => {
+                *known = Wanted { slot, offset, last_epoch };
+                self.changed.insert((topic.clone(), partition));
+            }
             Some(known) if (known.offset, known.last_epoch) == (offset, last_epoch) => {}
             Some(known) => {
                 (known.offset, known.last_epoch) = (offset, last_epoch);
@@ -99,10 +123,26 @@ impl Session {
         }
     }
 
+    /// Takes in a topic, or the id of one that was created again under its name.
+    fn know(&mut self, topic: &Rc<str>, id: u128) {
+        self.has_nameless |= id == 0;
+        self.names.insert(id, topic.clone());
+        match self.wanted.get_mut(topic) {
+            None => drop(self.wanted.insert(topic.clone(), WantedTopic { id, partitions: BTreeMap::new() })),
+            Some(known) => {
+                let before = std::mem::replace(&mut known.id, id);
+                self.names.remove(&before);
+                // The broker's session has the old one, which is not to be taken for this one.
+                self.reset();
+            }
+        }
+    }
+
     /// Asks for a partition no more.
-    pub fn forget(&mut self, topic: &Rc<str>, partition: i32) {
-        let Some(partitions) = self.wanted.get_mut(topic) else { return };
-        if partitions.remove(&partition).is_some() {
+    pub fn forget(&mut self, topic: &Rc<str>, partition: i32, slot: usize) {
+        let Some(WantedTopic { partitions, .. }) = self.wanted.get_mut(topic) else { return };
+        if partitions.get(&partition).is_some_and(|known| known.slot == slot) {
+            partitions.remove(&partition);
             self.count -= 1;
             self.changed.remove(&(topic.clone(), partition));
             self.forgotten.insert((topic.clone(), partition));
@@ -120,8 +160,8 @@ impl Session {
         self.epoch = 0;
         self.forgotten.clear();
         self.changed.clear();
-        for (topic, partitions) in &self.wanted {
-            self.changed.extend(partitions.keys().map(|partition| (topic.clone(), *partition)));
+        for (topic, wanted) in &self.wanted {
+            self.changed.extend(wanted.partitions.keys().map(|partition| (topic.clone(), *partition)));
         }
     }
 
@@ -145,7 +185,13 @@ impl Session {
         limits: FetchLimits,
         room: Reservation,
     ) -> Result<Vec<FetchedPartition>> {
-        let version = connection.version::<FetchRequest>(12)?;
+        let version = connection.version::<FetchRequest>(if self.has_nameless { BY_ID - 1 } else { BY_ID })?;
+        let by_id = version >= BY_ID;
+        if by_id != self.by_id {
+            // A session that mixes names and ids is refused.
+            self.by_id = by_id;
+            self.reset();
+        }
         let request = self.request(limits, version);
         let response = connection.call_reserved(&request, version, room, limits.max_wait).await?;
         if let Some(error) = BrokerError::of(response.error_code) {
@@ -161,9 +207,13 @@ impl Session {
         self.advance(response.session_id);
         let mut fetched = Vec::with_capacity(response.responses.len());
         for topic in response.responses {
-            let Some(partitions) = self.wanted.get(topic.topic.0.as_str()) else { continue };
+            let name = match self.by_id {
+                true => self.names.get(&topic.topic_id.as_u128()).map(|name| &**name),
+                false => Some(topic.topic.0.as_str()),
+            };
+            let Some(known) = name.and_then(|name| self.wanted.get(name)) else { continue };
             for data in topic.partitions {
-                let Some(wanted) = partitions.get(&data.partition_index) else { continue };
+                let Some(wanted) = known.partitions.get(&data.partition_index) else { continue };
                 let aborted = data.aborted_transactions.unwrap_or_default();
                 let end_offset = if limits.read_committed { data.last_stable_offset } else { data.high_watermark };
                 let records = FetchedRecords {
@@ -196,7 +246,7 @@ impl Session {
     fn request(&self, limits: FetchLimits, version: i16) -> FetchRequest {
         let mut topics: BTreeMap<&Rc<str>, Vec<FetchPartition>> = BTreeMap::new();
         for (topic, partition) in &self.changed {
-            let Some(wanted) = self.wanted.get(topic).and_then(|partitions| partitions.get(partition)) else {
+            let Some(wanted) = self.wanted.get(topic).and_then(|known| known.partitions.get(partition)) else {
                 continue;
             };
             let partition = FetchPartition::default()
@@ -204,7 +254,8 @@ impl Session {
                 .with_fetch_offset(wanted.offset)
                 .with_partition_max_bytes(limits.partition_max_bytes)
                 .with_current_leader_epoch(-1)
-                .with_last_fetched_epoch(wanted.last_epoch)
+                // Older versions have no field for it.
+                .with_last_fetched_epoch(if version >= 12 { wanted.last_epoch } else { -1 })
                 .with_log_start_offset(-1);
             topics.entry(topic).or_default().push(partition);
         }
@@ -212,11 +263,22 @@ impl Session {
         for (topic, partition) in self.forgotten.iter().filter(|_| version >= 7) {
             forgotten.entry(topic).or_default().push(*partition);
         }
-        let topics = topics
-            .into_iter()
-            .map(|(topic, partitions)| FetchTopic::default().with_topic(topic_name(topic)).with_partitions(partitions));
+        let id = |topic: &Rc<str>| self.wanted.get(topic).map_or(Uuid::nil(), |known| Uuid::from_u128(known.id));
+        let topics = topics.into_iter().map(|(topic, partitions)| {
+            let mut fetched = FetchTopic::default().with_partitions(partitions);
+            match self.by_id {
+                true => fetched.topic_id = id(topic),
+                false => fetched.topic = topic_name(topic),
+            }
+            fetched
+        });
         let forgotten = forgotten.into_iter().map(|(topic, partitions)| {
-            ForgottenTopic::default().with_topic(topic_name(topic)).with_partitions(partitions)
+            let mut forgotten = ForgottenTopic::default().with_partitions(partitions);
+            match self.by_id {
+                true => forgotten.topic_id = id(topic),
+                false => forgotten.topic = topic_name(topic),
+            }
+            forgotten
         });
         FetchRequest::default()
             .with_replica_id(BrokerId(-1))

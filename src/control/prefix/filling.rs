@@ -21,7 +21,7 @@ use crate::status::{Progress, Replicated};
 use crate::wire::cluster::Cluster;
 use crate::wire::connection::Connection;
 use crate::wire::errors::{BrokerError, Class};
-use crate::wire::produce::{self, Part, Sent};
+use crate::wire::produce::{self, Part, Sent, TopicParts};
 use crate::wire::removal;
 
 /// Records in a batch of filler, as long as the target takes it: more make the requests no better.
@@ -158,7 +158,9 @@ impl Fill<'_> {
         let header = filler.header(stamp, now_ms());
         let part = Part { partition: self.job.partition, header, payload: filler.payload() };
         let timeout = self.target.config().request_timeout;
-        let sent = produce::send(self.connection, &[(&self.job.topic, vec![part])], timeout).await?;
+        let id = self.job.progress.ids.target;
+        let topic = TopicParts { name: self.job.topic.clone(), id, parts: vec![part] };
+        let sent = produce::send(self.connection, &[topic], timeout).await?;
         self.sent.push_back((sent, base, records));
         Ok(())
     }

@@ -165,7 +165,7 @@ impl<P> Partition<P> {
                 }
                 self.close(Some(error), now);
             }
-            Class::Leader | Class::Wait | Class::OutOfRange | Class::Session => {
+            Class::Leader | Class::Wait | Class::OutOfRange | Class::Session | Class::Topic => {
                 self.close(Some(error(ErrorKind::Broker, "did not take")), now);
             }
         }

@@ -13,9 +13,14 @@ use kafka_protocol::messages::{FetchResponse, MetadataResponse, ProduceResponse,
 use kafka_protocol::protocol::StrBytes;
 
 use fastrand::Rng;
+use uuid::Uuid;
 
 fn text(random: &mut Rng) -> StrBytes {
     StrBytes::from_string((0..random.usize(1..200)).map(|_| random.char('a'..'ÿ')).collect())
+}
+
+fn id(random: &mut Rng) -> Uuid {
+    Uuid::from_u128(random.u128(..))
 }
 
 fn some<T>(random: &mut Rng, sample: impl FnMut(&mut Rng) -> T) -> Option<Vec<T>> {
@@ -34,9 +39,11 @@ pub fn fetch(random: &mut Rng, version: i16) -> FetchResponse {
         response = response.with_error_code(random.i16(..)).with_session_id(random.i32(..));
     }
     response.with_responses(list(random, |random| {
-        FetchableTopicResponse::default()
-            .with_topic(TopicName(text(random)))
-            .with_partitions(list(random, |random| fetched(random, version)))
+        let topic = FetchableTopicResponse::default().with_partitions(list(random, |random| fetched(random, version)));
+        match version {
+            13.. => topic.with_topic_id(id(random)),
+            _ => topic.with_topic(TopicName(text(random))),
+        }
     }))
 }
 
@@ -73,9 +80,12 @@ fn fetched(random: &mut Rng, version: i16) -> PartitionData {
 /// An answer to Produce.
 pub fn produce(random: &mut Rng, version: i16) -> ProduceResponse {
     let topics = list(random, |random| {
-        TopicProduceResponse::default()
-            .with_name(TopicName(text(random)))
-            .with_partition_responses(list(random, |random| produced(random, version)))
+        let topic =
+            TopicProduceResponse::default().with_partition_responses(list(random, |random| produced(random, version)));
+        match version {
+            13.. => topic.with_topic_id(id(random)),
+            _ => topic.with_name(TopicName(text(random))),
+        }
     });
     ProduceResponse::default().with_responses(topics).with_throttle_time_ms(random.i32(..))
 }
@@ -88,6 +98,10 @@ fn produced(random: &mut Rng, version: i16) -> PartitionProduceResponse {
         .with_log_append_time_ms(random.i64(..));
     if version >= 5 {
         answer.log_start_offset = random.i64(..);
+    }
+    if version >= 10 && random.bool() {
+        answer.current_leader.leader_id = random.i32(..).into();
+        answer.current_leader.leader_epoch = random.i32(..);
     }
     if version >= 8 {
         answer.error_message = random.bool().then(|| text(random));

@@ -37,8 +37,8 @@ fn compare<T: Decode + Decodable + Encodable + PartialEq + Debug>(answer: &T, ve
 fn equals_what_the_generated_code_reads() {
     for seed in 0..25 {
         let mut random = fastrand::Rng::with_seed(seed);
-        (4..=12).for_each(|version| compare(&samples::fetch(&mut random, version), version));
-        (3..=8).for_each(|version| compare(&samples::produce(&mut random, version), version));
+        (4..=13).for_each(|version| compare(&samples::fetch(&mut random, version), version));
+        (3..=13).for_each(|version| compare(&samples::produce(&mut random, version), version));
         (1..=12).for_each(|version| compare(&samples::metadata(&mut random, version), version));
     }
 }
@@ -47,9 +47,12 @@ fn equals_what_the_generated_code_reads() {
 fn arrays_of_the_smallest_elements_are_taken() {
     let name = || TopicName(StrBytes::from_static_str("t"));
     let aborted = AbortedTransaction::default();
-    for version in 4..=12 {
+    for version in 4..=13 {
         let data = PartitionData::default().with_aborted_transactions(None).with_records(None);
-        let topic = FetchableTopicResponse::default().with_topic(name());
+        let topic = match version {
+            13.. => FetchableTopicResponse::default(),
+            _ => FetchableTopicResponse::default().with_topic(name()),
+        };
         for topics in [
             vec![topic.clone().with_partitions(vec![data.clone(); 50])],
             vec![topic.clone(); 50],
@@ -58,13 +61,16 @@ fn arrays_of_the_smallest_elements_are_taken() {
             compare(&FetchResponse::default().with_responses(topics), version);
         }
     }
-    for version in 3..=8 {
+    for version in 3..=13 {
         let partition = produce_response::PartitionProduceResponse::default();
-        let topic = produce_response::TopicProduceResponse::default().with_name(name());
+        let topic = match version {
+            13.. => produce_response::TopicProduceResponse::default(),
+            _ => produce_response::TopicProduceResponse::default().with_name(name()),
+        };
         let topics = vec![topic.clone().with_partition_responses(vec![partition.clone(); 50])];
         compare(&ProduceResponse::default().with_responses(topics), version);
         compare(&ProduceResponse::default().with_responses(vec![topic.clone(); 50]), version);
-        if version == 8 {
+        if version >= 8 {
             let errors = vec![produce_response::BatchIndexAndErrorMessage::default(); 50];
             let topics = vec![topic.with_partition_responses(vec![partition.with_record_errors(errors)])];
             compare(&ProduceResponse::default().with_responses(topics), version);

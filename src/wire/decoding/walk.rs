@@ -1,4 +1,4 @@
-//! Reads the answers to Fetch (versions 4 to 12) and Produce (3 to 8) by hand, with every length checked against the bytes left.
+//! Reads the answers to Fetch (versions 4 to 13) and Produce (3 to 13) by hand, with every length checked against the bytes left.
 //!
 //! Tagged fields that nobody here knows are skipped and not kept.
 
@@ -9,6 +9,7 @@ use kafka_protocol::messages::produce_response::{
 };
 use kafka_protocol::messages::{FetchResponse, ProduceResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
 /// How many times the bytes that are left an array may take in memory before its elements have come.
 const ROOM: usize = 8;
@@ -17,7 +18,7 @@ type Walked<T> = Result<T, String>;
 
 /// Reads an answer to Fetch from the front of `answer`.
 pub fn fetch(answer: &mut Bytes, version: i16) -> Walked<FetchResponse> {
-    if !(4..=12).contains(&version) {
+    if !(4..=13).contains(&version) {
         return Err(format!("version {version} of Fetch is not known"));
     }
     let mut walk = Walk { bytes: answer, flexible: version >= 12 };
@@ -26,16 +27,27 @@ pub fn fetch(answer: &mut Bytes, version: i16) -> Walked<FetchResponse> {
         response.error_code = walk.i16()?;
         response.session_id = walk.i32()?;
     }
-    // A topic has a name of a byte at least, and says how many partitions it has.
-    let least = if walk.flexible { 4 } else { 7 };
+    let least = topic_length(version >= 13, walk.flexible);
     response.responses = walk.required_array("topics", least, |walk, topic: &mut FetchableTopicResponse| {
-        topic.topic = TopicName(walk.name()?);
+        match version {
+            13.. => topic.topic_id = walk.id()?,
+            _ => topic.topic = TopicName(walk.name()?),
+        }
         topic.partitions =
             walk.required_array("partitions", fetched_length(version), |walk, data| fetched(walk, data, version))?;
         walk.skip_tags()
     })?;
     walk.skip_tags()?;
     Ok(response)
+}
+
+/// The fewest bytes of a topic: an id, or a name of a byte at least, and how many partitions it has.
+fn topic_length(by_id: bool, flexible: bool) -> usize {
+    match (by_id, flexible) {
+        (true, _) => 18,
+        (false, true) => 4,
+        (false, false) => 7,
+    }
 }
 
 /// The fewest bytes of a partition.
@@ -87,18 +99,24 @@ fn fetched(walk: &mut Walk, data: &mut PartitionData, version: i16) -> Walked<()
 
 /// Reads an answer to Produce from the front of `answer`.
 pub fn produce(answer: &mut Bytes, version: i16) -> Walked<ProduceResponse> {
-    if !(3..=8).contains(&version) {
+    if !(3..=13).contains(&version) {
         return Err(format!("version {version} of Produce is not known"));
     }
-    let mut walk = Walk { bytes: answer, flexible: false };
-    let responses = walk.required_array("topics", 7, |walk, topic: &mut TopicProduceResponse| {
-        topic.name = TopicName(walk.name()?);
+    let mut walk = Walk { bytes: answer, flexible: version >= 9 };
+    let least = topic_length(version >= 13, walk.flexible);
+    let responses = walk.required_array("topics", least, |walk, topic: &mut TopicProduceResponse| {
+        match version {
+            13.. => topic.topic_id = walk.id()?,
+            _ => topic.name = TopicName(walk.name()?),
+        }
         let least = produced_length(version);
         topic.partition_responses =
             walk.required_array("partitions", least, |walk, partition| produced(walk, partition, version))?;
-        Ok(())
+        walk.skip_tags()
     })?;
-    Ok(ProduceResponse::default().with_responses(responses).with_throttle_time_ms(walk.i32()?))
+    let throttle_time_ms = walk.i32()?;
+    walk.skip_tags()?;
+    Ok(ProduceResponse::default().with_responses(responses).with_throttle_time_ms(throttle_time_ms))
 }
 
 /// The fewest bytes of a partition.
@@ -106,7 +124,8 @@ fn produced_length(version: i16) -> usize {
     match version {
         3..=4 => 22,
         5..=7 => 30,
-        _ => 36,
+        8 => 36,
+        _ => 33,
     }
 }
 
@@ -123,11 +142,17 @@ fn produced(walk: &mut Walk, partition: &mut PartitionProduceResponse, version: 
             walk.required_array("record errors", 6, |walk, error: &mut BatchIndexAndErrorMessage| {
                 error.batch_index = walk.i32()?;
                 error.batch_index_error_message = walk.string("an error message")?;
-                Ok(())
+                walk.skip_tags()
             })?;
         partition.error_message = walk.string("an error message")?;
     }
-    Ok(())
+    walk.tags(|tag, walk| {
+        if tag == 0 && version >= 10 {
+            partition.current_leader.leader_id = walk.i32()?.into();
+            partition.current_leader.leader_epoch = walk.i32()?;
+        }
+        Ok(())
+    })
 }
 
 struct Walk<'a> {
@@ -150,6 +175,11 @@ impl Walk<'_> {
     #[inline]
     fn i64(&mut self) -> Walked<i64> {
         self.bytes.try_get_i64().map_err(|_| ends())
+    }
+
+    /// The id of a topic.
+    fn id(&mut self) -> Walked<Uuid> {
+        self.bytes.try_get_u128().map(Uuid::from_u128).map_err(|_| ends())
     }
 
     fn unsigned(&mut self) -> Walked<u32> {

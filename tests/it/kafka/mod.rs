@@ -29,4 +29,5 @@ mod shapes;
 mod throttle;
 mod topics;
 mod translated;
+mod truth;
 mod verify;

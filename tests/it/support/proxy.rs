@@ -64,6 +64,16 @@ impl Proxy {
         self.state.change(|rules| rules.paused = false);
     }
 
+    /// Forwards new connections to another `host:port`; open ones go on.
+    pub(crate) fn lead_to(&self, upstream: &str) {
+        self.state.change(|rules| rules.upstream = Some(upstream.to_owned()));
+    }
+
+    /// Forwards new connections to where they led at first.
+    pub(crate) fn lead_back(&self) {
+        self.state.change(|rules| rules.upstream = None);
+    }
+
     /// Closes every new connection at once, as if nothing served the port; open ones go on.
     pub(crate) fn refuse(&self, refuse: bool) {
         self.state.change(|rules| rules.refuse = refuse);
@@ -124,6 +134,8 @@ struct Rules {
     bytes_per_second: Option<u32>,
     paused: bool,
     refuse: bool,
+    /// Where connections lead to, if not to where they led at first.
+    upstream: Option<String>,
     closed: bool,
     cut_after: [Option<u64>; 2],
     bytes: [u64; 2],
@@ -174,15 +186,16 @@ impl State {
 
 fn accept(listener: &TcpListener, upstream: &str, state: &Arc<State>) {
     for client in listener.incoming() {
-        let (refuse, closed) = {
+        let (refuse, closed, elsewhere) = {
             let rules = state.rules();
-            (rules.refuse, rules.closed)
+            (rules.refuse, rules.closed, rules.upstream.clone())
         };
         if closed {
             return;
         }
         let Ok(client) = client else { continue };
         // A refused or unreachable broker shows as a connection that ends at once: the proxy's port itself is open.
+        let upstream = elsewhere.as_deref().unwrap_or(upstream);
         if !refuse && let Ok(broker) = connect(upstream) {
             join(client, broker, state).ok();
         }

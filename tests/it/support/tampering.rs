@@ -10,8 +10,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, FetchResponse, ProduceRequest, RequestHeader, ResponseHeader, TopicName};
+use kafka_protocol::messages::{
+    ApiKey, FetchResponse, MetadataResponse, ProduceRequest, RequestHeader, ResponseHeader, TopicName,
+};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
+use uuid::Uuid;
 
 use super::Outcome;
 use super::proxy::Direction;
@@ -40,10 +43,12 @@ impl<T: FnMut(&str, i32, &mut Vec<u8>) -> bool + Send + 'static> RecordsEditor f
 
 /// Edits what clients send to be written.
 pub(crate) fn produce_requests(edit: impl RecordsEditor) -> Editor {
-    let edit = Mutex::new(edit);
+    let edit = Mutex::new((edit, Names::new()));
     Arc::new(move |passing, frame| {
+        let (edit, names) = &mut *edit.lock().unwrap_or_else(|it| it.into_inner());
+        learn(passing, frame, names);
         if passing.direction == Direction::ToBroker && passing.api_key == ApiKey::Produce as i16 {
-            let edited = edit_produce(passing.version, frame, &mut *edit.lock().unwrap_or_else(|it| it.into_inner()));
+            let edited = edit_produce(passing.version, frame, names, edit);
             replace(frame, edited);
         }
     })
@@ -51,13 +56,31 @@ pub(crate) fn produce_requests(edit: impl RecordsEditor) -> Editor {
 
 /// Edits what brokers answer to those who read.
 pub(crate) fn fetch_answers(edit: impl RecordsEditor) -> Editor {
-    let edit = Mutex::new(edit);
+    let edit = Mutex::new((edit, Names::new()));
     Arc::new(move |passing, frame| {
+        let (edit, names) = &mut *edit.lock().unwrap_or_else(|it| it.into_inner());
+        learn(passing, frame, names);
         if passing.direction == Direction::ToClient && passing.api_key == ApiKey::Fetch as i16 {
-            let edited = edit_fetch(passing.version, frame, &mut *edit.lock().unwrap_or_else(|it| it.into_inner()));
+            let edited = edit_fetch(passing.version, frame, names, edit);
             replace(frame, edited);
         }
     })
+}
+
+/// What topics are called, by their ids: newer requests name the ids only.
+type Names = HashMap<Uuid, TopicName>;
+
+/// Takes in what a Metadata answer says of topics.
+fn learn(passing: Passing, frame: &[u8], names: &mut Names) {
+    if passing.direction != Direction::ToClient || passing.api_key != ApiKey::Metadata as i16 {
+        return;
+    }
+    let mut bytes = Bytes::copy_from_slice(frame);
+    let header = ResponseHeader::decode(&mut bytes, MetadataResponse::header_version(passing.version));
+    if let Ok(answer) = header.and_then(|_| MetadataResponse::decode(&mut bytes, passing.version)) {
+        names.extend(answer.topics.into_iter().filter_map(|topic| Some((topic.topic_id, topic.name?))));
+        names.remove(&Uuid::nil());
+    }
 }
 
 fn replace(frame: &mut Vec<u8>, edited: Outcome<Option<BytesMut>>) {
@@ -69,29 +92,31 @@ fn replace(frame: &mut Vec<u8>, edited: Outcome<Option<BytesMut>>) {
     }
 }
 
-fn edit_produce(version: i16, frame: &[u8], edit: &mut impl RecordsEditor) -> Outcome<Option<BytesMut>> {
+fn edit_produce(version: i16, frame: &[u8], names: &Names, edit: &mut impl RecordsEditor) -> Outcome<Option<BytesMut>> {
     let mut bytes = Bytes::copy_from_slice(frame);
     let header_version = ProduceRequest::header_version(version);
     let header = RequestHeader::decode(&mut bytes, header_version).map_err(described)?;
     let mut request = ProduceRequest::decode(&mut bytes, version).map_err(described)?;
     let mut changed = false;
     for topic in &mut request.topic_data {
+        let name = names.get(&topic.topic_id).unwrap_or(&topic.name);
         for partition in &mut topic.partition_data {
-            changed |= edit_records(&topic.name, partition.index, &mut partition.records, edit);
+            changed |= edit_records(name, partition.index, &mut partition.records, edit);
         }
     }
     encoded(changed, (&header, header_version), (&request, version))
 }
 
-fn edit_fetch(version: i16, frame: &[u8], edit: &mut impl RecordsEditor) -> Outcome<Option<BytesMut>> {
+fn edit_fetch(version: i16, frame: &[u8], names: &Names, edit: &mut impl RecordsEditor) -> Outcome<Option<BytesMut>> {
     let mut bytes = Bytes::copy_from_slice(frame);
     let header_version = FetchResponse::header_version(version);
     let header = ResponseHeader::decode(&mut bytes, header_version).map_err(described)?;
     let mut answer = FetchResponse::decode(&mut bytes, version).map_err(described)?;
     let mut changed = false;
     for topic in &mut answer.responses {
+        let name = names.get(&topic.topic_id).unwrap_or(&topic.topic);
         for partition in &mut topic.partitions {
-            changed |= edit_records(&topic.topic, partition.partition_index, &mut partition.records, edit);
+            changed |= edit_records(name, partition.partition_index, &mut partition.records, edit);
         }
     }
     encoded(changed, (&header, header_version), (&answer, version))
