@@ -139,6 +139,12 @@ impl Error {
         }))
     }
 
+    /// The error of a thread that could not be started, and what it was for: names the limit and its number.
+    #[must_use]
+    pub fn no_thread(what: &str, error: &std::io::Error) -> Self {
+        crate::limits::no_thread(what, error)
+    }
+
     /// Adds the topic it is about.
     #[must_use]
     pub fn with_topic(mut self, topic: impl Into<String>) -> Self {

@@ -20,6 +20,7 @@ mod control;
 mod error;
 mod event;
 mod identity;
+mod limits;
 mod logs;
 mod machine;
 mod mirror;

@@ -14,6 +14,7 @@ use crate::control::promotion::Promotion;
 use crate::control::{self, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Callbacks, Event};
+use crate::limits;
 use crate::plan::Plan;
 use crate::promote::{PromoteOptions, PromoteReport};
 use crate::shared::{Shared, guard};
@@ -101,8 +102,7 @@ impl Mirror {
             };
             std::thread::Builder::new().name("kmirror-control".to_owned()).spawn(run)
         };
-        let thread =
-            thread.map_err(|error| Error::new(ErrorKind::Internal, format!("no thread can be started: {error}")))?;
+        let thread = thread.map_err(|error| limits::no_thread("the mirror", &error))?;
         let (thread, process) = (Mutex::new(Some(thread)), std::process::id());
         let mirror = Mirror { config, shared, requests, thread, process };
         match waiter.wait(give_up) {
@@ -176,7 +176,7 @@ impl Mirror {
     #[cfg(unix)]
     pub fn event_fd(&self) -> Result<std::os::fd::RawFd> {
         self.check_process()?;
-        let none = |error| Error::new(ErrorKind::Internal, format!("there is no file descriptor for events: {error}"));
+        let none = |error| limits::lost_thread("there is no file descriptor for events", &error);
         self.shared.events.descriptor().map_err(none)
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::error::{Error, ErrorKind};
 use crate::event::{Callbacks, Event, EventKind, Events, now_ms};
+use crate::limits;
 use crate::machine::lifecycle;
 use crate::status::{self, GroupsStatus, Lag, Progress, State, Status, Subject, Trouble};
 use crate::throttle::Throttle;
@@ -177,14 +178,14 @@ pub(crate) fn guard(shared: &Shared, what: &str, body: impl FnOnce() -> std::io:
 }
 
 fn guard_here(shared: &Shared, what: &str, body: impl FnOnce() -> std::io::Result<()>) {
-    let message = match catch_unwind(AssertUnwindSafe(body)) {
+    let error = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => return,
-        Ok(Err(error)) => format!("{what}: {error}"),
+        Ok(Err(error)) => limits::lost_thread(what, &error),
         Err(panic) => {
             let text =
                 panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-            format!("{what}: {}", text.unwrap_or("panic"))
+            Error::new(ErrorKind::Internal, format!("{what}: {}", text.unwrap_or("panic")))
         }
     };
-    shared.fail(&Error::new(ErrorKind::Internal, message));
+    shared.fail(&error);
 }

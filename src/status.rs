@@ -304,6 +304,11 @@ impl Progress {
         (self.source_high_watermark.load(Ordering::Relaxed) > stable).then_some(stable)
     }
 
+    /// Where the source ends as far as it has told, also behind an open transaction.
+    pub(crate) fn source_end(&self) -> Option<i64> {
+        self.source_next().max(known(self.source_high_watermark.load(Ordering::Relaxed)))
+    }
+
     pub(crate) fn set_open_transaction(&self, whose: Option<String>) {
         *self.open_transaction.lock().unwrap_or_else(PoisonError::into_inner) = whose;
     }

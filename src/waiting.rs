@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 use crate::mirror::leave_signals_to_the_host;
 
 /// How long a host waits until it is asked again.
@@ -132,8 +133,7 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T>>,
 {
-    let no_thread =
-        move |error: std::io::Error| Error::new(ErrorKind::Internal, format!("{what} has no thread: {error}"));
+    let no_thread = move |error: std::io::Error| limits::no_thread(what, &error);
     let (waiter, answer) = pair();
     let run = move || {
         let outcome = block_on(work(answer.given_up().clone()));

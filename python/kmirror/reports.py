@@ -295,7 +295,7 @@ class PromoteReport(Table):
     partitions_behind: int
     """Partitions that lack some."""
     topics: list[Record]
-    """Every mirrored topic: topic, partitions."""
+    """Every mirrored topic: topic, records_not_copied, partitions."""
     not_mirrored: dict[str, str]
     """Topics that match but were not mirrored, and why."""
     groups: Record | None

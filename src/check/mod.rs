@@ -173,7 +173,7 @@ impl CheckLine {
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Internal`] if no thread can be started. What is wrong with the clusters is no error but part of the report.
+/// [`ErrorKind::Config`] if no thread can be started. What is wrong with the clusters is no error but part of the report.
 pub fn check(config: Config) -> Result<CheckReport> {
     check_or(config, || false)
 }

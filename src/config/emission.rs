@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Config, Side};
+use super::{Config, HEARTBEATS, Side};
 
 /// What is written in MirrorMaker 2's formats: nothing unless it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Config {
         // With its topic of offset syncs MirrorMaker 2 names the other cluster.
         let other = if emission.offset_syncs_location == Side::Source { target } else { source };
         let heartbeats = |side| {
-            let (name, replication_factor) = ("heartbeats".to_owned(), emission.heartbeats_replication_factor);
+            let (name, replication_factor) = (HEARTBEATS.to_owned(), emission.heartbeats_replication_factor);
             EmittedTopic { what: Emitted::Heartbeats, side, name, replication_factor }
         };
         let all = [
@@ -116,6 +116,21 @@ impl Config {
             ),
         ];
         all.into_iter().filter(|(is_asked_for, _)| *is_asked_for).map(|(_, topic)| topic).collect()
+    }
+
+    /// Whether a topic of the source holds MirrorMaker 2's heartbeats, which go on whatever happens and which nobody reads on in: its own
+    /// name, or one with an alias of this flow before it, and only where heartbeats are written at all. Somebody's topic that
+    /// happens to end like it is data, and so is one with an alias that this flow does not know: nothing may be left out by
+    /// the look of its name.
+    pub(crate) fn beats(&self, topic: &str) -> bool {
+        if !self.emission.heartbeats && !self.emission.heartbeats_at_source {
+            return false;
+        }
+        let mut rest = topic;
+        while let Some(original) = self.names.without_known_alias(rest) {
+            rest = original;
+        }
+        rest == HEARTBEATS
     }
 
     /// Whether a topic of the source is one that the mirror itself keeps writing to: mirrored, it would never rest.
@@ -186,6 +201,24 @@ mod tests {
         let config = config(&keys);
         assert!(!config.mirrors("mm2-offset-syncs_B_internal") && config.mirrors("mm2-offset-syncs_C_internal"));
         assert!(config.mirrors("heartbeats") && !config.mirrors("B_heartbeats"));
+    }
+
+    #[test]
+    fn heartbeats_are_known_by_the_names_of_the_flow_and_never_by_the_end_of_one() {
+        let flow = config(&ALL);
+        for (topic, expected) in [
+            ("heartbeats", true),
+            ("B.heartbeats", true),
+            ("A.B.heartbeats", true),
+            ("iot.heartbeats", false),
+            ("C.heartbeats", false),
+            ("B.iot.heartbeats", false),
+            ("myheartbeats", false),
+            ("heartbeats.C", false),
+        ] {
+            assert_eq!(flow.beats(topic), expected, "{topic}");
+        }
+        assert!(!config(&[]).beats("heartbeats"), "nobody has said that it is MirrorMaker 2's");
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub use collect::Properties;
 pub use emission::Emission;
 pub(crate) use emission::{Emitted, EmittedTopic};
 pub use mirror_maker_2::Flow;
+use names::HEARTBEATS;
 pub use names::{ReplicationPolicy, TopicNames};
 pub use problems::Warning;
 pub use select::{ConfigExclusion, GroupSelection, TopicSelection};

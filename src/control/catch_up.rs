@@ -22,18 +22,20 @@ impl Control {
     /// Answers when all partitions have reached the source's end as it is now, or one of them never will, and the offsets of
     /// groups are copied as they were then or later.
     pub(super) async fn catch_up(self: Rc<Self>, answer: Answer<()>) {
-        let outcome = self.reach_ends(answer.given_up()).await.map(drop);
+        let outcome = self.reach_ends(answer.given_up()).await;
         if !answer.given_up().is_set() {
             self.copy_groups_once().await;
             self.emit_rest().await;
             self.show_state();
         }
+        if outcome.is_ok() && !answer.given_up().is_set() {
+            self.warn_of_open_transactions().await;
+        }
         answer.send(outcome);
     }
 
-    /// Returns the ends that were reached. When nobody waits any more it ends between two looks: what it does about topics is never
-    /// broken off in the middle.
-    pub(super) async fn reach_ends(&self, abandoned: &GivenUp) -> Result<Vec<End>> {
+    /// When nobody waits any more it ends between two looks: what it does about topics is never broken off in the middle.
+    pub(super) async fn reach_ends(&self, abandoned: &GivenUp) -> Result<()> {
         self.refresh().await?;
         let ends = self.source_ends().await?;
         loop {
@@ -54,7 +56,7 @@ impl Control {
             if behind == 0 && !acls_are_open {
                 self.follow_configs_once().await;
                 failed.extend(self.shared.refused().into_values());
-                return self.all_reached(failed, ends.len()).map(|()| ends);
+                return self.all_reached(failed, ends.len());
             }
             if matches!(self.shared.state(), State::Stopped | State::Promoted) {
                 return Err(Error::new(ErrorKind::State, "the mirror was stopped before it had caught up"));
@@ -82,11 +84,12 @@ impl Control {
 
     /// The end of every mirrored partition, as consumers see it now.
     async fn source_ends(&self) -> Result<Vec<End>> {
+        let visible = Which::visible_to(self.config.isolation_level);
         let deadline = tokio::time::Instant::now() + self.source.config().request_timeout;
         let mut open = self.shared.partitions();
         let mut ends = Vec::with_capacity(open.len());
         loop {
-            open = self.ask_for_ends(open, &mut ends).await;
+            open = self.ask_for_ends(open, visible, &mut ends).await;
             if open.is_empty() {
                 return Ok(ends);
             }
@@ -102,8 +105,12 @@ impl Control {
     }
 
     /// Asks the leaders once; returns the partitions of which no end came.
-    pub(super) async fn ask_for_ends(&self, open: Vec<Arc<Progress>>, ends: &mut Vec<End>) -> Vec<Arc<Progress>> {
-        let which = Which::visible_to(self.config.isolation_level);
+    pub(super) async fn ask_for_ends(
+        &self,
+        open: Vec<Arc<Progress>>,
+        which: Which,
+        ends: &mut Vec<End>,
+    ) -> Vec<Arc<Progress>> {
         let mut missing = Vec::new();
         let mut groups: BTreeMap<i32, Vec<Arc<Progress>>> = BTreeMap::new();
         for progress in open {
@@ -123,7 +130,12 @@ impl Control {
             };
             for (progress, name) in group.into_iter().zip(names) {
                 if let Some(Ok(offset)) = offsets.get(&name) {
-                    progress.set_source_next(*offset);
+                    if which == Which::visible_to(self.config.isolation_level) {
+                        progress.set_source_next(*offset);
+                    }
+                    if which == Which::HighWatermark {
+                        progress.set_source_high_watermark(*offset);
+                    }
                     ends.push((progress, *offset));
                 } else {
                     missing.push(progress);
@@ -134,8 +146,12 @@ impl Control {
     }
 
     pub(super) fn source_leader(&self, progress: &Progress) -> Option<i32> {
+        self.source_leader_of(&progress.topic, progress.partition)
+    }
+
+    pub(super) fn source_leader_of(&self, topic: &str, partition: i32) -> Option<i32> {
         let metadata = self.source_metadata.borrow();
-        let leaders = &metadata.topics.get(&*progress.topic)?.leaders;
-        leaders.get(progress.partition as usize).copied().filter(|leader| *leader >= 0)
+        let leaders = &metadata.topics.get(topic)?.leaders;
+        leaders.get(partition as usize).copied().filter(|leader| *leader >= 0)
     }
 }

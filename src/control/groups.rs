@@ -14,9 +14,10 @@ use std::sync::Arc;
 use super::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind, now_ms};
+use crate::identity::groups::{ByGroup, Notebook};
 use crate::machine::groups::{self as machine, GroupActions, Memory, OnTarget, Replicated};
 use crate::status::{GroupsStatus, Progress, State, Subject};
-use crate::wire::groups::{self, Commit, CommitOutcome, Committed};
+use crate::wire::groups::{self, Commit, CommitOutcome, Committed, Offsets};
 use crate::wire::positions::TopicPartition;
 use survey::{Reading, Survey};
 
@@ -29,8 +30,8 @@ const OFFSETS_AT_ONCE: usize = 50_000;
 /// What a mirror remembers of groups.
 #[derive(Default)]
 pub(super) struct Groups {
-    /// One round at a time.
-    turn: tokio::sync::Mutex<()>,
+    /// One round at a time, with what is written down of the offsets that are the mirror's.
+    pub(super) turn: tokio::sync::Mutex<Notebook>,
     known: RefCell<BTreeMap<String, Known>>,
     /// Groups that could not be asked for in the last round, for a reason that usually passes.
     unanswered: RefCell<BTreeSet<String>>,
@@ -91,8 +92,8 @@ impl Control {
 
     /// One round; returns how many groups could not be asked for, for a reason that usually passes.
     async fn copy_groups(&self) -> Result<usize> {
-        let _turn = self.groups.turn.lock().await;
-        let outcome = self.group_round().await;
+        let mut notes = self.groups.turn.lock().await;
+        let outcome = self.group_round(&mut notes).await;
         match &outcome {
             Ok(_) => self.groups.trouble.set(false),
             Err(error) => {
@@ -105,7 +106,7 @@ impl Control {
         outcome
     }
 
-    async fn group_round(&self) -> Result<usize> {
+    async fn group_round(&self, notes: &mut Notebook) -> Result<usize> {
         if self.translates() {
             self.read_origins().await?;
         }
@@ -118,7 +119,7 @@ impl Control {
             let size = self.groups.portion.get().max(FIRST_PORTION).min(rest.len());
             let (portion, others) = rest.split_at(size);
             rest = others;
-            let offsets = self.copy_some(&survey, portion, &mut round).await;
+            let offsets = self.copy_some(&survey, portion, notes, &mut round).await?;
             let fitting = (portion.len() * OFFSETS_AT_ONCE).checked_div(offsets).unwrap_or(LARGEST_PORTION);
             self.groups.portion.set(fitting.min(LARGEST_PORTION));
         }
@@ -126,10 +127,19 @@ impl Control {
         Ok(self.finish_round(round))
     }
 
-    /// Reads, decides and writes some groups; returns how many offsets they have.
-    async fn copy_some(&self, survey: &Survey<'_>, names: &[String], round: &mut Round) -> usize {
+    /// Reads, decides, notes and writes some groups; returns how many offsets they have.
+    async fn copy_some(
+        &self,
+        survey: &Survey<'_>,
+        names: &[String],
+        notes: &mut Notebook,
+        round: &mut Round,
+    ) -> Result<usize> {
         let topics = self.mirrored_topics();
         let readings = survey.read(names, &topics).await;
+        // What another process of the mirror has set is noted before, so these notes are read after the offsets.
+        let mirror = self.shared.name();
+        self.take_in_notes(notes.read(&self.target, &mirror).await?);
         // Known later than the offsets: what they say is there by then.
         let replicated = self.replicated(&topics);
         let scale = self.scale().await;
@@ -140,52 +150,83 @@ impl Control {
                 Ok(None) => {}
                 Ok(Some(reading)) => {
                     offsets += reading.source.len();
-                    let one = self.decide_group(&name, &reading, &replicated, &on_target);
+                    let one = self.decide_group(&name, &reading, notes, &replicated, &on_target);
                     if let Some(coordinator) = reading.coordinator.filter(|_| !one.writes.is_empty()) {
-                        commits.push((coordinator, self.commit_of(&name, &one)));
+                        commits.push((coordinator, self.commit_of(&name, &one, &reading.target)));
                     }
                     planned.insert(name, one);
                 }
                 Err(error) => round.skip(name, error),
             }
         }
+        // Nothing is set that a later process would take for somebody's.
+        notes.write(&self.target, &mirror, to_be_noted(&planned, notes)).await?;
+        self.remember_planned(&mut planned);
         let mut outcomes = groups::commit_all(&self.target, commits).await;
         for (name, one) in planned {
             let outcome = outcomes.remove(&name).unwrap_or_default();
             self.settle_group(name, one, outcome, round);
         }
-        offsets
+        Ok(offsets)
+    }
+
+    /// Before anything is set: who is broken off then has remembered what may be there.
+    fn remember_planned(&self, planned: &mut BTreeMap<String, GroupActions>) {
+        let mut known = self.groups.known.borrow_mut();
+        for (name, actions) in planned {
+            known.entry(name.clone()).or_default().memory = std::mem::take(&mut actions.memory);
+        }
+    }
+
+    fn take_in_notes(&self, notes: ByGroup) {
+        let mut known = self.groups.known.borrow_mut();
+        for (group, offsets) in notes {
+            // Of one that is not remembered the notebook is asked.
+            let Some(known) = known.get_mut(&group) else { continue };
+            for (partition, noted) in offsets {
+                machine::take_in_note(&mut known.memory, &partition, noted);
+            }
+        }
     }
 
     fn decide_group(
         &self,
         name: &str,
         reading: &Reading,
+        notes: &Notebook,
         replicated: &Replicated,
         on_target: &dyn Fn(&TopicPartition, i64) -> OnTarget,
     ) -> GroupActions {
         let known = self.groups.known.borrow();
-        let none = Memory::new();
-        let memory = known.get(name).map_or(&none, |known| &known.memory);
-        machine::plan(&reading.source, &reading.target, replicated, on_target, memory)
+        match known.get(name) {
+            Some(known) => machine::plan(&reading.source, &reading.target, replicated, on_target, &known.memory),
+            None => {
+                let memory = machine::recalled(notes.of_group(name));
+                machine::plan(&reading.source, &reading.target, replicated, on_target, &memory)
+            }
+        }
     }
 
     /// Remembers what was written of a group, and counts it.
-    fn settle_group(&self, name: String, mut actions: GroupActions, outcome: CommitOutcome, round: &mut Round) {
-        let mut written = 0;
-        let is_written = |partition: &TopicPartition| !outcome.failed.contains(&self.on_target(partition));
-        for write in actions.writes.iter().filter(|write| is_written(&write.partition)) {
-            machine::remember_written(&mut actions.memory, &write.partition, write.to);
-            written += 1;
-        }
-        round.written += written;
+    fn settle_group(&self, name: String, actions: GroupActions, outcome: CommitOutcome, round: &mut Round) {
         let mut known = self.groups.known.borrow_mut();
         let known = known.entry(name.clone()).or_default();
-        known.memory = actions.memory;
+        let mut written = 0;
+        let is_written = |partition: &TopicPartition| !outcome.failed.contains(&self.on_target(partition));
+        for write in &actions.writes {
+            if outcome.untouched {
+                machine::remember_untried(&mut known.memory, &write.partition);
+            } else if is_written(&write.partition) {
+                machine::remember_written(&mut known.memory, &write.partition, write.to);
+                written += 1;
+            }
+        }
+        let was_overtaken = outcome.untouched && !outcome.live && outcome.error.is_none();
+        round.written += written;
         known.written |= written > 0;
         let error = match outcome {
             CommitOutcome { live: true, .. } => Some(machine::live(&name)),
-            CommitOutcome { error, .. } => error.or_else(|| machine::used(&name, &actions.ahead)),
+            CommitOutcome { error, .. } => error.or_else(|| machine::used(&name, &actions.theirs)),
         };
         if let Some(error) = error {
             round.skip(name, error);
@@ -194,7 +235,7 @@ impl Control {
         round.seen.insert(name.clone());
         round.status.matching += 1;
         round.status.behind_offsets += actions.behind;
-        if actions.waiting > 0 {
+        if actions.waiting > 0 || was_overtaken {
             round.status.behind += 1;
             return;
         }
@@ -238,12 +279,13 @@ impl Control {
     }
 
     /// What is written to the target, under its names of the topics.
-    fn commit_of(&self, group: &str, actions: &GroupActions) -> Commit {
+    fn commit_of(&self, group: &str, actions: &GroupActions, target: &Offsets) -> Commit {
         let committed = actions.writes.iter().map(|write| {
             let committed = Committed { offset: write.to, metadata: write.metadata.clone() };
             (self.on_target(&write.partition), committed)
         });
-        Commit { group: group.to_owned(), offsets: committed.collect() }
+        let decided_by = target.iter().map(|(partition, now)| (self.on_target(partition), now.offset));
+        Commit { group: group.to_owned(), offsets: committed.collect(), decided_by: decided_by.collect() }
     }
 
     fn on_target(&self, (topic, partition): &TopicPartition) -> TopicPartition {
@@ -290,6 +332,22 @@ impl Control {
             _ => progress.target_next(),
         }
     }
+}
+
+/// What is the mirror's, or is about to be, and is not written down yet.
+fn to_be_noted(planned: &BTreeMap<String, GroupActions>, notes: &Notebook) -> ByGroup {
+    let mut changes = ByGroup::new();
+    for (group, actions) in planned {
+        let noted = notes.of_group(group);
+        for (partition, seen) in &actions.memory {
+            let note = machine::to_be_noted(seen);
+            let known = noted.and_then(|noted| noted.get(partition)).copied().unwrap_or_default();
+            if note != known {
+                changes.entry(group.clone()).or_default().insert(partition.clone(), note);
+            }
+        }
+    }
+    changes
 }
 
 /// Whether it usually passes without anybody doing anything.

@@ -13,6 +13,7 @@ mod mirror_maker_2;
 mod open_transactions;
 pub(crate) mod prefix;
 pub(crate) mod promotion;
+mod rest;
 mod topics;
 mod translations;
 
@@ -28,7 +29,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::{Config, OnTopicReset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind, now_ms};
+use crate::identity::groups::Notebook;
 use crate::identity::{self, Established};
+use crate::limits;
 use crate::machine::lifecycle::LagAlarm;
 use crate::machine::partition::Identity;
 use crate::machine::topics::{Mirrored, TopicIds, selects};
@@ -220,11 +223,12 @@ impl Control {
         let [source_id, target_id] = cluster_ids.clone().map(|id| id.unwrap_or_else(|| "unknown".to_owned()));
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
         self.shared.set_name(&name);
-        let Established { identity, topics, created, maps, read_until, .. } =
+        let Established { identity, topics, created, maps, groups, read_until, .. } =
             self.patiently(async || self.identify(&name, &source_id).await).await?;
         self.switch_over.read_until.set(read_until);
         *self.remembered.borrow_mut() = topics;
         *self.created.borrow_mut() = created;
+        *self.groups.turn.lock().await = Notebook::of(groups, read_until);
         *self.translations.restored.borrow_mut() = maps;
         tracing::info!(
             name,
@@ -257,8 +261,7 @@ impl Control {
 
     async fn identify(&self, name: &str, source_id: &str) -> Result<Established> {
         self.check_selection().await?;
-        let whose = identity::Whose { name, source_cluster_id: source_id, offsets: self.config.offsets };
-        identity::establish(&self.target, whose, self.config.replication_factor).await
+        identity::establish(&self.target, name, source_id, self.config.replication_factor).await
     }
 
     /// Both clusters have answered: a broker that goes down now is no reason not to start, for as long as a request may
@@ -301,8 +304,8 @@ impl Control {
                 crate::shared::guard(&shared, STREAM_LOST, || stream::run(config, start, &shared, receiver));
             };
             let thread = std::thread::Builder::new().name(format!("kmirror-stream-{number}")).spawn(run);
-            let thread = thread
-                .map_err(|error| Error::new(ErrorKind::Internal, format!("no thread can be started: {error}")))?;
+            let thread =
+                thread.map_err(|error| limits::no_thread(&format!("stream {number} of the mirror"), &error))?;
             self.streams.borrow_mut().push(Stream { commands, thread, partitions: 0 });
         }
         Ok(())

@@ -21,6 +21,29 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// A transaction that holds a partition up for so long is named. Kafka's producers abort after a minute by default.
 const LONG: Duration = Duration::from_secs(30);
 
+/// Whose transaction is open, where it is not told.
+const NOT_NAMED: &str = "of a producer that the broker does not name";
+
+/// Whose transaction begins at an offset.
+pub(super) enum Whose {
+    /// This one's.
+    Named(String),
+    /// Nobody's any more: the broker knows of none that is open there.
+    Nobodys,
+    /// It cannot be found out, and why.
+    NotTold(String),
+}
+
+impl Whose {
+    /// In words; `None` if no transaction is open there.
+    pub(super) fn name(&self) -> Option<String> {
+        match self {
+            Whose::Named(whose) | Whose::NotTold(whose) => Some(whose.clone()),
+            Whose::Nobodys => None,
+        }
+    }
+}
+
 /// A partition whose last stable offset stands still below its high watermark.
 struct HeldUp {
     last_stable_offset: i64,
@@ -62,36 +85,66 @@ impl Control {
     }
 
     async fn tell_open(&self, progress: &Progress, offset: i64) {
-        let whose = match self.whose_transaction(progress, offset).await {
-            Ok(Some(whose)) => whose,
-            Ok(None) => "of a producer that the broker does not name".to_owned(),
-            Err(error) => format!("of a producer that cannot be found out ({error})"),
-        };
+        let whose = self.whose_transaction(&progress.topic, progress.partition, offset).await;
+        let Some(name) = whose.name() else { return };
         let message = format!(
-            "topic '{}' partition {}: the transaction {whose} has been open at the source since offset {offset}, for more than {} s: \
-             nothing behind it can be read or copied until it ends; end its producer, or abort it with \
-             'kafka-transactions.sh abort'",
-            progress.topic,
-            progress.partition,
+            "{} (it has been open for more than {} s)",
+            self.open_in_words(&progress.topic, progress.partition, (offset, None), &whose),
             LONG.as_secs()
         );
         tracing::warn!(topic = &*progress.topic, partition = progress.partition, "{message}");
-        progress.set_open_transaction(Some(whose));
+        progress.set_open_transaction(Some(name));
         let (topic, partition) = (Some(progress.topic.clone()), Some(progress.partition));
         self.shared.events.send(Event { topic, partition, ..Event::new(EventKind::Error, message) });
     }
 
+    /// What an open transaction means, and how to end it: the same words wherever somebody has to know.
+    pub(super) fn open_in_words(
+        &self,
+        topic: &str,
+        partition: i32,
+        (offset, end): (i64, Option<i64>),
+        whose: &Whose,
+    ) -> String {
+        let hidden = match end {
+            Some(end) => {
+                format!("the offsets from there up to {end}, the end of the log, cannot be copied until it ends")
+            }
+            None => "nothing behind it can be read or copied until it ends".to_owned(),
+        };
+        format!(
+            "topic '{topic}' partition {partition}: a transaction {} is open at the source since offset {offset}: {hidden}; end its \
+             producer, or abort it with 'kafka-transactions.sh --bootstrap-server {} abort --topic {topic} --partition {partition} \
+             --start-offset {offset}'",
+            whose.name().unwrap_or_else(|| NOT_NAMED.to_owned()),
+            self.source.config().bootstrap_servers.first().map_or("<source>", String::as_str),
+        )
+    }
+
     /// The producer whose transaction begins at an offset, and the transactional id if the coordinators may be asked.
-    async fn whose_transaction(&self, progress: &Progress, offset: i64) -> Result<Option<String>> {
-        let Some(leader) = self.source_leader(progress) else { return Ok(None) };
+    pub(super) async fn whose_transaction(&self, topic: &str, partition: i32, offset: i64) -> Whose {
+        match self.ask_whose(topic, partition, offset).await {
+            Ok(whose) => whose,
+            Err(error) => Whose::NotTold(format!("of a producer that cannot be found out ({error})")),
+        }
+    }
+
+    async fn ask_whose(&self, topic: &str, partition: i32, offset: i64) -> Result<Whose> {
+        let not_told = || Ok(Whose::NotTold(NOT_NAMED.to_owned()));
+        let Some(leader) = self.source_leader_of(topic, partition) else { return not_told() };
         let connection = self.source.broker(leader).await?;
-        let partition: TopicPartition = (Rc::from(&*progress.topic), progress.partition);
+        let asked: TopicPartition = (Rc::from(topic), partition);
         let open = |state: &positions::ProducerState| state.open_since_offset == Some(offset);
-        let states = positions::producers(&connection, std::slice::from_ref(&partition), open).await?;
-        let states = states.and_then(|mut states| states.remove(&partition)).and_then(Result::ok).unwrap_or_default();
-        let Some(state) = states.first() else { return Ok(None) };
+        let answer = positions::producers(&connection, std::slice::from_ref(&asked), open).await?;
+        let Some(mut answer) = answer else { return not_told() };
+        let states = match answer.remove(&asked) {
+            Some(Ok(states)) => states,
+            Some(Err(error)) => return Ok(Whose::NotTold(format!("{NOT_NAMED} ({error})"))),
+            None => return not_told(),
+        };
+        let Some(state) = states.first() else { return Ok(Whose::Nobodys) };
         let id = state.producer_id;
-        Ok(Some(match admin::transactional_id_of(&self.source, id).await {
+        Ok(Whose::Named(match admin::transactional_id_of(&self.source, id).await {
             Some(transactional_id) => format!("of transactional id '{transactional_id}' (producer id {id})"),
             None => format!("of producer id {id}"),
         }))

@@ -11,18 +11,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::Control;
+use super::rest::Key;
 use crate::config::utc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::identity::promotion::{self as memory, EndsWritten, Watch};
 use crate::identity::start_number_of;
-use crate::machine::promotion::{Known, better};
+use crate::machine::promotion::{Hindrance, Known, Rest};
 use crate::promote::marking::{self, Stopped};
-use crate::promote::report::{KnownEnds, PromotedGroups};
+use crate::promote::report::{self, KnownEnds, PromotedGroups};
 use crate::promote::{PromoteOptions, PromoteReport, given_up};
 use crate::status::{State, Subject};
 use crate::waiting::{Answer, GivenUp};
-use crate::wire::log_ends::{self, Ends};
+use crate::wire::log_ends::Ends;
 use crate::wire::positions::Which;
 
 /// What a host asks for.
@@ -41,12 +42,14 @@ pub(super) struct SwitchOver {
     under_way: Cell<bool>,
     /// When the mark was written that another process has set.
     seen: RefCell<Option<i64>>,
+    /// What the last look has shown that a switch-over has to wait for.
+    pub(super) hindrances: RefCell<Vec<(Key, Hindrance)>>,
 }
 
 /// How often it is looked whether everything is copied, or nobody waits any more.
 const TICK: Duration = Duration::from_millis(20);
-/// A source that was not written to for so long rests.
-const REST: Duration = Duration::from_secs(1);
+/// Pause between two looks at whether the source rests.
+const PAUSE: Duration = Duration::from_millis(500);
 /// How long answers under way are waited for when everything was copied.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -89,7 +92,7 @@ impl Control {
         let mut failed = false;
         loop {
             tokio::time::sleep(self.config.refresh_interval).await;
-            let (ends, at_ms, complete) = self.ask_for_visible_ends().await;
+            let (ends, at_ms, complete) = self.ask_for_all_ends().await;
             match written.write(&self.target, &self.shared.name(), &ends, at_ms, complete).await {
                 Ok(()) => failed = false,
                 Err(error) => {
@@ -101,13 +104,18 @@ impl Control {
         }
     }
 
-    /// Where the mirrored partitions end at the source, when that was asked, and whether all have told.
-    async fn ask_for_visible_ends(&self) -> (Ends, i64, bool) {
+    /// Where the mirrored partitions end at the source, also behind open transactions, when that was asked, and whether all have told.
+    async fn ask_for_all_ends(&self) -> (Ends, i64, bool) {
         let at_ms = now_ms();
         let (led, without_leader): (Vec<_>, Vec<_>) =
             self.shared.partitions().into_iter().partition(|progress| self.source_leader(progress).is_some());
+        let visible = Which::visible_to(self.config.isolation_level);
+        if visible != Which::HighWatermark {
+            // What the status shows.
+            self.ask_for_ends(led.clone(), visible, &mut Vec::new()).await;
+        }
         let mut told = Vec::with_capacity(led.len());
-        let silent = self.ask_for_ends(led, &mut told).await;
+        let silent = self.ask_for_ends(led, Which::HighWatermark, &mut told).await;
         let mut ends = Ends::new();
         for (progress, next) in &told {
             let of_topic = ends.entry(progress.topic.to_string()).or_default();
@@ -169,13 +177,7 @@ impl Control {
                 return Err(given_up());
             }
             if tokio::time::Instant::now() >= deadline {
-                let records = self.shared.status().lag.records;
-                let message = format!(
-                    "not promoted: after {} ms the source still has something that is not copied ({records} records at least), or \
-                     is still written to; stop its writers, wait longer, or force it",
-                    options.timeout.as_millis()
-                );
-                break Err(Error::new(ErrorKind::TimedOut, message));
+                break Err(self.why_not_drained(options.timeout).await);
             }
         };
         let Err(error) = outcome else { return Ok(Drained::Fully) };
@@ -196,17 +198,20 @@ impl Control {
 
     /// Copies until the source has nothing more, again while it is written to or a cluster does not answer.
     async fn reach_rest(self: Rc<Self>, deadline: tokio::time::Instant, abandoned: GivenUp) -> Result<()> {
-        let mut before = None;
+        let (began, mut rest) = (tokio::time::Instant::now(), Rest::default());
         loop {
-            match self.reach_ends(&abandoned).await {
-                Ok(ends) => {
-                    let of_data =
-                        ends.into_iter().filter(|(progress, _)| !self.config.names.is_heartbeats(&progress.topic));
-                    let ends: Vec<i64> = of_data.map(|(_, end)| end).collect();
-                    if before.replace(ends.clone()) == Some(ends) {
+            let looked = match self.reach_ends(&abandoned).await {
+                Ok(()) => self.look_at_both_ends().await,
+                Err(error) => Err(error),
+            };
+            match looked {
+                Ok(looks) => {
+                    let hindrances = rest.handle_look(began.elapsed(), looks);
+                    if hindrances.is_empty() {
                         return Ok(());
                     }
-                    tokio::time::sleep(REST).await;
+                    *self.switch_over.hindrances.borrow_mut() = hindrances;
+                    tokio::time::sleep(PAUSE).await;
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::Connect | ErrorKind::Broker) => {
                     if tokio::time::Instant::now() >= deadline {
@@ -222,9 +227,7 @@ impl Control {
     /// Marks the mirror, which writes nothing any more.
     async fn mark(&self, drained: Drained) -> Result<PromoteReport> {
         let name = self.shared.name();
-        // Heartbeats go on whatever happens, and nobody reads on in them.
-        let is_data = |topic: &&String| !self.config.names.is_heartbeats(topic);
-        let topics: Vec<String> = self.mirrored.borrow().keys().filter(is_data).cloned().collect();
+        let topics = self.topics_of_data();
         let (source_error, not_drained) = match drained {
             Drained::Fully => (None, None),
             Drained::Partly(error) => (None, Some(error)),
@@ -238,6 +241,7 @@ impl Control {
         let stopped = Stopped {
             config: &self.config,
             target: &self.target,
+            source: source_error.is_none().then_some(&self.source),
             name: &name,
             topics,
             known,
@@ -261,6 +265,11 @@ impl Control {
         }
     }
 
+    /// The mirrored topics, without heartbeats.
+    pub(super) fn topics_of_data(&self) -> Vec<String> {
+        self.mirrored.borrow().keys().filter(|topic| !self.config.beats(topic)).cloned().collect()
+    }
+
     /// What is known of the source: what it says now, what the streams were told last, and what was written down.
     async fn known_ends(&self, name: &str, topics: &[String], reachable: bool) -> KnownEnds {
         let mut known: KnownEnds = match memory::recall(&self.target, name, None).await {
@@ -268,26 +277,14 @@ impl Control {
             _ => BTreeMap::new(),
         };
         for progress in self.shared.partitions() {
-            let told = progress.source_next().map(|next| Known { next, at_ms: progress.source_told_at() });
-            add(&mut known, &progress.topic, progress.partition as usize, told);
+            let told = progress.source_end().map(|next| Known { next, at_ms: progress.source_told_at() });
+            report::add(&mut known, &progress.topic, progress.partition as usize, told);
         }
-        let which = Which::visible_to(self.config.isolation_level);
-        let at_ms = now_ms();
-        if reachable && let Ok(ends) = log_ends::read(&self.source, topics, which).await {
-            for (topic, next) in ends {
-                for (index, next) in next.into_iter().enumerate() {
-                    add(&mut known, &topic, index, Some(Known { next, at_ms }));
-                }
-            }
+        if reachable {
+            marking::ask_source(&self.source, topics, &mut known).await;
         }
         known
     }
-}
-
-fn add(known: &mut KnownEnds, topic: &str, index: usize, more: Option<Known>) {
-    let of_topic = known.entry(topic.to_owned()).or_default();
-    of_topic.resize(of_topic.len().max(index + 1), None);
-    of_topic[index] = better(of_topic[index], more);
 }
 
 fn ended_by_mark(promoted_at_ms: i64) -> String {

@@ -126,7 +126,7 @@ impl Callbacks {
     /// whichever thread.
     ///
     /// # Errors
-    /// [`ErrorKind::State`] if the mirror has ended, [`ErrorKind::Internal`] if no thread can be started.
+    /// [`ErrorKind::State`] if the mirror has ended, [`ErrorKind::Config`] if no thread can be started.
     pub fn set_event(&self, callback: Option<OnEvent>) -> Result<()> {
         self.set(Subject::Events, callback.map(|callback| Callback::Event(Arc::new(callback))))
     }
@@ -231,8 +231,7 @@ impl Callbacks {
                 shared.call();
             };
             let thread = std::thread::Builder::new().name("kmirror-events".to_owned()).spawn(run);
-            let thread = thread
-                .map_err(|error| Error::new(ErrorKind::Internal, format!("no thread can be started: {error}")))?;
+            let thread = thread.map_err(|error| crate::limits::no_thread("calling the host", &error))?;
             inner.thread = Some(thread.thread().id());
         }
         Ok(())

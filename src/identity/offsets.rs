@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::machine::translation::{Note, Numbered, OffsetMap, Run};
 use crate::wire::cluster::Cluster;
 
-pub(super) const PREFIX: &str = "offsets/";
+const PREFIX: &str = "offsets/";
 const HOLES: &str = "holes";
 const RUNS: &str = "runs";
 

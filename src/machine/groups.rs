@@ -1,8 +1,9 @@
 //! Decides which offsets of a consumer group are written on the target: `plan(source, target, replicated, seen)`.
 //! Asks and changes nothing: a plan can be shown without being carried out.
 //!
-//! The target gets what the source has, but never more than the mirror has replicated. A target that is ahead of the
-//! source shows that somebody has read on there: it is followed down only where this process knows better.
+//! The target gets what the source has, but never more than the mirror has replicated. An offset on the target is the mirror's if the
+//! mirror has written it, or has found it equal to what it would have written; the internal topic remembers that. Any other
+//! offset is somebody's, also of a reader without membership: it is left where it is, and told of.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,17 +16,24 @@ use crate::wire::positions::TopicPartition;
 /// How far the partitions of mirrored topics are replicated: the next offset; `None` while it is not known.
 pub type Replicated = BTreeMap<TopicPartition, Option<i64>>;
 
-/// What this process remembers of one partition of a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is known of one partition of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Seen {
-    /// The offset at the source when it was looked at last.
-    pub source: i64,
+    /// The offset at the source when this process looked at it last.
+    pub source: Option<i64>,
     /// The offset on the target that is this mirror's work: written by it, or found equal.
     pub ours: Option<i64>,
-    /// Whether the source went back, and the target has not followed yet.
-    pub went_back: bool,
+    /// What it has tried to write since: nobody knows whether that is there.
+    pub tried: Option<i64>,
     /// Whether the source went on, or was not looked at before, and the target has not followed yet.
     pub went_on: bool,
+}
+
+impl Seen {
+    /// Whether an offset on the target is this mirror's work.
+    fn is_ours(&self, offset: i64) -> bool {
+        self.ours == Some(offset) || self.tried == Some(offset)
+    }
 }
 
 /// What an offset of the source is on the target.
@@ -54,9 +62,9 @@ pub enum OffsetReason {
     Missing,
     /// The source is further.
     Behind,
-    /// The source went back.
+    /// The source went back, and what the target has is the mirror's.
     WentBack,
-    /// The target does not hold that many records.
+    /// The target does not hold that many records any more, and what it has is the mirror's.
     BeyondTarget,
     /// Only the text beside the offset differs.
     Metadata,
@@ -77,9 +85,9 @@ pub struct Write {
     pub reason: OffsetReason,
 }
 
-/// A partition in which the target is ahead, so that it is left alone.
+/// A partition in which the target's offset is somebody's, so that it is left alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ahead {
+pub struct Theirs {
     /// Which one.
     pub partition: TopicPartition,
     /// The offset at the source.
@@ -93,13 +101,13 @@ pub struct Ahead {
 pub struct GroupActions {
     /// What is to be written.
     pub writes: Vec<Write>,
-    /// What is left alone because somebody else has moved it.
-    pub ahead: Vec<Ahead>,
+    /// What is left alone because somebody else has set it.
+    pub theirs: Vec<Theirs>,
     /// Offsets that the target is behind the source after the writes.
     pub behind: u64,
     /// Partitions in which it is, or in which it is not known how far the mirror is.
     pub waiting: usize,
-    /// What is to be remembered; a write that succeeds is added by [`remember_written`].
+    /// What is to be remembered; what becomes of a write is added by [`remember_written`] and [`remember_untried`].
     pub memory: Memory,
 }
 
@@ -115,12 +123,10 @@ pub fn plan(
     for (partition, there) in source {
         // Topics that are not mirrored are nobody's business.
         let Some(replicated) = replicated.get(partition) else { continue };
-        let before = memory.get(partition);
+        let before = memory.get(partition).copied().unwrap_or_default();
         let now = target.get(partition);
-        let went_back = before.is_some_and(|seen| seen.went_back || there.offset < seen.source);
-        let ours = before.and_then(|seen| seen.ours);
-        let went_on = before.is_none_or(|seen| seen.went_on || there.offset > seen.source);
-        let mut seen = Seen { source: there.offset, ours, went_back, went_on };
+        let went_on = before.source.is_none_or(|source| before.went_on || there.offset > source);
+        let mut seen = Seen { source: Some(there.offset), went_on, ..before };
         let wanted = replicated.map(|replicated| {
             let to = on_target(partition, there.offset.min(replicated));
             // What is not copied yet has no place on the target; it is as far away as at the source.
@@ -134,21 +140,26 @@ pub fn plan(
                 let to = wanted.map_or(there.offset, |wanted| wanted.to);
                 let from = now.map(|now| now.offset);
                 let metadata = there.metadata.clone();
+                // What is there now is what counts if nothing is written.
+                seen.ours = now.map(|now| now.offset).filter(|offset| seen.is_ours(*offset) || *offset == to);
+                seen.tried = Some(to);
                 actions.writes.push(Write { partition: partition.clone(), from, to, metadata, reason });
                 after = to;
             }
             Decision::Level => {
                 // Where offsets come back, equal ones are not known to be the mirror's.
                 if !wanted.is_some_and(|wanted| wanted.comes_back) {
-                    seen.ours = now.map(|now| now.offset);
+                    (seen.ours, seen.tried) = (now.map(|now| now.offset), None);
                 }
-                (seen.went_back, seen.went_on) = (false, false);
+                seen.went_on = false;
             }
             Decision::Wait => {}
-            Decision::Theirs => after = wanted.map_or(after, |wanted| wanted.once_copied),
+            Decision::AtHome => after = wanted.map_or(after, |wanted| wanted.once_copied),
             Decision::Leave => {
                 let source = wanted.map_or(there.offset, |wanted| wanted.once_copied);
-                actions.ahead.push(Ahead { partition: partition.clone(), source, target: after });
+                // Also if they come back to where the mirror had been.
+                (seen.ours, seen.tried) = (None, None);
+                actions.theirs.push(Theirs { partition: partition.clone(), source, target: after });
             }
         }
         let once_copied = wanted.map_or(there.offset, |wanted| wanted.once_copied);
@@ -156,6 +167,12 @@ pub fn plan(
         actions.behind += behind;
         actions.waiting += usize::from(behind > 0 || decision == Decision::Wait);
         actions.memory.insert(partition.clone(), seen);
+    }
+    if !actions.theirs.is_empty() {
+        // Whoever reads one of its partitions there reads the others too, from where it has found them.
+        for write in actions.writes.drain(..) {
+            remember_untried(&mut actions.memory, &write.partition);
+        }
     }
     actions
 }
@@ -167,10 +184,10 @@ enum Decision {
     Level,
     /// Nothing can be said yet.
     Wait,
-    /// Somebody else has moved it.
+    /// Somebody else has set it.
     Leave,
     /// The group is at home on the target, and the mirror the other way has brought it here.
-    Theirs,
+    AtHome,
 }
 
 /// Where the target's offset should be.
@@ -186,25 +203,23 @@ struct Wanted {
 /// The whole table for one partition.
 fn decide(wanted: Option<Wanted>, source: &Committed, target: Option<&Committed>, seen: &Seen) -> Decision {
     let Some(Wanted { to, once_copied, comes_back }) = wanted else { return Decision::Wait };
-    let is_ours = |target: &Committed| seen.ours == Some(target.offset);
     match target {
         None => Decision::Write(OffsetReason::Missing),
-        // Where two mirrors copy the offsets of a group to each other, each translation may lose a little: only what has moved by
-        // itself is followed, and only what was written by this process is taken back, or they would drag each other down.
-        Some(target) if comes_back && target.offset != to && !is_ours(target) => {
-            match target.offset < to && seen.went_on {
-                true => Decision::Write(OffsetReason::Behind),
-                false => Decision::Theirs,
-            }
-        }
-        Some(target) if target.offset < to => Decision::Write(OffsetReason::Behind),
         Some(target) if target.offset == to && target.metadata != source.metadata => {
             Decision::Write(OffsetReason::Metadata)
         }
         Some(target) if target.offset == to => Decision::Level,
-        // Nobody has read there what is not there: a reader that began at this offset would be sent elsewhere.
-        Some(target) if target.offset <= once_copied => Decision::Write(OffsetReason::BeyondTarget),
-        Some(target) if seen.went_back || is_ours(target) => Decision::Write(OffsetReason::WentBack),
+        Some(target) if seen.is_ours(target.offset) => Decision::Write(match target.offset {
+            offset if offset < to => OffsetReason::Behind,
+            offset if offset <= once_copied => OffsetReason::BeyondTarget,
+            _ => OffsetReason::WentBack,
+        }),
+        // Where two mirrors copy the offsets of a group to each other, what is there may be what came from here, and each translation
+        // may lose a little: only what has moved by itself is followed, or they would drag each other down.
+        Some(target) if comes_back => match target.offset < to && seen.went_on {
+            true => Decision::Write(OffsetReason::Behind),
+            false => Decision::AtHome,
+        },
         Some(_) => Decision::Leave,
     }
 }
@@ -212,9 +227,36 @@ fn decide(wanted: Option<Wanted>, source: &Committed, target: Option<&Committed>
 /// Remembers that an offset was written.
 pub fn remember_written(memory: &mut Memory, partition: &TopicPartition, offset: i64) {
     if let Some(seen) = memory.get_mut(partition) {
-        seen.ours = Some(offset);
-        (seen.went_back, seen.went_on) = (false, false);
+        (seen.ours, seen.tried, seen.went_on) = (Some(offset), None, false);
     }
+}
+
+/// Remembers that an offset was certainly not written: what is on the target then is not this mirror's work because it is equal.
+pub fn remember_untried(memory: &mut Memory, partition: &TopicPartition) {
+    if let Some(seen) = memory.get_mut(partition) {
+        seen.tried = None;
+    }
+}
+
+/// The offsets of a partition that are the mirror's, as they are written down before anything is written to the target: what it has
+/// now, and what it is to get.
+pub fn to_be_noted(seen: &Seen) -> [Option<i64>; 2] {
+    [seen.ours, seen.tried.filter(|tried| seen.ours != Some(*tried))]
+}
+
+/// What is remembered of a group that this process has not looked at: what was written down of it.
+pub fn recalled(noted: Option<&BTreeMap<TopicPartition, [Option<i64>; 2]>>) -> Memory {
+    let mut memory = Memory::new();
+    for (partition, noted) in noted.into_iter().flatten() {
+        take_in_note(&mut memory, partition, *noted);
+    }
+    memory
+}
+
+/// Takes in what was written down, by this process or another one of the mirror, to be known from now on.
+pub fn take_in_note(memory: &mut Memory, partition: &TopicPartition, noted: [Option<i64>; 2]) {
+    let seen = memory.entry(partition.clone()).or_default();
+    [seen.ours, seen.tried] = noted;
 }
 
 /// Why a group of the source is not copied, whatever its offsets are.
@@ -249,26 +291,28 @@ pub fn refusal_on_target(group: &str, listed: &Listed) -> Option<Error> {
 pub fn live(group: &str) -> Error {
     let message = format!(
         "group '{group}' has members on the target: its offsets are theirs and are not touched; they are copied again when \
-         the members have left"
+         the members have left, if they have not set them"
     );
     Error::new(ErrorKind::TargetConflict, message)
 }
 
 /// The error of a group that somebody has used on the target.
-pub fn used(group: &str, ahead: &[Ahead]) -> Option<Error> {
-    let first = ahead.first()?;
+pub fn used(group: &str, theirs: &[Theirs]) -> Option<Error> {
+    let first = theirs.first()?;
     let (topic, partition) = &first.partition;
-    let more = match ahead.len() - 1 {
+    let more = match theirs.len() - 1 {
         0 => String::new(),
         more => format!(" (and so are {more} more partitions)"),
     };
     let message = format!(
-        "group '{group}' was used on the target: {topic}-{partition} is at {} there and at {} at the source{more}; what is \
-         ahead is left as it is; delete the group on the target to copy it anew",
+        "group '{group}' was used on the target: {topic}-{partition} is at {} there and at {} at the source{more}, and not by this \
+         mirror; it is left as it is, because somebody may be reading there; delete the group on the target to copy it anew",
         first.target, first.source
     );
     Some(Error::new(ErrorKind::TargetConflict, message).with_partition(&**topic, *partition).with_offset(first.source))
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

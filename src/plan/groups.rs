@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::{Plan, Planner, TopicAction, TopicPlan, Translations};
 use crate::control::groups::survey::{Reading, Survey};
-use crate::machine::groups::{self as machine, GroupActions, Memory, OffsetReason, Replicated};
+use crate::identity::groups::ByGroup;
+use crate::machine::groups::{self as machine, GroupActions, OffsetReason, Replicated};
 use crate::wire::cluster::Metadata;
 use crate::wire::groups;
 
@@ -46,7 +47,7 @@ pub struct OffsetPlan {
 impl Planner {
     /// Adds what would be done for groups. What keeps them from being seen is part of the plan, no error.
     /// With translated offsets those of the records that are copied already.
-    pub(super) async fn plan_groups(&self, plan: &mut Plan, source: &Metadata, maps: &Translations) {
+    pub(super) async fn plan_groups(&self, plan: &mut Plan, source: &Metadata, maps: &Translations, noted: &ByGroup) {
         if !self.config.sync_group_offsets {
             return;
         }
@@ -76,8 +77,8 @@ impl Planner {
                                     map.map_or(committed.offset, |map| map.target_offset_of(committed.offset));
                             }
                         }
-                        let planned =
-                            machine::plan(&source, &target, &replicated, &machine::same_offset, &Memory::new());
+                        let memory = machine::recalled(noted.get(&group));
+                        let planned = machine::plan(&source, &target, &replicated, &machine::same_offset, &memory);
                         if let Some(coordinator) = coordinator.filter(|_| !planned.writes.is_empty()) {
                             coordinators.insert(group.clone(), coordinator);
                         }
@@ -118,7 +119,7 @@ fn once_caught_up(topics: &[TopicPlan]) -> Replicated {
 
 fn group_plan(group: String, actions: GroupActions, refusal: Option<String>) -> Option<GroupPlan> {
     let skipped =
-        refusal.clone().or_else(|| machine::used(&group, &actions.ahead).map(|error| error.message().to_owned()));
+        refusal.clone().or_else(|| machine::used(&group, &actions.theirs).map(|error| error.message().to_owned()));
     let offsets: Vec<OffsetPlan> = match refusal {
         Some(_) => Vec::new(),
         None => actions

@@ -185,8 +185,7 @@ impl Planner {
         let id = |metadata: &Metadata| metadata.cluster_id.clone().unwrap_or_else(|| "unknown".to_owned());
         let (source_id, target_id) = (id(&source), id(&target));
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
-        let whose = identity::Whose { name: &name, source_cluster_id: &source_id, offsets: self.config.offsets };
-        let found = identity::find(&self.target, whose).await?;
+        let found = identity::find(&self.target, &name, &source_id).await?;
         let promoted_at_ms = found.as_ref().and_then(|found| found.mark.as_ref()).map(|mark| mark.promoted_at_ms);
         let maps = self.translations(found.as_ref(), &target);
         // Others may use a topic to which records are appended; the mirror keeps what it has created like the source's.
@@ -195,6 +194,7 @@ impl Planner {
             created || !self.config.translates()
         };
         let followed: BTreeSet<String> = source.topics.keys().filter(|topic| follows(topic)).cloned().collect();
+        let noted = found.as_ref().map(|found| found.groups.clone()).unwrap_or_default();
         let (identity, remembered) = found.map(|found| (found.identity, found.topics)).unzip();
         let actions = topics::plan(&source, &target, &BTreeMap::new(), &remembered.unwrap_or_default(), &self.config);
         let mut topics: Vec<TopicPlan> = actions
@@ -241,7 +241,7 @@ impl Planner {
             emitted_topics,
             missing_permissions,
         };
-        self.plan_groups(&mut plan, &source, &maps).await;
+        self.plan_groups(&mut plan, &source, &maps, &noted).await;
         Ok(plan)
     }
 

@@ -6,19 +6,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::report::{self, KnownEnds, Newest, PromoteReport, PromotedGroups};
+use super::report::{self, KnownEnds, Newest, PromoteReport, PromotedGroups, PromotedTopic};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::identity::offsets::{self, Place};
 use crate::identity::promotion::{self as memory, Mark};
-use crate::machine::promotion::{missing, moved};
+use crate::machine::promotion::{Known, missing, moved};
 use crate::machine::topics::{names_on_target, under_source_names};
 use crate::wire::cluster::Cluster;
 use crate::wire::log_ends::{self, Ends};
 use crate::wire::positions::{self, TopicPartition, Which};
 use crate::wire::seen::Seen;
 
+/// How long the source may take to say where it ends.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What others may take beyond their refresh interval to see the mark and stop.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -26,6 +28,8 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct Stopped<'a> {
     pub(crate) config: &'a Config,
     pub(crate) target: &'a Cluster,
+    /// The source, if it can be asked.
+    pub(crate) source: Option<&'a Cluster>,
     pub(crate) name: &'a str,
     pub(crate) topics: Vec<String>,
     pub(crate) known: KnownEnds,
@@ -38,37 +42,94 @@ pub(crate) struct Stopped<'a> {
     pub(crate) groups: Option<PromotedGroups>,
 }
 
+impl Stopped<'_> {
+    fn is_drained(&self) -> bool {
+        self.source_error.is_none() && self.not_drained.is_none()
+    }
+}
+
 /// Marks the mirror and reports.
 ///
 /// # Errors
-/// Whatever keeps the mark from being written. After an error it is not known whether it was.
-pub(crate) async fn finish(stopped: Stopped<'_>) -> Result<PromoteReport> {
+/// [`ErrorKind::TimedOut`] if everything was copied, and is not any more: nothing is marked then. Otherwise whatever keeps the mark from
+/// being written; after such an error it is not known whether it was.
+pub(crate) async fn finish(mut stopped: Stopped<'_>) -> Result<PromoteReport> {
     let target = stopped.target;
     let Copied { ends, last } = target_ends(target, stopped.config, stopped.name, &stopped.topics).await?;
-    let newest = newest(target, stopped.config, &last, &ends, &stopped.known).await;
+    if stopped.is_drained() {
+        check_drained(&report::topics(&stopped.topics, &ends, &stopped.known, &Newest::new()))?;
+    }
     let mark = Mark::new(now_ms(), stopped.start_number);
     write(target, stopped.name, &mark, &ends).await?;
     tracing::info!(name = stopped.name, "the mirror is marked as promoted");
     tokio::time::sleep(stopped.config.refresh_interval + GRACE).await;
     let now = target_ends(target, stopped.config, stopped.name, &stopped.topics).await?.ends;
+    if let Some(source) = stopped.source {
+        ask_source(source, &stopped.topics, &mut stopped.known).await;
+    }
+    let newest = newest(target, stopped.config, &last, &ends, &stopped.known).await;
+    let topics = report::topics(&stopped.topics, &ends, &stopped.known, &newest);
+    if stopped.is_drained()
+        && let Some(what) = what_is_missing(&topics)
+    {
+        let message = format!("the source was written to while the mirror was being marked: {what}");
+        stopped.not_drained = Some(Error::new(ErrorKind::TimedOut, message));
+    }
     let report = PromoteReport {
         name: stopped.name.to_owned(),
         promoted: true,
         promoted_at_ms: mark.promoted_at_ms,
         source_reachable: stopped.source_error.is_none(),
-        drained: stopped.source_error.is_none() && stopped.not_drained.is_none(),
+        drained: stopped.is_drained(),
         source_error: stopped.source_error.map(|error| error.message().to_owned()),
         not_drained_because: stopped.not_drained.map(|error| error.message().to_owned()),
         records_not_copied: 0,
         partitions_behind: 0,
         ms_not_copied: None,
         source_known_at_ms: None,
-        topics: report::topics(&stopped.topics, &ends, &stopped.known, &newest),
+        topics,
         not_mirrored: stopped.not_mirrored,
         groups: stopped.groups,
         written_afterwards: moved(&ends, &now).into_iter().map(Into::into).collect(),
     };
     Ok(report.sum_up())
+}
+
+/// Adds where the source's logs end now, also behind open transactions. What it does not say in time is known no better than before.
+pub(crate) async fn ask_source(source: &Cluster, topics: &[String], known: &mut KnownEnds) {
+    let at_ms = now_ms();
+    let asked = log_ends::read(source, topics, Which::HighWatermark);
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(ends)) => {
+            // Also where less was known to be there: a log that was made anew begins again.
+            for (topic, next) in ends {
+                known.insert(topic, next.into_iter().map(|next| Some(Known { next, at_ms })).collect());
+            }
+        }
+        Ok(Err(error)) => tracing::warn!(%error, "it is not known where the source ends now"),
+        Err(_) => tracing::warn!("the source does not say in time where it ends now"),
+    }
+}
+
+/// Both logs have stood still with everything copied. If the target has less now, or the source more, nothing is marked.
+fn check_drained(topics: &[PromotedTopic]) -> Result<()> {
+    let Some(what) = what_is_missing(topics) else { return Ok(()) };
+    let message = format!(
+        "not promoted: everything was copied and the source rested, but now {what}: nothing was marked, and the mirror has ended; \
+         stop the source's writers, and promote it again"
+    );
+    Err(Error::new(ErrorKind::TimedOut, message))
+}
+
+/// What is not copied, in words.
+fn what_is_missing(topics: &[PromotedTopic]) -> Option<String> {
+    let records: u64 = topics.iter().map(|topic| topic.records_not_copied).sum();
+    let partitions = topics.iter().flat_map(|topic| topic.partitions.iter().map(move |one| (&topic.topic, one)));
+    let (topic, first) = partitions.into_iter().find(|(_, partition)| partition.records_not_copied > 0)?;
+    Some(format!(
+        "{records} records are not copied, the first of them at offset {} of topic '{topic}' partition {}",
+        first.target_offset_next, first.partition
+    ))
 }
 
 /// How far topics are copied, by their names at the source.

@@ -147,10 +147,11 @@ impl Outside {
         let Some(error) = source_error else { return Ok(None) };
         tracing::warn!(%error, "the source is given up: the mirror is promoted without it");
         // Without heartbeats, as in a switch-over with a source.
-        let selected = |topic: &String| self.config.mirrors(topic) && !self.config.names.is_heartbeats(topic);
+        let selected = |topic: &String| self.config.mirrors(topic) && !self.config.beats(topic);
         let stopped = Stopped {
             config: &self.config,
             target: &self.target,
+            source: None,
             name: &name,
             topics: memory.topics.into_iter().filter(selected).collect(),
             known: memory.known,

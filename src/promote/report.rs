@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::machine::promotion::{self, Known, Moved};
+use crate::machine::promotion::{self, Known, Moved, better};
 use crate::wire::log_ends::Ends;
 
 /// What a switch-over came to. What it says of the source is what is known of it: there may be more, never less.
@@ -22,7 +22,7 @@ pub struct PromoteReport {
     pub source_reachable: bool,
     /// Why the source could not be asked.
     pub source_error: Option<String>,
-    /// Whether everything the source had was copied.
+    /// Whether everything the source had was copied, up to its high watermarks, and nothing more came while the mirror was marked.
     pub drained: bool,
     /// Why not, where the source could be asked and the mark was forced.
     pub not_drained_because: Option<String>,
@@ -67,6 +67,8 @@ pub struct PromotedGroups {
 pub struct PromotedTopic {
     /// Its name.
     pub topic: String,
+    /// Offsets of it that the source has and the target has not, at least.
+    pub records_not_copied: u64,
     /// Its partitions, by number.
     pub partitions: Vec<PromotedPartition>,
 }
@@ -79,7 +81,7 @@ pub struct PromotedPartition {
     pub partition: i32,
     /// Next offset on the target: where an application goes on.
     pub target_offset_next: i64,
-    /// Next offset that consumers of the source could see when it was last known.
+    /// Next offset of the source, its high watermark, when it was last known: what an open transaction hid counts.
     pub source_offset_next: Option<i64>,
     /// When that was, in milliseconds since 1970.
     pub source_known_at_ms: Option<i64>,
@@ -112,6 +114,13 @@ impl From<Moved> for MovedEnd {
 /// What is known of the source, by topic and partition.
 pub(crate) type KnownEnds = BTreeMap<String, Vec<Option<Known>>>;
 
+/// Adds what more is known of a partition.
+pub(crate) fn add(known: &mut KnownEnds, topic: &str, index: usize, more: Option<Known>) {
+    let of_topic = known.entry(topic.to_owned()).or_default();
+    of_topic.resize(of_topic.len().max(index + 1), None);
+    of_topic[index] = better(of_topic[index], more);
+}
+
 /// When the newest record of a partition was produced that the target has, by topic and partition.
 pub(super) type Newest = BTreeMap<(String, i32), i64>;
 
@@ -135,7 +144,9 @@ pub(super) fn topics(names: &[String], target: &Ends, known: &KnownEnds, newest:
                 ms_not_copied: missing.ms,
             }
         };
-        PromotedTopic { topic: name.clone(), partitions: (0..count).map(partition).collect() }
+        let partitions: Vec<PromotedPartition> = (0..count).map(partition).collect();
+        let records_not_copied = partitions.iter().map(|partition| partition.records_not_copied).sum();
+        PromotedTopic { topic: name.clone(), records_not_copied, partitions }
     };
     names.iter().map(topic).collect()
 }

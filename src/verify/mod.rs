@@ -274,7 +274,7 @@ impl Threads {
             let thread = std::thread::Builder::new().name(format!("kmirror-verify-{number}")).spawn(run);
             threads.push(thread.map_err(|error| {
                 self.shared.given_up.set();
-                Error::new(ErrorKind::Internal, format!("no thread can be started: {error}"))
+                crate::limits::no_thread("the verification", &error)
             })?);
         }
         drop(alive);

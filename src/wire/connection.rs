@@ -19,10 +19,12 @@ use tokio::time::timeout;
 
 use super::decoding::Decode;
 use super::memory::Reservation;
+use super::resolve::resolve;
 use super::rope::Rope;
 use super::transport::{Reader, Transport, Writer};
 use crate::config::ClientConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 
 /// No answer is this long; a length beyond it is something else than a length. What an answer may have is said by its kind.
 const FRAME_LIMIT: usize = 512 << 20;
@@ -101,18 +103,23 @@ impl Connection {
     /// `socket.connection.setup.timeout.ms`.
     pub async fn open(address: &str, config: &ClientConfig) -> Result<Rc<Self>> {
         let limit = config.connection_setup_timeout;
-        let opened = timeout(limit, Self::open_unlimited(address, config)).await;
+        let is_resolved = Cell::new(false);
+        let opened = timeout(limit, Self::open_unlimited(address, config, &is_resolved)).await;
         opened.unwrap_or_else(|_| {
-            let message = format!(
-                "{address} did not answer like a Kafka broker within {} ms (socket.connection.setup.timeout.ms)",
-                limit.as_millis()
-            );
+            let within = format!("within {} ms (socket.connection.setup.timeout.ms)", limit.as_millis());
+            let message = match is_resolved.get() {
+                true => format!("{address} did not answer like a Kafka broker {within}"),
+                false => format!(
+                    "DNS gave no answer for the name '{}' of broker {address} {within}: check the resolver of this machine",
+                    host_of(address)
+                ),
+            };
             Err(Error::new(ErrorKind::Connect, message))
         })
     }
 
-    async fn open_unlimited(address: &str, config: &ClientConfig) -> Result<Rc<Self>> {
-        let transport = connect(address).await?;
+    async fn open_unlimited(address: &str, config: &ClientConfig, is_resolved: &Cell<bool>) -> Result<Rc<Self>> {
+        let transport = connect(address, is_resolved).await?;
         let (reader, writer) = transport.split();
         let pending = Rc::new(RefCell::new(Pending::default()));
         let reading = tokio::task::spawn_local(read_answers(reader, pending.clone(), address.to_owned()));
@@ -369,17 +376,24 @@ impl Drop for CloseOnDrop<'_> {
     }
 }
 
-async fn connect(address: &str) -> Result<Transport> {
+fn host_of(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
+}
+
+async fn connect(address: &str, is_resolved: &Cell<bool>) -> Result<Transport> {
     let failed = |message: String| Error::new(ErrorKind::Connect, message);
-    let resolved = tokio::net::lookup_host(address).await.map_err(|error| {
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        failed(format!("the name '{host}' of broker {address} does not resolve: {error}"))
+    let resolved = resolve(address).await.map_err(|error| {
+        failed(format!("the name '{}' of broker {address} does not resolve: {error}", host_of(address)))
     })?;
+    is_resolved.set(true);
     let mut last = None;
     for socket_address in resolved {
         match Transport::connect(socket_address).await {
             Ok(transport) => return Ok(transport),
-            Err(error) => last = Some(failed(format!("cannot connect to {address} ({socket_address}): {error}"))),
+            Err(error) => {
+                let why = limits::no_descriptor(&error).map(|why| format!("; {why}")).unwrap_or_default();
+                last = Some(failed(format!("cannot connect to {address} ({socket_address}): {error}{why}")));
+            }
         }
     }
     Err(last.unwrap_or_else(|| failed(format!("the name of broker {address} resolves to no address"))))

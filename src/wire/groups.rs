@@ -35,6 +35,8 @@ const COMMITTED_AT_ONCE: usize = 2000;
 /// Connections to a coordinator for many commits, and how many commits are worth one.
 const LANES: usize = 8;
 const COMMITS_OF_A_LANE: usize = 32;
+/// Groups that are looked at once more in one request, just before they are committed.
+const LOOKED_AT_ONCE: usize = 16;
 /// Bit of the operation Read in what one may do.
 const MAY_READ: i32 = 1 << 3;
 /// What a broker says that does not tell what one may do.
@@ -358,6 +360,26 @@ pub struct Commit {
     pub group: String,
     /// Its offsets.
     pub offsets: Offsets,
+    /// What the target had of the group when that was decided, also of partitions that are not to be set.
+    pub decided_by: BTreeMap<TopicPartition, i64>,
+}
+
+impl Commit {
+    /// Whether the group's offsets are still those that were decided by.
+    fn is_still_right(&self, now: &Offsets) -> bool {
+        let topics = self.topics();
+        let now = now.iter().filter(|((topic, _), _)| topics.contains(topic));
+        now.map(|(partition, committed)| (partition, committed.offset)).eq(self.decided_by.iter().map(|(p, o)| (p, *o)))
+    }
+
+    fn topics(&self) -> HashSet<&Rc<str>> {
+        self.decided_by.keys().chain(self.offsets.keys()).map(|(topic, _)| topic).collect()
+    }
+
+    fn untouched(&self, error: Option<Error>) -> CommitOutcome {
+        let failed = self.offsets.keys().cloned().collect();
+        CommitOutcome { error, failed, untouched: true, ..CommitOutcome::default() }
+    }
 }
 
 /// What came of a commit.
@@ -367,11 +389,14 @@ pub struct CommitOutcome {
     pub live: bool,
     /// The first thing that went wrong.
     pub error: Option<Error>,
-    /// Partitions whose offset is not written.
+    /// Partitions of which it is not known that their offset was written.
     pub failed: HashSet<TopicPartition>,
+    /// Whether nothing was written, for certain: somebody else has set offsets of the group since it was decided, or it has members.
+    pub untouched: bool,
 }
 
-/// Commits offsets of many groups, each at its coordinator.
+/// Commits offsets of many groups, each at its coordinator, unless its offsets are not any more what was decided by. No broker has a
+/// condition for that: whoever sets one in the milliseconds between the last look and the commit is overtaken.
 pub async fn commit_all(cluster: &Cluster, commits: Vec<(i32, Commit)>) -> BTreeMap<String, CommitOutcome> {
     let mut lanes = Vec::new();
     for (coordinator, commits) in by_coordinator(commits.into_iter()) {
@@ -389,15 +414,21 @@ pub async fn commit_all(cluster: &Cluster, commits: Vec<(i32, Commit)>) -> BTree
             _ => cluster.dial(coordinator).await,
         };
         let mut outcomes = Vec::with_capacity(share.len());
-        for one in share {
-            let outcome = match &connection {
-                Ok(connection) => commit(cluster, connection, &one).await,
-                Err(error) => {
-                    let failed = one.offsets.into_keys().collect();
-                    CommitOutcome { live: false, error: Some(error.clone()), failed }
-                }
+        for some in share.chunks(LOOKED_AT_ONCE) {
+            let mut looks = match &connection {
+                Ok(connection) => look_again(cluster, connection, some).await,
+                Err(_) => BTreeMap::new(),
             };
-            outcomes.push((one.group, outcome));
+            for one in some {
+                let outcome = match (&connection, looks.remove(&one.group)) {
+                    (Ok(connection), Some(Ok(now))) if one.is_still_right(&now) => {
+                        commit(cluster, connection, one).await
+                    }
+                    (Err(error), _) => one.untouched(Some(error.clone())),
+                    (Ok(_), look) => one.untouched(look.and_then(Result::err)),
+                };
+                outcomes.push((one.group.clone(), outcome));
+            }
         }
         outcomes
     };
@@ -425,6 +456,17 @@ async fn commit(cluster: &Cluster, connection: &Connection, commit: &Commit) -> 
         }
     }
     outcome
+}
+
+/// The offsets of some groups just before they are committed.
+async fn look_again(
+    cluster: &Cluster,
+    connection: &Connection,
+    commits: &[Commit],
+) -> BTreeMap<String, Result<Offsets>> {
+    let names: Vec<String> = commits.iter().map(|commit| commit.group.clone()).collect();
+    let topics: HashSet<Rc<str>> = commits.iter().flat_map(Commit::topics).cloned().collect();
+    offsets_of(cluster, connection, &names, &topics).await.into_iter().collect()
 }
 
 async fn commit_some(
@@ -470,6 +512,7 @@ impl CommitOutcome {
     fn add(&mut self, cluster: &Cluster, group: &str, partition: TopicPartition, error_code: i16) {
         let Some(error) = BrokerError::of(error_code) else { return };
         self.live |= shows_members(error.code);
+        self.untouched |= shows_members(error.code);
         let (topic, number) = &partition;
         let missing = match error.code {
             TOPIC_AUTHORIZATION_FAILED => format!("allow READ on Topic '{topic}'"),

@@ -20,6 +20,7 @@ pub mod permissions;
 pub mod positions;
 pub mod produce;
 pub mod removal;
+mod resolve;
 pub mod rope;
 pub mod seen;
 pub mod together;

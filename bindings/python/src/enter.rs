@@ -102,9 +102,7 @@ pub(crate) fn interruptible<T: Send + 'static>(
         let _ = sender.send(body(&mut || of_body.load(Ordering::Relaxed)));
     };
     let thread = std::thread::Builder::new().name("kmirror-call".to_owned()).spawn(run);
-    thread.map_err(|error| {
-        to_python(py, &Error::new(ErrorKind::Internal, format!("no thread can be started: {error}")))
-    })?;
+    thread.map_err(|error| to_python(py, &Error::no_thread("the call", &error)))?;
     let mut receive = move |slice| match outcome.recv_timeout(slice) {
         Ok(outcome) => Polled::Found(outcome),
         Err(RecvTimeoutError::Timeout) => Polled::NotYet,

@@ -61,9 +61,19 @@ fn run_all(
         run.mirror(config)
     };
     let lost = |_| (End::Failed(Error::new(ErrorKind::Internal, "the thread of a mirror ended unexpectedly")), None);
+    let mut configs = configs;
+    if configs.len() == 1 {
+        return configs.pop().map(run).into_iter().collect();
+    }
     std::thread::scope(|scope| {
-        let running: Vec<_> = configs.into_iter().map(|config| scope.spawn(|| run(config))).collect();
-        running.into_iter().map(|thread| thread.join().unwrap_or_else(lost)).collect()
+        let start = |config| std::thread::Builder::new().spawn_scoped(scope, || run(config));
+        let running: Vec<_> = configs.into_iter().map(start).collect();
+        let no_thread = |error| (End::Failed(Error::no_thread("a mirror of several", &error)), None);
+        let join = |thread: std::io::Result<std::thread::ScopedJoinHandle<'_, Ended>>| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(lost),
+            Err(error) => no_thread(error),
+        };
+        running.into_iter().map(join).collect()
     })
 }
 

@@ -20,11 +20,16 @@ pub(crate) struct Signals(Arc<AtomicI32>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Signal(i32);
 
+/// What an error says when the process may have no more file descriptors.
+const NO_DESCRIPTOR: i32 = 24;
+
 impl Signals {
     /// Listens from now on, and does something as soon as the first one comes.
     pub(crate) fn listen(on_first: impl Fn() + Send + 'static) -> kmirror::Result<Self> {
-        let failed =
-            |error: std::io::Error| Error::new(ErrorKind::Internal, format!("signals cannot be handled: {error}"));
+        let failed = |error: std::io::Error| match error.raw_os_error() {
+            Some(NO_DESCRIPTOR) => Error::no_thread("waiting for signals", &error),
+            _ => Error::new(ErrorKind::Internal, format!("signals cannot be handled: {error}")),
+        };
         let mut incoming = Incoming::new([SIGINT, SIGTERM]).map_err(failed)?;
         let received = Arc::new(AtomicI32::new(0));
         let first = received.clone();
@@ -36,7 +41,8 @@ impl Signals {
                 on_first();
             }
         };
-        std::thread::Builder::new().name("kmirror-signals".to_owned()).spawn(listen).map_err(failed)?;
+        let thread = std::thread::Builder::new().name("kmirror-signals".to_owned()).spawn(listen);
+        thread.map_err(|error| Error::no_thread("waiting for signals", &error))?;
         Ok(Signals(received))
     }
 

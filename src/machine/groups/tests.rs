@@ -38,25 +38,84 @@ fn the_target_gets_what_the_source_has_and_never_more_than_is_replicated() {
     assert_eq!(first_look(7, None, 10), Some((7, OffsetReason::Missing)));
     assert_eq!(first_look(0, None, 0), Some((0, OffsetReason::Missing)), "an empty partition has an offset too");
     assert_eq!(first_look(12, None, 10), Some((10, OffsetReason::Missing)));
-    assert_eq!(first_look(7, Some(5), 10), Some((7, OffsetReason::Behind)));
-    assert_eq!(first_look(12, Some(5), 10), Some((10, OffsetReason::Behind)));
+    for (source, expected) in [(7, 7), (12, 10)] {
+        let mut memory = Memory::new();
+        assert_eq!(round(5, None, 10, &mut memory), Some((5, OffsetReason::Missing)));
+        assert_eq!(round(source, Some(5), 10, &mut memory), Some((expected, OffsetReason::Behind)));
+    }
     assert_eq!(first_look(7, Some(7), 10), None);
     assert_eq!(first_look(12, Some(10), 10), None);
 }
 
 #[test]
-fn an_offset_beyond_the_target_log_comes_down_to_its_end() {
-    assert_eq!(first_look(12, Some(11), 10), Some((10, OffsetReason::BeyondTarget)));
-    assert_eq!(first_look(12, Some(12), 10), Some((10, OffsetReason::BeyondTarget)));
+fn an_offset_of_the_mirror_beyond_the_target_log_comes_down_to_its_end() {
+    for (target, expected) in [(11, Some((10, OffsetReason::BeyondTarget))), (13, None)] {
+        let mut memory = Memory::new();
+        round(11, None, 20, &mut memory);
+        // The target has lost records since.
+        assert_eq!(round(12, Some(target), 10, &mut memory), expected);
+    }
+}
+
+/// What somebody has set is somebody's wherever it is: a reader without membership is not to be seen otherwise.
+#[test]
+fn an_offset_that_is_not_the_mirrors_is_left_alone() {
+    for target in [0, 3, 5, 9, 11, 12, 40] {
+        for source in [7, 12] {
+            let to = source.min(10);
+            let mut fresh = Memory::new();
+            let mut known = Memory::new();
+            round(6, None, 10, &mut known);
+            for memory in [&mut fresh, &mut known] {
+                let expected = (target != to && target != 6).then_some(vec![target]).unwrap_or_default();
+                let actions = plan(&at(source), &at(target), &replicated(Some(10)), &same_offset, memory);
+                let theirs: Vec<i64> = actions.theirs.iter().map(|theirs| theirs.target).collect();
+                assert_eq!(theirs, expected, "{source} {target}");
+                assert!(actions.writes.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_group_of_which_somebody_has_one_partition_is_left_as_a_whole() {
+    let both = |one: i64, other: i64| {
+        let committed = |offset| Committed { offset, metadata: String::new() };
+        Offsets::from([(partition(0), committed(one)), (partition(1), committed(other))])
+    };
+    let replicated = Replicated::from([(partition(0), Some(100)), (partition(1), Some(100))]);
+    let mut memory = plan(&both(50, 60), &Offsets::new(), &replicated, &same_offset, &Memory::new()).memory;
+    remember_written(&mut memory, &partition(0), 50);
+    remember_written(&mut memory, &partition(1), 60);
+    let actions = plan(&both(70, 80), &both(20, 60), &replicated, &same_offset, &memory);
+    assert_eq!((actions.writes.len(), actions.theirs.len()), (0, 1));
+    assert_eq!(to_be_noted(&actions.memory[&partition(1)]), [Some(60), None], "nothing is tried");
+    // Deleted there, all of it is copied anew.
+    let actions = plan(&both(70, 80), &Offsets::new(), &replicated, &same_offset, &actions.memory);
+    assert_eq!(actions.writes.iter().map(|write| write.to).collect::<Vec<_>>(), [70, 80]);
+}
+
+#[test]
+fn what_was_noted_is_the_mirrors_whether_the_commit_landed_or_not() {
+    let mut memory = Memory::new();
+    round(30, None, 100, &mut memory);
+    let actions = plan(&at(40), &at(30), &replicated(Some(100)), &same_offset, &memory);
+    let noted = to_be_noted(&actions.memory[&partition(0)]);
+    assert_eq!(noted, [Some(30), Some(40)]);
+    let notes = BTreeMap::from([(partition(0), noted)]);
+    for (target, expected) in [(30, Some(OffsetReason::Behind)), (40, Some(OffsetReason::Behind)), (35, None)] {
+        let again = plan(&at(50), &at(target), &replicated(Some(100)), &same_offset, &recalled(Some(&notes)));
+        assert_eq!(again.writes.first().map(|write| write.reason), expected, "{target}");
+    }
 }
 
 #[test]
 fn a_target_that_is_ahead_is_left_alone_by_a_process_that_does_not_know_why() {
     let actions = plan(&at(7), &at(9), &replicated(Some(10)), &same_offset, &Memory::new());
     assert!(actions.writes.is_empty());
-    assert_eq!(actions.ahead, [Ahead { partition: partition(0), source: 7, target: 9 }]);
+    assert_eq!(actions.theirs, [Theirs { partition: partition(0), source: 7, target: 9 }]);
     assert_eq!((actions.behind, actions.waiting), (0, 0));
-    let told = used("g", &actions.ahead).unwrap();
+    let told = used("g", &actions.theirs).unwrap();
     assert!(told.message().contains("orders-0 is at 9 there and at 7 at the source"), "{told}");
     assert!(told.message().contains("delete the group on the target"), "{told}");
 }
@@ -74,18 +133,21 @@ fn a_source_that_went_back_is_followed() {
 }
 
 #[test]
-fn a_step_back_is_remembered_until_it_could_be_followed() {
+fn a_step_back_is_followed_when_it_can_be_but_not_over_what_somebody_has_set() {
     let mut memory = Memory::new();
     round(9, Some(9), 10, &mut memory);
     for _ in 0..2 {
         // The write does not succeed.
-        let actions = plan(&at(4), &at(8), &replicated(Some(10)), &same_offset, &memory);
+        let actions = plan(&at(4), &at(9), &replicated(Some(10)), &same_offset, &memory);
         assert_eq!(actions.writes[0].reason, OffsetReason::WentBack);
         memory = actions.memory;
+        remember_untried(&mut memory, &partition(0));
     }
-    assert_eq!(round(4, Some(8), 10, &mut memory), Some((4, OffsetReason::WentBack)));
-    // Used on the target afterwards: the step back is no excuse any more.
-    assert_eq!(round(4, Some(6), 10, &mut memory), None);
+    // Used on the target meanwhile, in either direction.
+    for target in [6, 15] {
+        assert_eq!(round(4, Some(target), 20, &mut memory.clone()), None);
+    }
+    assert_eq!(round(4, Some(9), 10, &mut memory), Some((4, OffsetReason::WentBack)));
 }
 
 #[test]
@@ -117,7 +179,7 @@ fn nothing_is_written_while_it_is_not_known_how_far_the_mirror_is() {
     let actions = plan(&at(0), &Offsets::new(), &replicated(None), &same_offset, &Memory::new());
     assert_eq!((actions.writes.len(), actions.waiting), (0, 1));
     let actions = plan(&at(3), &at(9), &replicated(None), &same_offset, &Memory::new());
-    assert!(actions.writes.is_empty() && actions.ahead.is_empty());
+    assert!(actions.writes.is_empty() && actions.theirs.is_empty());
 }
 
 #[test]
@@ -131,7 +193,7 @@ fn partitions_that_are_not_mirrored_do_not_count() {
 #[test]
 fn what_the_source_has_no_offset_of_stays_on_the_target() {
     let actions = plan(&Offsets::new(), &at(9), &replicated(Some(9)), &same_offset, &Memory::new());
-    assert!(actions.writes.is_empty() && actions.ahead.is_empty());
+    assert!(actions.writes.is_empty() && actions.theirs.is_empty());
 }
 
 #[test]
@@ -158,7 +220,7 @@ fn only_groups_without_members_are_written_to() {
 fn coming_back(source: i64, target: i64, known: i64, memory: &mut Memory) -> Option<i64> {
     let scale = move |_: &TopicPartition, offset: i64| OnTarget { offset: offset.min(known), comes_back: true };
     let actions = plan(&at(source), &at(target), &replicated(Some(100)), &scale, memory);
-    assert!(actions.ahead.is_empty(), "that is how it is meant to be, and no trouble");
+    assert!(actions.theirs.is_empty(), "that is how it is meant to be, and no trouble");
     *memory = actions.memory;
     let write = actions.writes.first()?;
     remember_written(memory, &write.partition, write.to);

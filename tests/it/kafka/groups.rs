@@ -5,6 +5,7 @@ mod denied;
 mod many;
 mod moved;
 mod old;
+mod theirs;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

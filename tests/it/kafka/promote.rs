@@ -3,6 +3,8 @@
 //!
 //! What was written is counted by librdkafka and by requests of the tests' own, never by what a mirror says of itself.
 
+mod everything;
+
 use std::time::Duration;
 
 use kmirror::config::Properties;

@@ -48,9 +48,15 @@ impl Kmirror {
     }
 
     /// Starts a command that becomes `kmirror`, in this directory.
-    pub(crate) fn start_as(mut command: Command, directory: PathBuf) -> Outcome<Self> {
+    pub(crate) fn start_as(command: Command, directory: PathBuf) -> Outcome<Self> {
+        let inside = directory.clone();
+        Self::start_in(command, directory, &inside)
+    }
+
+    /// The same, while what it prints goes to files of another directory than that which it runs in.
+    pub(crate) fn start_in(mut command: Command, directory: PathBuf, inside: &Path) -> Outcome<Self> {
         command
-            .current_dir(&directory)
+            .current_dir(inside)
             .stdout(File::create(directory.join("stdout"))?)
             .stderr(File::create(directory.join("stderr"))?);
         let child = nursery::spawn(command)?;

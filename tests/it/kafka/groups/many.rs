@@ -52,7 +52,9 @@ fn two_thousand_groups_that_do_not_change_are_looked_at_in_a_handful_of_requests
     assert_eq!(commits, GROUPS, "each group is committed once");
     for key in [ApiKey::OffsetFetch, ApiKey::FindCoordinator, ApiKey::ListGroups] {
         let sides = [&asked.0, &asked.1].map(|side| side.of(key));
-        assert!(sides.iter().all(|count| *count <= 20), "{key:?}: {sides:?}");
+        // Just before they are committed, sixteen at a time are looked at again.
+        let again = if key == ApiKey::OffsetFetch { GROUPS.div_ceil(16) } else { 0 };
+        assert!(sides[0] <= 20 && sides[1] <= again + 20, "{key:?}: {sides:?}");
     }
 
     let mut mirror = mirroring.start()?;
