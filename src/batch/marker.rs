@@ -21,6 +21,16 @@ pub fn offset_of(producer_id: i64, producer_epoch: i16) -> Option<i64> {
     is_marker.then(|| ((producer_id & !MARKER) << EPOCH_BITS) | i64::from(producer_epoch))
 }
 
+/// The number of the block of offsets that share the producer id of their markers. Brokers compare coordinator epochs within one.
+pub fn block_of(offset: i64) -> i64 {
+    offset >> EPOCH_BITS
+}
+
+/// The first offset behind the block that an offset is in.
+pub fn end_of_block(offset: i64) -> i64 {
+    (block_of(offset) + 1) << EPOCH_BITS
+}
+
 /// The producer id of the filler that a mirror writes before the first offset of a late start.
 pub fn filler_of(mirror_producer_id: i64) -> i64 {
     FILLER | mirror_producer_id
@@ -42,6 +52,8 @@ mod tests {
             assert_eq!(offset_of(producer_id, producer_epoch), Some(offset));
             assert!(!is_filler(producer_id));
         }
+        assert_eq!([0, 32_767, 32_768].map(block_of), [0, 0, 1]);
+        assert_eq!([0, 32_767, 32_768].map(end_of_block), [32_768, 32_768, 65_536]);
         assert_eq!(offset_of(-1, -1), None);
         assert_eq!(offset_of(4711, 0), None);
         assert_eq!(offset_of(filler_of(4711), 0), None);

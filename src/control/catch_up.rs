@@ -98,6 +98,7 @@ impl Control {
                 return Err(Error::new(ErrorKind::Broker, message));
             }
             tokio::time::sleep(self.config.source.retry_backoff).await;
+            // Left open: the older one is gone on with until the time is over.
             if let Ok(metadata) = self.source.metadata(None, false).await {
                 *self.source_metadata.borrow_mut() = metadata;
             }
@@ -125,8 +126,9 @@ impl Control {
             let name = |progress: &Arc<Progress>| (Rc::from(&*progress.topic), progress.partition);
             let names: Vec<TopicPartition> = group.iter().map(name).collect();
             let offsets = match self.source.broker(leader).await {
+                // Left open: what is missing is asked for again, or missing in the answer of this function.
                 Ok(connection) => positions::list_offsets(&connection, &names, which).await.unwrap_or_default(),
-                Err(_) => ByPartition::default(),
+                Err(_) => ByPartition::default(), // Left open: as above.
             };
             for (progress, name) in group.into_iter().zip(names) {
                 if let Some(Ok(offset)) = offsets.get(&name) {

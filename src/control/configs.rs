@@ -257,6 +257,7 @@ pub(crate) async fn ask_for_minimum(
     let minimums = wire::configs::inherited_minimum(target, &names_on_target(config, &names)).await?;
     let minimums = under_source_names(config, &names, minimums);
     for (topic, _, target) in &mut open {
+        // Left open: a minimum that is not known is not removed.
         target.inherited_minimum = minimums.get(topic).and_then(|answer| answer.as_ref().ok().copied().flatten());
     }
     Ok(())

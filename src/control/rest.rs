@@ -145,6 +145,7 @@ impl Control {
             Ok(Err(error)) => {
                 return tracing::warn!(%error, "it is not known whether transactions are open at the source");
             }
+            // Left open: it is said, and asked again with the next look.
             Err(_) => return tracing::warn!("the source does not tell in time whether transactions are open"),
         };
         let held_up = looks.into_iter().filter(|(_, look)| look.last_stable < look.high_watermark);

@@ -55,6 +55,10 @@ pub struct Partition<P> {
     filling: Filling,
     /// Something was given up that may still be written, and the log was not seen to stand still since.
     given_up: bool,
+    /// Orders to fill with a raised fence have reached up to here.
+    fenced_until: i64,
+    /// There is no higher fence for the next order to fill.
+    has_no_fence_left: bool,
     /// Batches above this size are to be cut; below the limit when the target has refused one as too large.
     batch_bytes: usize,
     /// Up to this offset every record is to come as a batch of its own, to find the one that the target refuses.
@@ -77,6 +81,8 @@ pub struct Partition<P> {
     /// Why nothing from `next_fetch` on can be copied; what was fetched before it still is.
     end: Option<Error>,
     error: Option<Error>,
+    /// The source gives nothing from `next_fetch` on, although it goes on there.
+    silence: Option<Error>,
 }
 
 /// Where the filling of holes is. A request to write markers is not conditional on what is in the log, so one of a dead process,
@@ -114,6 +120,8 @@ impl<P> Partition<P> {
             alone: true,
             filling: Filling::Unsettled,
             given_up: false,
+            fenced_until: 0,
+            has_no_fence_left: false,
             batch_bytes: limits.batch_bytes,
             singly_until: 0,
             doubt: None,
@@ -127,6 +135,7 @@ impl<P> Partition<P> {
             left_out_until: 0,
             end: None,
             error: None,
+            silence: None,
         }
     }
 
@@ -142,12 +151,12 @@ impl<P> Partition<P> {
 
     /// The error it is parked with, or that it is waiting to pass.
     pub fn error(&self) -> Option<&Error> {
-        self.error.as_ref()
+        self.error.as_ref().or(self.silence.as_ref())
     }
 
-    /// Whether it has failed since it last made progress.
+    /// Whether it has failed since it last made progress, or waits for a source that says nothing.
     pub fn is_failing(&self) -> bool {
-        self.failures > 0
+        self.failures > 0 || self.silence.is_some()
     }
 
     /// Whether nothing more will be fetched because what comes next cannot be copied.
@@ -263,6 +272,7 @@ impl<P> Partition<P> {
         if !self.is_settled(now) {
             return None;
         }
+        let next = self.fill_within_fence(from, next);
         let count = (next - from).min(i64::from(at_once)) as i32;
         self.filling = Filling::UnderWay { from, next: from + i64::from(count) };
         let ticket = Ticket { generation: self.generation, base_offset: from };
@@ -321,6 +331,7 @@ impl<P> Partition<P> {
             return;
         }
         for content in contents {
+            self.silence = None;
             let damaged = matches!(content, Err(Malformed::Damaged { offset }) if self.is_damaged_again(offset));
             match content.map_err(Error::from).and_then(|content| self.accept(content)) {
                 Ok(()) => {}
@@ -346,6 +357,14 @@ impl<P> Partition<P> {
             self.forget_window();
             // A batch of the old log that is under way would be taken for the new one's at the same offset.
             self.given_up = true;
+        }
+    }
+
+    /// The source has said nothing, for long, of the offset that was asked for, although its log goes on there. That proves nothing: the
+    /// partition waits, and says so.
+    pub fn handle_silence(&mut self, fetch_offset: i64, error: Error) {
+        if self.phase == Phase::Running && fetch_offset == self.next_fetch {
+            self.silence = Some(error);
         }
     }
 
@@ -386,6 +405,7 @@ impl<P> Partition<P> {
                 self.generation = self.generation.wrapping_add(1);
                 self.give_up_fill();
                 self.window.unsend();
+                self.silence = None;
                 self.phase = Phase::Closed { due: now };
             }
             Phase::Opening => self.discard_reading = true,
@@ -478,6 +498,7 @@ impl<P> Partition<P> {
         self.give_up_fill();
         self.window.clear();
         self.end = None;
+        self.silence = None;
     }
 
     /// Stops sending until the position was read again, after a pause that grows with every failure in a row.

@@ -55,7 +55,9 @@ impl Stream {
 
     fn unknown_producers(&self, fetched: &[FetchedPartition]) -> HashSet<i64> {
         let known = self.echo.known.borrow();
+        // Left open: the errors of partitions, and of batches below, are judged when they are handed out.
         let records = fetched.iter().filter_map(|partition| Some(partition.result.as_ref().ok()?.records.clone()));
+        // Left open: as above.
         let producers = records.flat_map(|records| batch::split(records).map_while(Result::ok));
         let producers = producers.map(|batch| batch.header.producer_id);
         producers.filter(|producer_id| *producer_id >= 0 && !known.contains(producer_id)).collect()

@@ -200,6 +200,7 @@ async fn headers_between(
             Err(error) => return Ok(Err(error)),
         };
         let before = next;
+        // Left open: what cannot be read is asked for again, and an error when nothing else comes.
         for batch in batch::split(fetched).map_while(Result::ok) {
             let header = batch.header;
             if header.base_offset >= to {

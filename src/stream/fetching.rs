@@ -1,7 +1,8 @@
 //! Fetches from one source broker: one request at a time, the next one as soon as the answer was handed out.
 //!
 //! A fetch is sent only when the stream's memory has room for its answer, so a slow target slows this down. One
-//! partition that takes no more is left out of the session until it does, so that it does not hold the others up.
+//! partition that takes no more is left out of the session until it does, so that it does not hold the others up; one of
+//! which nothing comes although the source has more is asked for apart ([`silence`](super::silence)).
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -23,28 +24,34 @@ const FAR: Duration = Duration::from_millis(40);
 /// How long the broker may wait while some partition is left out for a moment.
 const SHORT_WAIT: Duration = Duration::from_millis(5);
 
+/// Answers in a row that came at once and brought nothing, from which on the broker is asked more slowly. It waits for records
+/// as long as it was told to; one that does not would keep a processor busy.
+const USELESS: u32 = 4;
+/// The first pause after so many, doubled up to the longest one.
+const USELESS_PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(500)];
+
 /// Runs for ever.
 pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
-    let mut fetcher = Fetcher {
-        stream,
-        broker,
-        session: Session::default(),
-        left_out: BTreeSet::new(),
-        connection: None,
-        size: NEAR_FETCH,
-    };
+    let mut fetcher = Fetcher::new(stream, broker);
     let mut tries = Tries::of(Side::Source);
+    let mut useless = 0;
     loop {
         fetcher.look_at(lane.take());
         if fetcher.session.is_empty() {
             lane.changed.notified().await;
             continue;
         }
-        match fetcher.fetch().await {
-            Ok(()) => tries.succeeded(),
+        match fetcher.fetch(None).await {
+            Ok(brought) => {
+                tries.succeeded();
+                if brought.had_room {
+                    lane.answers_with_room.set(lane.answers_with_room.get().wrapping_add(1));
+                }
+                useless = if brought.is_useless() { useless + 1 } else { 0 };
+                fetcher.slow_down(useless).await;
+            }
             Err(error) => {
-                fetcher.connection = None;
-                fetcher.stream.leaders_are_stale(Side::Source);
+                fetcher.failed(&error);
                 fetcher.show_stalled(&error);
                 tries.failed(&fetcher.stream, Some(&error));
                 tries.pause(&fetcher.stream).await;
@@ -53,10 +60,31 @@ pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
     }
 }
 
-struct Fetcher {
-    stream: Rc<Stream>,
-    broker: i32,
-    session: Session,
+/// What one fetch has brought.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Brought {
+    /// Bytes of records.
+    pub(super) bytes: usize,
+    /// Whether the answer had room for more.
+    had_room: bool,
+    /// Partitions that the broker refused.
+    errors: usize,
+    /// Time it took, and how long the broker was asked to wait for records.
+    pub(super) took: Duration,
+    wait: Duration,
+}
+
+impl Brought {
+    /// Whether it neither brought anything nor waited for it.
+    fn is_useless(&self) -> bool {
+        self.bytes == 0 && self.errors == 0 && self.took < self.wait / 2
+    }
+}
+
+pub(super) struct Fetcher {
+    pub(super) stream: Rc<Stream>,
+    pub(super) broker: i32,
+    pub(super) session: Session,
     /// Partitions of this broker that run but take no more at the moment.
     left_out: BTreeSet<usize>,
     connection: Option<Rc<Connection>>,
@@ -65,13 +93,41 @@ struct Fetcher {
 }
 
 impl Fetcher {
+    /// One that asks for nothing yet.
+    pub(super) fn new(stream: Rc<Stream>, broker: i32) -> Self {
+        let (session, left_out) = (Session::default(), BTreeSet::new());
+        Fetcher { stream, broker, session, left_out, connection: None, size: NEAR_FETCH }
+    }
+
+    /// The next fetch uses a new connection, and perhaps another broker leads by then.
+    pub(super) fn failed(&mut self, error: &Error) {
+        tracing::debug!(broker = self.broker, %error, "fetch failed");
+        self.connection = None;
+        self.stream.leaders_are_stale(Side::Source);
+    }
+
+    /// A broker that answers at once and with nothing, again and again, is given time.
+    async fn slow_down(&self, useless: u32) {
+        let Some(beyond) = useless.checked_sub(USELESS) else { return };
+        if beyond == USELESS {
+            let broker = self.broker;
+            tracing::warn!(
+                cluster = "source",
+                broker,
+                "fetches are answered at once and with nothing, and are sent more slowly"
+            );
+        }
+        let [first, longest] = USELESS_PAUSES;
+        tokio::time::sleep(first.saturating_mul(1 << beyond.min(16)).min(longest)).await;
+    }
+
     /// Tells the session what these partitions want now.
     fn look_at(&mut self, changed: BTreeSet<usize>) {
         let mut slots = self.stream.slots.borrow_mut();
         for index in changed {
             let Some(slot) = slots.get_mut(index) else { continue };
             let ours = slot.leaders[Side::Source as usize] == self.broker;
-            let wanted = slot.machine.poll_fetch().filter(|_| ours && !self.stream.halted.get());
+            let wanted = slot.machine.poll_fetch().filter(|_| ours && !self.stream.halted.get() && !slot.apart);
             match wanted {
                 Some(offset) => {
                     let topic = (&slot.topic, slot.ids[Side::Source as usize]);
@@ -82,7 +138,8 @@ impl Fetcher {
             if ours {
                 slot.fetch_told = wanted;
             }
-            if ours && wanted.is_none() && slot.machine.phase() == Phase::Running && !slot.machine.has_ended() {
+            let runs = slot.machine.phase() == Phase::Running && !slot.machine.has_ended() && !slot.apart;
+            if ours && wanted.is_none() && runs {
                 self.left_out.insert(index);
             } else {
                 self.left_out.remove(&index);
@@ -90,7 +147,9 @@ impl Fetcher {
         }
     }
 
-    async fn fetch(&mut self) -> Result<()> {
+    /// Sends one fetch of what the session wants and hands out what it brings. The broker waits for records as long as usual, or
+    /// for `wait`.
+    pub(super) async fn fetch(&mut self, wait: Option<Duration>) -> Result<Brought> {
         let connection = match self.connection.take().filter(|connection| connection.is_open()) {
             Some(connection) => connection,
             None => {
@@ -99,7 +158,8 @@ impl Fetcher {
             }
         };
         self.stream.throttle.wait().await;
-        let limits = self.limits();
+        let mut limits = self.limits();
+        limits.max_wait = wait.unwrap_or(limits.max_wait);
         let room = self.stream.budget.reserve(limits.max_bytes as usize).await;
         let asked = Instant::now();
         let answer = self.session.fetch(&connection, limits, room);
@@ -109,16 +169,23 @@ impl Fetcher {
             self.stream.look_up_producers(&fetched).await?;
         }
         let received: usize =
+            // Left open: errors bring no bytes; they are handled below.
             fetched.iter().filter_map(|partition| Some(partition.result.as_ref().ok()?.records.len())).sum();
         self.stream.throttle.spend(received);
-        self.size = next_size(self.size, received, asked.elapsed());
+        let took = asked.elapsed();
+        self.size = next_size(self.size, received, took);
+        let had_room = received < limits.max_bytes as usize / 2;
+        let mut brought = Brought { bytes: received, had_room, errors: 0, took, wait: limits.max_wait };
         for partition in fetched {
             match partition.result {
                 Ok(records) => self.hand_out(partition.slot, partition.fetch_offset, records),
-                Err(error) => self.handle_error(partition.slot, partition.fetch_offset, error),
+                Err(error) => {
+                    brought.errors += 1;
+                    self.handle_error(partition.slot, partition.fetch_offset, error);
+                }
             }
         }
-        Ok(())
+        Ok(brought)
     }
 
     fn limits(&self) -> FetchLimits {

@@ -64,6 +64,8 @@ fn apply(stream: &Rc<Stream>, side: Side, metadata: &Metadata) -> bool {
                 topic.and_then(|topic| topic.leaders.get(slot.partition as usize)).copied().unwrap_or(NO_LEADER);
             // One that is parked goes on only when it is told to, and then its leaders are looked for again.
             complete &= leader != NO_LEADER || slot.machine.phase() == Phase::Parked;
+            // The new leader is asked for all that it has.
+            slot.apart &= side == Side::Target || slot.leaders[side as usize] == leader;
             (std::mem::replace(&mut slot.leaders[side as usize], leader), leader, is_another)
         };
         if before == leader {

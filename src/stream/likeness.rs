@@ -249,3 +249,45 @@ impl Place<'_> {
         Error::new(ErrorKind::Broker, message).with_offset(offset)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::attributes;
+
+    fn header() -> Header {
+        Header {
+            base_offset: 10,
+            length: 49,
+            partition_leader_epoch: 4,
+            magic: 2,
+            crc: 0,
+            attributes: 0,
+            last_offset_delta: 4,
+            base_timestamp: 1_000,
+            max_timestamp: 1_000,
+            producer_id: 7,
+            producer_epoch: 0,
+            base_sequence: 10,
+            record_count: 5,
+        }
+    }
+
+    fn there(source: Header) -> Seen<Held> {
+        Seen::There(Held::Batch(source))
+    }
+
+    #[test]
+    fn headers_tell_what_is_the_same_and_leave_the_rest_to_the_records() {
+        let target = header();
+        assert_eq!(judge(&target, there(header())), Some(Likeness::Same));
+        let cut = Header { last_offset_delta: 3, ..header() };
+        // Other times under the same payload are other records.
+        let later = Header { base_timestamp: 2_000, max_timestamp: 2_000, ..header() };
+        for other in [there(cut), there(later), Seen::Absent { next: 15 }, Seen::There(Held::OldFormat)] {
+            assert_eq!(judge(&target, other), None, "{other:?}");
+        }
+        let marker = Header { attributes: attributes::CONTROL, ..header() };
+        assert_eq!(judge(&target, there(marker)), Some(Likeness::Different { offset: 14 }));
+    }
+}

@@ -15,6 +15,7 @@ mod likeness;
 mod mapping;
 mod opening;
 mod producing;
+mod silence;
 mod translated;
 
 use std::cell::{Cell, RefCell};
@@ -90,6 +91,8 @@ struct Stream {
     names_by_id: RefCell<HashMap<u128, Rc<str>>>,
     /// Work for each source broker: slots whose wish to fetch has changed.
     fetchers: RefCell<HashMap<i32, Rc<Lane>>>,
+    /// Work for each source broker: slots of which nothing comes, and that are asked for apart.
+    silent: RefCell<HashMap<i32, Rc<Lane>>>,
     /// Work for each target broker: slots that have something to send.
     senders: RefCell<HashMap<i32, Rc<Lane>>>,
     /// Work for each target broker: slots that have a hole to be filled.
@@ -129,10 +132,16 @@ struct Slot {
     forgotten: bool,
     /// What the fetcher was told that this partition wants.
     fetch_told: Option<i64>,
+    /// It is asked for apart, because nothing came of it.
+    apart: bool,
+    /// The offset that it waits for, and for how many looks.
+    waits_at: (i64, u32),
     /// An empty transaction may be open. It is ended before holes are filled in any other way: it would be
     /// aborted some time, and the marker of that would be an offset too much.
     in_transaction: bool,
     state_told: State,
+    /// It was logged why it waits.
+    wait_told: bool,
     ran: bool,
     /// When a batch was sent last, or the position was read.
     last_sent: Duration,
@@ -143,6 +152,8 @@ struct Slot {
 struct Lane {
     slots: RefCell<BTreeSet<usize>>,
     changed: Notify,
+    /// Of a source broker: answers to fetches that could have held more, counted.
+    answers_with_room: Cell<u32>,
 }
 
 /// Which cluster a leader is of.
@@ -197,6 +208,7 @@ pub(crate) fn run(
         names_at_source: RefCell::default(),
         names_by_id: RefCell::default(),
         fetchers: RefCell::default(),
+        silent: RefCell::default(),
         senders: RefCell::default(),
         fillers: RefCell::default(),
         markers: Cell::new(filling::Way::Markers),
@@ -216,6 +228,7 @@ impl Stream {
     async fn serve(self: Rc<Self>, mut commands: mpsc::Receiver<Command>) {
         tokio::task::spawn_local(opening::run(self.clone()));
         tokio::task::spawn_local(leaders::run(self.clone()));
+        tokio::task::spawn_local(silence::watch(self.clone()));
         tokio::task::spawn_local(mapping::run(self.clone(), self.mapper.clone()));
         while let Some(command) = commands.recv().await {
             match command {
@@ -260,8 +273,11 @@ impl Stream {
                 leaders: [NO_LEADER; 2],
                 forgotten: false,
                 fetch_told: None,
+                apart: false,
+                waits_at: (-1, 0),
                 in_transaction: false,
                 state_told: State::Starting,
+                wait_told: false,
                 ran: false,
                 last_sent: Duration::ZERO,
             });
@@ -316,7 +332,7 @@ impl Stream {
     fn halt(&self, halted: bool) {
         self.halted.set(halted);
         let all: Vec<usize> = (0..self.slots.borrow().len()).collect();
-        for lane in self.fetchers.borrow().values() {
+        for lane in self.fetchers.borrow().values().chain(self.silent.borrow().values()) {
             lane.slots.borrow_mut().extend(&all);
             lane.changed.notify_one();
         }
@@ -365,7 +381,11 @@ impl Stream {
         {
             lane.put(index);
         }
-        if slot.machine.poll_fetch() != slot.fetch_told
+        if slot.apart
+            && let Some(lane) = self.silent.borrow().get(&slot.leaders[Side::Source as usize])
+        {
+            lane.put(index);
+        } else if slot.machine.poll_fetch() != slot.fetch_told
             && let Some(lane) = self.fetchers.borrow().get(&slot.leaders[Side::Source as usize])
         {
             lane.put(index);
@@ -398,9 +418,10 @@ impl Stream {
             Some(_) if state == State::Failed => self.tell_parked(slot),
             error => {
                 slot.progress.set_state(state, error);
-                if let (true, Some(error)) = (changed, error) {
+                if let Some(error) = error.filter(|_| changed || !slot.wait_told) {
                     tracing::warn!(topic = &*slot.topic, partition = slot.partition, %error, "partition waits");
                 }
+                slot.wait_told = error.is_some();
             }
         }
     }
@@ -490,6 +511,7 @@ impl Stream {
         loop {
             match tokio::time::timeout(patience, &mut answer).await {
                 Ok(answer) => return answer,
+                // Left open: that the time is over is no answer; it is waited on.
                 Err(_) => self.leaders_are_stale(side),
             }
         }

@@ -28,6 +28,7 @@ pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
             continue;
         }
         // The semaphore is never closed.
+        // Left open: nobody closes it.
         let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
         match sender.send(permit).await {
             Ok(()) => tries.succeeded(),

@@ -99,9 +99,11 @@ pub(super) async fn read_target(stream: &Stream, leader: i32, names: &[Names]) -
     stream.hear(news);
     let mut last_batches = look_for_last(stream, &connection, names, &starts).await?;
     for one in names {
-        // What cannot be told is an error of this partition below.
+        // Left open: what was not told is an error of this partition below.
         let (Ok(start), Ok(end)) = (get(&starts, &one.target), get(&ends, &one.target)) else { continue };
+        // Left open: as above.
         let Ok(replicated) = get(&high_watermarks, &one.target) else { continue };
+        // Left open: as above.
         let Ok(remembered) = before.get(&one.target).copied().unwrap_or(Ok(None)) else { continue };
         // What is not replicated yet cannot be read, and the position is read again anyway.
         match catch_up(stream, &connection, one, (start, end.min(replicated)), remembered).await? {
@@ -167,6 +169,7 @@ async fn look_for_last(
     while !open.is_empty() {
         let last = |names: &&Names| {
             let (on_target, _) = stream.with_map(stream.slot_of(names), |map| map.last_record()).flatten()?;
+            // Left open: where the log starts is asked for again below, where an error is one.
             let start = get(starts, &names.target).ok()?;
             (on_target >= start).then(|| (names.target.clone(), on_target))
         };
@@ -223,6 +226,7 @@ async fn catch_up(
             Err(error) => return Ok(Err(error)),
         };
         let before = next;
+        // Left open: what cannot be read is asked for again, and an error when nothing else comes.
         for batch in batch::split(fetched).map_while(Result::ok) {
             let header = batch.header;
             next = next.max(header.last_offset() + 1);

@@ -120,6 +120,7 @@ pub fn cut(mut records: Bytes) -> Result<Vec<Batch>, Malformed> {
             2 => HEADER,
             _ => return corrupt("its format version is not known"),
         };
+        // Left open: a negative length is an error here.
         let Some(total) = usize::try_from(length).ok().map(|length| length + OVERHEAD) else {
             return corrupt("its length is negative");
         };
@@ -218,8 +219,10 @@ pub fn visible(batches: Vec<Batch>, aborted: &[(i64, i64)]) -> Vec<Batch> {
 fn is_abort_marker(batch: &Batch) -> bool {
     let mut records = match super::records::Records::open(batch) {
         Ok(records) => records,
+        // Left open: what such a marker ends stays hidden, and is missed.
         Err(_) => return false,
     };
+    // Left open: as above.
     let record = records.advance().ok().and_then(|()| records.current());
     record.and_then(|record| record.key).is_some_and(|key| key.len() >= 4 && key[2..4] == [0, 0])
 }

@@ -261,7 +261,7 @@ impl Headers<'_> {
     fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let mut input = Input { bytes: self.bytes, at: 0 };
         let span = |(from, to): Span| &self.bytes[from..to];
-        // They were read once when the record was, so there is no error here.
+        // Left open: they were read once when the record was, so there is no error here.
         std::iter::from_fn(move || input.header().ok())
             .take(self.count)
             .map(move |(key, value)| (span(key), value.map(span)))
@@ -327,7 +327,9 @@ impl Input<'_> {
     fn span_of(&mut self, length: i32) -> Result<Option<Span>, &'static str> {
         match usize::try_from(length) {
             Ok(length) => self.take(length).map(Some),
+            // Left open: that the length is negative is what is judged.
             Err(_) if length == -1 => Ok(None),
+            // Left open: as above.
             Err(_) => Err(NEGATIVE),
         }
     }

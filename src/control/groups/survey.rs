@@ -194,6 +194,7 @@ async fn locate(
 /// Whether the topic of coordinators is there, or that is not told.
 async fn may_have_groups(cluster: &Cluster) -> bool {
     let name = [OFFSETS_TOPIC.to_owned()];
+    // Left open: there may be groups.
     let Ok(metadata) = cluster.metadata(Some(&name), false).await else { return true };
     let error_code = metadata.topics.get(OFFSETS_TOPIC).map_or(0, |topic| topic.error_code);
     error_code != BrokerError::UNKNOWN_PARTITION.code

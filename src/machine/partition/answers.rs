@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::{Filling, Partition, Phase, Ticket};
+use crate::batch::marker;
 use crate::error::{Error, ErrorKind};
 use crate::machine::opening::other_writer;
 use crate::wire::errors::{BrokerError, Class};
@@ -114,13 +115,47 @@ impl<P> Partition<P> {
 
     /// Markers whose answer is not waited for may be written at any time, until others have come with a higher fence.
     pub(super) fn give_up_fill(&mut self) {
-        if matches!(self.filling, Filling::UnderWay { .. }) {
-            if self.identity.fence % (FENCES + 1) < FENCES {
-                self.identity.fence += 1;
+        if let Filling::UnderWay { next, .. } = self.filling {
+            match self.attempts() < FENCES {
+                true => self.identity.fence += 1,
+                false => self.has_no_fence_left = true,
             }
+            self.fenced_until = self.fenced_until.max(next);
             self.filling = Filling::Unsettled;
             self.given_up = true;
         }
+    }
+
+    /// Attempts to fill that were given up, as far as the fence counts them.
+    fn attempts(&self) -> i32 {
+        self.identity.fence % (FENCES + 1)
+    }
+
+    /// How far an order to fill from an offset may go. Brokers compare fences of one block of offsets, whose markers have one
+    /// producer id: in a block that no order with a raised fence has reached, the attempts are counted anew, so that a
+    /// process that runs for years has always one left.
+    pub(super) fn fill_within_fence(&mut self, from: i64, next: i64) -> i64 {
+        if self.attempts() == 0 {
+            return next;
+        }
+        if marker::block_of(from) > marker::block_of(self.fenced_until - 1) {
+            self.identity.fence -= self.attempts();
+            return next;
+        }
+        let next = next.min(marker::end_of_block(from));
+        self.fenced_until = self.fenced_until.max(next);
+        next
+    }
+
+    /// Why it cannot go on: all fences of this start were used up in one block of offsets.
+    pub(super) fn no_fence_left(&self) -> Option<Error> {
+        self.has_no_fence_left.then(|| {
+            let message = format!(
+                "{FENCES} orders to fill holes were given up without an answer, one after the other, and a late one could not be told \
+                 from a new one any more: start the mirror again, which takes a new number"
+            );
+            Error::new(ErrorKind::Fenced, message)
+        })
     }
 
     fn handle_refused(&mut self, base_offset: i64, broker: BrokerError, detail: Option<String>, now: Duration) {
@@ -134,7 +169,7 @@ impl<P> Partition<P> {
         let error = |kind, verb| Error::new(kind, message(verb)).with_offset(base_offset).with_kafka_code(broker.code);
         match broker.class {
             Class::Fenced => self.park(error(ErrorKind::Fenced, "gave to a newer owner")),
-            Class::Refused | Class::Unsupported | Class::TooLarge => {
+            Class::Refused | Class::TooLarge => {
                 self.window.refuse(base_offset, error(ErrorKind::RecordRefused, "refuses"));
                 self.settle();
             }
@@ -148,6 +183,8 @@ impl<P> Partition<P> {
             Class::Unauthorized | Class::Unauthenticated => {
                 self.close(Some(error(ErrorKind::Authorization, "does not allow")), now);
             }
+            // That is about the request, not about what is in it: no record is left out for it.
+            Class::Unsupported => self.close(Some(error(ErrorKind::Broker, "cannot work with the request for")), now),
             // Once, this is how a lost answer shows; in a row, reading again at once would be a busy loop.
             Class::Position if self.failures == 0 => {
                 self.failures = 1;

@@ -81,6 +81,9 @@ impl<P> Partition<P> {
         if !self.accept_source(&reading) {
             return;
         }
+        if let Some(error) = self.no_fence_left() {
+            return self.park(error);
+        }
         let settling = Filling::Settling { end: self.end_of_log(target.log_end_offset) };
         let stood_still = self.filling == settling;
         if self.given_up && !stood_still {

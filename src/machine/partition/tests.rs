@@ -201,6 +201,28 @@ fn assert_parked(partition: &Partition<()>, kind: ErrorKind, offset: Option<i64>
 }
 
 #[test]
+fn a_source_that_says_nothing_is_waited_for_and_nothing_is_concluded() {
+    let mut partition = running_at(10);
+    let nothing: [Result<Content<()>, Malformed>; 0] = [];
+    let silence = || Error::new(ErrorKind::Broker, "the source gives nothing").with_offset(10);
+    partition.handle_silence(9, silence());
+    assert!(!partition.is_failing(), "that was an older question");
+    partition.handle_silence(10, silence());
+    partition.handle_fetched(10, nothing);
+    assert_eq!((partition.phase(), partition.position(), partition.poll_fetch()), (Phase::Running, Some(10), Some(10)));
+    assert!(
+        partition.is_failing()
+            && !partition.can_fill()
+            && partition.error().is_some_and(|error| error.offset() == Some(10))
+    );
+    fetched(&mut partition, &[batch(10, 5)]);
+    assert!(!partition.is_failing() && partition.error().is_none() && partition.can_produce());
+    partition.handle_silence(15, silence());
+    partition.reopen(Duration::ZERO);
+    assert!(!partition.is_failing(), "the next opening asks anew");
+}
+
+#[test]
 fn what_was_not_asked_for_is_a_bug() {
     let cases = [
         batch(30, 10),

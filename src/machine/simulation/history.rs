@@ -10,7 +10,7 @@ use super::network::{Connection, Fault, Request};
 use super::plan::{Plan, Trouble};
 use super::planted::Bug;
 use super::process::Process;
-use super::world::{Entry, FOREIGN, Kind, MAX_RECORDS, MIRROR, Source, Target, bytes_of};
+use super::world::{Entry, FOREIGN, FOREIGN_END, Kind, MAX_RECORDS, MIRROR, Source, Target, bytes_of};
 use crate::error::ErrorKind;
 use crate::machine::partition::Phase;
 use crate::machine::translation::Note;
@@ -185,7 +185,7 @@ impl History {
     /// Whether an entry of the target is what the source has there, or had, or what a policy made of it.
     fn fits(&self, entry: &Entry) -> bool {
         let by_policy = |offset: i64| match self.plan.trouble {
-            Trouble::SourceRetention => {
+            Trouble::SourceRetention | Trouble::ForeignWriter => {
                 let before = self.target.leader().log.iter().take_while(|entry| entry.base < offset);
                 offset < self.source.start && (self.plan.limits.go_on_after_loss || { before }.all(Entry::is_marker))
             }
@@ -252,6 +252,11 @@ impl History {
         }
     }
 
+    /// Whether a read fails, or says nothing.
+    pub(super) fn fails(&mut self) -> bool {
+        !self.healing && self.rng.u32(0..1000) < self.plan.unread
+    }
+
     fn step_down(&mut self) {
         let leader = self.target.leader;
         for connection in self.connections.iter_mut().filter(|connection| connection.broker == leader) {
@@ -270,7 +275,20 @@ impl History {
                 self.expire();
             }
             Trouble::TargetUnclean => self.lose_target_data(),
-            Trouble::ForeignWriter => self.write_to_target(FOREIGN, -1),
+            Trouble::ForeignWriter => {
+                self.write_to_target(FOREIGN, -1);
+                if self.rng.bool() {
+                    self.write_to_target(FOREIGN_END, -1);
+                }
+                // What would show that the records are not the source's is gone there.
+                if self.rng.bool() {
+                    self.source.start = self.source.start.max(self.target.leader().end().min(self.source.end));
+                }
+            }
+            Trouble::TargetCompacts => {
+                self.target.compact(&mut self.rng);
+                tell!(self, "the target is compacted, {:?} are gone", self.target.compacted);
+            }
             Trouble::NewOwner => self.write_to_target(MIRROR.producer_id, MIRROR.producer_epoch + 1),
             Trouble::SourceRetention => {
                 let (end, start) = (self.source.end, self.source.start);
@@ -354,6 +372,7 @@ impl History {
                 self.plan.at += 1;
                 return;
             }
+            _ if producer_id == FOREIGN_END => leader.append(1, u32::MAX, producer_id, epoch, -1),
             _ => leader.append(self.rng.i32(1..=MAX_RECORDS), u32::MAX, producer_id, epoch, -1),
         };
         self.target.advance_high_watermark();
@@ -512,8 +531,10 @@ impl History {
 
     /// The target is the source, from the first batch on, without anything left out, twice, or moved.
     fn check_logs(&mut self, foreign: bool) {
-        let mut next = self.target.leader().log.first().map_or(0, |entry| entry.base);
-        for entry in self.target.leader().log.clone() {
+        let mut log = [&self.target.leader().log[..], &self.target.compacted[..]].concat();
+        log.sort_by_key(|entry| entry.base);
+        let mut next = log.first().map_or(0, |entry| entry.base);
+        for entry in log {
             if entry.base != next || (!foreign && !self.fits(&entry)) {
                 return self.violate(format!("the target has {entry:?} where {next} should follow"));
             }

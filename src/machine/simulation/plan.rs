@@ -14,6 +14,8 @@ pub(super) enum Trouble {
     StateExpires,
     /// The target's retention removes everything that was copied.
     TargetEmptied,
+    /// The target's cleaner takes records that were copied.
+    TargetCompacts,
     /// The target loses committed batches.
     TargetUnclean,
     /// Somebody else writes to the target.
@@ -50,6 +52,8 @@ pub(super) struct Plan {
     pub(super) limits: Limits,
     /// Of 1000 steps, how many break something.
     pub(super) faults: u32,
+    /// Of 1000 reads, how many fail or say nothing.
+    pub(super) unread: u32,
     /// Of 100 batches, how many are such that the target gets markers for them.
     pub(super) holes: u32,
     /// Batches until the source holds what the trouble is about.
@@ -63,7 +67,8 @@ impl Plan {
         let translates = rng.u32(0..3) == 0;
         let trouble = match rng.u32(0..100) {
             share if translates => translated::trouble(share),
-            0..38 => Trouble::Nothing,
+            0..32 => Trouble::Nothing,
+            32..38 => Trouble::TargetCompacts,
             38..48 => Trouble::StateExpires,
             48..52 => Trouble::TargetEmptied,
             52..62 => Trouble::TargetUnclean,
@@ -96,6 +101,7 @@ impl Plan {
             limits,
             holes: [0, 10, 40, 70][rng.usize(0..4)],
             faults: [0, 15, 50, 120][rng.usize(0..4)],
+            unread: [0, 15, 100, 400][rng.usize(0..4)],
             clean_batches: rng.usize(0..12),
             translates,
         }

@@ -74,10 +74,16 @@ pub(super) enum Bug {
     IgnoresLaterStart,
     /// Counts on the records of others, too, when it looks how far it has come.
     CountsOthers,
+    /// Takes an answer without records for a log without records up to its end.
+    BelievesSilence,
+    /// Takes a comparison of both logs that failed for one that found nothing to compare.
+    TakesFailureForNothing,
+    /// Does not look who wrote the records before the markers at the end.
+    BelievesMarkers,
 }
 
 impl Bug {
-    pub(super) const ALL: [Bug; 29] = [
+    pub(super) const ALL: [Bug; 32] = [
         Bug::SkipsOneBatch,
         Bug::WrongOrderOnRetry,
         Bug::CountsBeforeTheAnswer,
@@ -107,6 +113,9 @@ impl Bug {
         Bug::DoesNotScan,
         Bug::IgnoresLaterStart,
         Bug::CountsOthers,
+        Bug::BelievesSilence,
+        Bug::TakesFailureForNothing,
+        Bug::BelievesMarkers,
     ];
 }
 
@@ -286,6 +295,7 @@ impl Machine {
                     *last_sequence = sequence_before(end);
                 }
             }
+            Some(Bug::BelievesMarkers) => target.last_writer = None,
             Some(Bug::IgnoresLikeness) => reading.likeness = Likeness::Unknown,
             Some(Bug::IgnoresEpochs) => (source.last_epoch, source.epoch_end_offset) = (-1, None),
             _ => {}
@@ -317,6 +327,10 @@ impl Machine {
 
     pub(super) fn handle_diverged(&mut self, offset: i64, now: Duration) {
         self.inner.handle_diverged(offset, now);
+    }
+
+    pub(super) fn handle_silence(&mut self, offset: i64, error: Error) {
+        self.inner.handle_silence(offset, error);
     }
 
     pub(super) fn handle_out_of_range(&mut self, offset: i64, now: Duration) {
@@ -371,6 +385,7 @@ fn pretend_end(target: &mut TargetLog, end: i64) {
     target.high_watermark = end;
     let last_sequence = target.last_record.map_or(sequence_before(end), |(_, last)| shifted(last, -behind));
     target.last_record = target.last_record.map(|(epoch, _)| (epoch, last_sequence));
+    target.last_writer = None;
     if target.tail != Tail::Empty {
         target.tail = Tail::Marker { meant_for: None };
     }

@@ -173,10 +173,6 @@ fn contents(batches: &[SourceBatch], fetch: &Fetch, batch_bytes: usize) -> Vec<C
             contents.push(Content::Nothing { next_offset: batch.end(), leader_epoch: batch.epoch });
         }
     }
-    // Behind the last batch there is nothing up to the end: what the engine asks for apart when no batch comes.
-    if batches.is_empty() && fetch.end > fetch.offset {
-        contents.push(Content::Nothing { next_offset: fetch.end, leader_epoch: -1 });
-    }
     contents
 }
 
@@ -205,11 +201,14 @@ impl History {
         }
     }
 
-    fn fetch(&self, at: usize, offset: i64) -> Fetch {
+    fn fetch(&mut self, at: usize, offset: i64) -> Fetch {
         let epoch = self.processes[at].machine.fetch_epoch();
         // The source sees that its log is not the one that was fetched from before.
         let diverges = epoch >= 0 && self.source.epoch_end(epoch) < offset;
-        Fetch { offset, end: self.source.end, batches: self.source.fetch(offset), diverges }
+        // A broker whose remote store is slow, or whose quota is used up, has no error and no records.
+        let says_nothing = self.fails();
+        let batches = self.source.fetch(offset).map(|batches| if says_nothing { Vec::new() } else { batches });
+        Fetch { offset, end: self.source.end, batches, diverges }
     }
 
     fn fill(&mut self, at: usize) {
@@ -265,6 +264,15 @@ impl History {
             return self.processes[at].machine.handle_open_failed(error, now);
         }
         if let Some(read) = opening.reads.pop() {
+            if self.fails() {
+                if self.bug == Some(Bug::TakesFailureForNothing) && matches!(read, Read::Likeness) {
+                    self.processes[at].opening = Some(opening);
+                    return;
+                }
+                tell!(self, "process {at} cannot read {read:?}");
+                let error = Error::new(ErrorKind::Broker, "the read fails");
+                return self.processes[at].machine.handle_open_failed(error, now);
+            }
             let read = match self.processes[at].lens {
                 Some(_) => self.read_translated(at, &mut opening, read),
                 None => self.read(at, &mut opening, read),
@@ -317,6 +325,10 @@ impl History {
                 };
                 let last = leader.producer_state().or_else(|| leader.log.iter().rev().find(kept));
                 target.last_record = last.map(|entry| (entry.epoch, entry.last_sequence()));
+                let is_record = |entry: &&Entry| {
+                    entry.end() > leader.start && entry.end() <= target.log_end_offset && !entry.is_marker()
+                };
+                target.last_writer = leader.log.iter().rev().find(is_record).map(|entry| entry.producer_id);
                 target.begun = last.is_some() || leader.start > leader.first;
                 target.tail = match leader.log.iter().find(|entry| entry.end() == target.log_end_offset) {
                     _ if leader.start >= target.log_end_offset => Tail::Empty,
@@ -384,7 +396,14 @@ impl History {
         match &fetch.batches {
             _ if fetch.diverges => process.machine.handle_diverged(fetch.offset, self.now),
             Some(batches) => {
-                let contents = contents(batches, &fetch, process.machine.get().batch_bytes());
+                let mut contents = contents(batches, &fetch, process.machine.get().batch_bytes());
+                if batches.is_empty() && fetch.end > fetch.offset {
+                    if self.bug == Some(Bug::BelievesSilence) {
+                        contents.push(Content::Nothing { next_offset: fetch.end, leader_epoch: -1 });
+                    }
+                    let error = Error::new(ErrorKind::Broker, "the source says nothing");
+                    process.machine.handle_silence(fetch.offset, error);
+                }
                 process.machine.handle_fetched(fetch.offset, contents);
             }
             None => process.machine.handle_out_of_range(fetch.offset, self.now),

@@ -13,6 +13,8 @@ use crate::machine::partition::{Holes, Identity, Limits};
 
 pub(super) const MIRROR: Identity = Identity { producer_id: 7, producer_epoch: 3, fence: 0 };
 pub(super) const FOREIGN: i64 = -1;
+/// Whose transaction a marker of somebody else ends.
+pub(super) const FOREIGN_END: i64 = 4711;
 pub(super) const MIN_IN_SYNC: usize = 2;
 /// A fetch answers with at most this many batches.
 pub(super) const FETCH_BATCHES: usize = 4;
@@ -228,7 +230,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn is_marker(&self) -> bool {
-        marker::offset_of(self.producer_id, self.epoch).is_some()
+        marker::offset_of(self.producer_id, self.epoch).is_some() || self.producer_id == FOREIGN_END
     }
 
     pub(super) fn end(&self) -> i64 {
@@ -325,7 +327,7 @@ impl Broker {
     }
 
     pub(super) fn has_foreign(&self) -> bool {
-        self.log.iter().any(|entry| entry.producer_id == FOREIGN)
+        self.log.iter().any(|entry| [FOREIGN, FOREIGN_END].contains(&entry.producer_id))
     }
 
     /// The producer id was idle, or its records are too old: nothing is known of it any more.
@@ -346,6 +348,14 @@ impl Broker {
         self.start = self.high_watermark;
     }
 
+    /// The cleaner takes these batches. What is remembered of producers stays as it is.
+    fn compact(&mut self, taken: &[Entry]) {
+        let is_kept = |entry: &Entry| !taken.contains(entry);
+        let before = |len: usize| self.log[..len].iter().filter(|entry| is_kept(entry)).count();
+        (self.forgotten, self.coarse) = (before(self.forgotten), before(self.coarse));
+        self.log.retain(is_kept);
+    }
+
     fn truncate(&mut self, len: usize) {
         self.log.truncate(len);
         self.forgotten = self.forgotten.min(len);
@@ -364,6 +374,8 @@ pub(super) struct Target {
     pub(super) in_sync: [bool; 3],
     /// A batch of more is refused as too large.
     pub(super) max_records: i32,
+    /// What the cleaner has taken.
+    pub(super) compacted: Vec<Entry>,
 }
 
 impl Target {
@@ -376,7 +388,8 @@ impl Target {
             forgotten: 0,
             coarse: 0,
         };
-        Target { brokers: [broker(), broker(), broker()], leader: 0, in_sync: [true; 3], max_records: MAX_RECORDS }
+        let brokers = [broker(), broker(), broker()];
+        Target { brokers, leader: 0, in_sync: [true; 3], max_records: MAX_RECORDS, compacted: Vec::new() }
     }
 
     pub(super) fn leader(&self) -> &Broker {
@@ -453,6 +466,21 @@ impl Target {
         self.in_sync = [false; 3];
         self.in_sync[leader] = true;
         self.elect(leader);
+    }
+
+    /// The cleaner takes records that others with the same keys have come behind: never the mirror's last ones, and never markers.
+    pub(super) fn compact(&mut self, rng: &mut fastrand::Rng) {
+        let leader = self.leader();
+        let last = leader.log.iter().rposition(|entry| !entry.is_marker()).unwrap_or_default();
+        // Every broker keeps the end of its log.
+        let kept_from =
+            self.brokers.iter().map(|broker| broker.log.last().map_or(0, |last| last.base)).min().unwrap_or(0);
+        let replicated = |entry: &&Entry| !entry.is_marker() && entry.end() <= leader.high_watermark.min(kept_from);
+        let taken: Vec<Entry> = leader.log[..last].iter().filter(replicated).filter(|_| rng.bool()).copied().collect();
+        for broker in &mut self.brokers {
+            broker.compact(&taken);
+        }
+        self.compacted.extend(taken);
     }
 
     /// Every replica has everything.

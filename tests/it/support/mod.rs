@@ -7,7 +7,7 @@
 //! - [`everything`] writes whatever a Kafka log can hold; [`console`] reads it with Kafka's own Java consumer;
 //! - [`raw`] speaks single requests that librdkafka has no call for, [`hand_made`] makes batches that no client sends;
 //! - [`groups`] are consumer groups: their offsets, and their members;
-//! - [`late`] makes logs that start late;
+//! - [`late`] makes logs that start late; [`tiered`] is a broker with a remote store that is as slow as a test wants;
 //! - [`readme`] has the README's examples;
 //! - [`process`] runs the `kmirror` command as a child, to be killed and measured; [`tool`] runs compilers and the like.
 //!
@@ -34,6 +34,7 @@ pub(crate) mod raw;
 pub(crate) mod readme;
 pub(crate) mod records;
 pub(crate) mod tampering;
+pub(crate) mod tiered;
 pub(crate) mod tool;
 pub(crate) mod transaction_load;
 pub(crate) mod transactions;

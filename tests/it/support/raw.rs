@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::error::ParseResponseErrorCode;
+use kafka_protocol::messages::alter_client_quotas_request::{AlterClientQuotasRequest, EntityData, EntryData, OpData};
 use kafka_protocol::messages::alter_partition_reassignments_request::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
@@ -113,6 +114,7 @@ macro_rules! questions {
 
 questions! {
     AddPartitionsToTxnRequest => AddPartitionsToTxnResponse, AddPartitionsToTxn;
+    AlterClientQuotasRequest => AlterClientQuotasResponse, AlterClientQuotas;
     AlterPartitionReassignmentsRequest => AlterPartitionReassignmentsResponse, AlterPartitionReassignments;
     CreateAclsRequest => CreateAclsResponse, CreateAcls;
     CreateTopicsRequest => CreateTopicsResponse, CreateTopics;
@@ -253,7 +255,30 @@ impl Client {
 
     /// Sets configs of a topic, or with `None` leaves them to the default.
     pub(crate) fn change_topic(&self, name: &str, configs: &[(&str, Option<&str>)]) -> Outcome {
-        const TOPIC: i8 = 2;
+        self.change(2, name, configs)
+    }
+
+    /// Sets configs of all brokers of the cluster.
+    pub(crate) fn alter_brokers(&self, configs: &[(&str, &str)]) -> Outcome {
+        let configs: Vec<_> = configs.iter().map(|(key, value)| (*key, Some(*value))).collect();
+        self.change(4, "", &configs)
+    }
+
+    /// Sets, or takes away, what clients of this id may read in a second.
+    pub(crate) fn limit_reader(&self, client_id: &str, bytes_per_second: Option<f64>) -> Outcome {
+        let entity = EntityData::default().with_entity_type(text("client-id")).with_entity_name(Some(text(client_id)));
+        let limit = OpData::default()
+            .with_key(text("consumer_byte_rate"))
+            .with_value(bytes_per_second.unwrap_or_default())
+            .with_remove(bytes_per_second.is_none());
+        let entry = EntryData::default().with_entity(vec![entity]).with_ops(vec![limit]);
+        for altered in self.any()?.send(1, &AlterClientQuotasRequest::default().with_entries(vec![entry]))?.entries {
+            check(altered.error_code, format!("cannot limit what {client_id} reads"))?;
+        }
+        Ok(())
+    }
+
+    fn change(&self, resource_type: i8, name: &str, configs: &[(&str, Option<&str>)]) -> Outcome {
         const SET: i8 = 0;
         const DELETE: i8 = 1;
         let configs = configs.iter().map(|(name, value)| {
@@ -262,7 +287,7 @@ impl Client {
             config.with_value(value.map(text))
         });
         let resource = AlterConfigsResource::default()
-            .with_resource_type(TOPIC)
+            .with_resource_type(resource_type)
             .with_resource_name(text(name))
             .with_configs(configs.collect());
         let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);

@@ -180,15 +180,64 @@ fn each_lost_answer_raises_the_fence_by_one_and_never_beyond_those_of_this_start
     let mut partition = running_at(10);
     fetched_nothing(&mut partition, 12);
     settle_at(&mut partition, 10);
-    for attempt in 0..300 {
+    for attempt in 0..=255 {
         let fill = partition.poll_fill(OPENED).unwrap();
-        assert_eq!(fill.fence, OURS.fence + attempt.min(255));
+        assert_eq!(fill.fence, OURS.fence + attempt);
         partition.handle_filled(fill.ticket, Filled::Lost, Duration::ZERO);
         assert_eq!(due(&partition), (BACKOFF * (1 << attempt.min(10))).min(Duration::from_secs(1)));
-        open_given_up(&mut partition, filled_to(10));
-        fetched_nothing(&mut partition, 12);
+        if attempt < 255 {
+            open_given_up(&mut partition, filled_to(10));
+            fetched_nothing(&mut partition, 12);
+        }
     }
-    assert!(partition.is_failing());
+    // A late order with the last fence could not be told from a new one.
+    read_once(&mut partition, source(0, 1000), filled_to(10), Duration::from_secs(1000));
+    assert_parked(
+        &partition,
+        ErrorKind::Fenced,
+        None,
+        "255 orders to fill holes were given up without an answer, one after the other, and a late one could not be told from a \
+         new one any more: start the mirror again, which takes a new number",
+    );
+}
+
+#[test]
+fn lost_answers_are_counted_anew_in_each_block_of_offsets() {
+    let far = source(0, 100_000);
+    let at = |end: i64| TargetLog { log_end_offset: end, high_watermark: end, ..target_at(end) };
+    let mut partition = Partition::new(OURS, Limits { holes: Holes::Filled { at_once: 1000 }, ..limits() });
+    open(&mut partition, far, at(32_700));
+    fetched_nothing(&mut partition, 32_710);
+    let mut now = OPENED;
+    let mut filled = |partition: &mut Partition<()>, answer: Option<i64>| {
+        // It is seen that the log stands still, as often as that is wanted.
+        for _ in 0..3 {
+            now += Duration::from_secs(10);
+            if partition.poll_open(now) {
+                let end = partition.position().unwrap();
+                partition.handle_opened(reading(far, at(end)), now);
+                if partition.poll_fetch() == Some(32_700) {
+                    fetched_nothing(partition, 32_710);
+                }
+            }
+        }
+        let fill = partition.poll_fill(now).or_else(|| {
+            assert!(partition.poll_open(now + SETTLE));
+            partition.handle_opened(reading(far, at(partition.position().unwrap())), now + SETTLE);
+            partition.poll_fill(now + SETTLE)
+        });
+        let fill = fill.unwrap();
+        let next = fill.from + i64::from(fill.count);
+        partition.handle_filled(fill.ticket, answer.map_or(Filled::LogEnd(next), |_| Filled::Lost), now);
+        (fill.from, next, fill.fence - OURS.fence)
+    };
+    assert_eq!(filled(&mut partition, Some(0)), (32_700, 32_710, 0));
+    assert_eq!(filled(&mut partition, None), (32_700, 32_710, 1));
+    fetched(&mut partition, &[batch(32_710, 10)]);
+    append_all(&mut partition);
+    fetched_nothing(&mut partition, 40_000);
+    assert_eq!(filled(&mut partition, None), (32_720, 32_768, 1), "up to the end of the block");
+    assert_eq!(filled(&mut partition, None), (32_768, 33_768, 0), "nothing with a raised fence has reached that one");
 }
 
 #[test]

@@ -36,6 +36,24 @@ fn a_refused_batch_waits_for_those_before_it_and_comes_again_record_by_record() 
 }
 
 #[test]
+fn a_request_that_the_target_cannot_work_with_is_no_reason_to_leave_a_record_out() {
+    for code in [35, 42] {
+        let mut partition = running_with(Limits { skip_refused: true, ..limits() }, 10);
+        fetched(&mut partition, &[batch(10, 1), batch(11, 5)]);
+        for _ in 0..3 {
+            let ticket = send_all(&mut partition)[0];
+            partition.handle_produced(ticket, refused(code), Duration::ZERO);
+            assert!(matches!(partition.phase(), Phase::Closed { .. }) && partition.is_failing());
+            let error = partition.error().unwrap();
+            assert_eq!((error.kind(), error.kafka_code(), error.offset()), (ErrorKind::Broker, Some(code), Some(10)));
+            open(&mut partition, source(0, 1000), filled_to(10));
+            fetched(&mut partition, &[batch(10, 1), batch(11, 5)]);
+        }
+        assert_eq!((told(&mut partition), partition.position()), (vec![], Some(10)));
+    }
+}
+
+#[test]
 fn behind_the_refused_batch_records_come_together_again() {
     let mut partition = running_at(10);
     fetched(&mut partition, &[batch(10, 2)]);
