@@ -506,19 +506,29 @@ int32_t kmirror_event_partition(const kmirror_event_t *event);
 const char *kmirror_event_group(const kmirror_event_t *event);
 
 /**
- * How many records the target is behind; -1 if the event is not about lag.
+ * How many records the target is behind; -1 if that is not known, or the event is not about lag.
  */
 int64_t kmirror_event_lag_records(const kmirror_event_t *event);
 
 /**
- * How many bytes the target is behind, estimated; -1 if the event is not about lag.
+ * How many bytes the target is behind, estimated; -1 if that is not known, or the event is not about lag.
  */
 int64_t kmirror_event_lag_bytes(const kmirror_event_t *event);
 
 /**
- * How many milliseconds the target is behind; -1 if the event is not about lag.
+ * How old the oldest record is that the target lacks, in milliseconds; -1 if that is not known, or the event is not about lag.
  */
 int64_t kmirror_event_lag_ms(const kmirror_event_t *event);
+
+/**
+ * When the source was heard last, for an event about lag, in milliseconds since 1970; -1 if it was not, or for other events.
+ */
+int64_t kmirror_event_source_as_of_ms(const kmirror_event_t *event);
+
+/**
+ * When the target was heard last, for an event about lag, in milliseconds since 1970; -1 if it was not, or for other events.
+ */
+int64_t kmirror_event_target_as_of_ms(const kmirror_event_t *event);
 
 /**
  * The event as a sentence; empty for NULL.
@@ -551,19 +561,30 @@ const char *kmirror_status_name(const kmirror_status_t *status);
 const char *kmirror_status_state(const kmirror_status_t *status);
 
 /**
- * How many records the target is behind, in all topics; -1 for NULL.
+ * How many records the target is behind, in all topics; -1 if that is not known of all of them, and for NULL.
  */
 int64_t kmirror_status_lag_records(const kmirror_status_t *status);
 
 /**
- * How many bytes the target is behind, estimated; -1 for NULL.
+ * How many bytes the target is behind, estimated; -1 if that is not known, and for NULL.
  */
 int64_t kmirror_status_lag_bytes(const kmirror_status_t *status);
 
 /**
- * How many milliseconds the worst partition is behind; -1 for NULL.
+ * How old the oldest record is that the target lacks, in milliseconds; -1 if that is not known, and for NULL.
  */
 int64_t kmirror_status_lag_ms(const kmirror_status_t *status);
+
+/**
+ * When the source was heard last of the partition that was heard the longest ago, in milliseconds since 1970; -1 if one was never
+ * heard, and for NULL.
+ */
+int64_t kmirror_status_source_as_of_ms(const kmirror_status_t *status);
+
+/**
+ * As kmirror_status_source_as_of_ms, of the target.
+ */
+int64_t kmirror_status_target_as_of_ms(const kmirror_status_t *status);
 
 /**
  * Records replicated since the start; -1 for NULL.
@@ -596,14 +617,16 @@ size_t kmirror_status_topic_count(const kmirror_status_t *status);
 const char *kmirror_status_topic(const kmirror_status_t *status, size_t topic);
 
 /**
- * How many records a topic is behind; -1 if there is none of this number.
+ * How many records a topic is behind; -1 if that is not known, or there is none of this number.
  */
 int64_t kmirror_status_topic_lag_records(const kmirror_status_t *status, size_t topic);
 
 /**
- * How many milliseconds a topic is behind; -1 if there is none of this number.
+ * How old the oldest record of a topic is that the target lacks, in milliseconds; -1 if that is not known, or there is none of
+ * this number.
  */
-int64_t kmirror_status_topic_lag_ms(const kmirror_status_t *status, size_t topic);
+int64_t kmirror_status_topic_lag_ms(const kmirror_status_t *status,
+                                    size_t topic);
 
 /**
  * How many partitions a topic has; their numbers begin at 0.
@@ -630,6 +653,20 @@ int64_t kmirror_status_partition_source_offset_next(const kmirror_status_t *stat
 int64_t kmirror_status_partition_target_offset_next(const kmirror_status_t *status,
                                                     size_t topic,
                                                     size_t partition);
+
+/**
+ * When the source said last where a partition ends, in milliseconds since 1970; -1 if it never has, or there is none of these numbers.
+ */
+int64_t kmirror_status_partition_source_as_of_ms(const kmirror_status_t *status,
+                                                 size_t topic,
+                                                 size_t partition);
+
+/**
+ * When the target said last where a partition ends, or that it has taken records; -1 if it never has, or there is none of these numbers.
+ */
+int64_t kmirror_status_partition_target_as_of_ms(const kmirror_status_t *status,
+                                                 size_t topic,
+                                                 size_t partition);
 
 /**
  * Why a partition does not progress; NULL if it does. It belongs to the status and is not to be freed.

@@ -51,7 +51,7 @@ pub use promote::{
     MovedEnd, PromoteOptions, PromoteReport, PromotedGroups, PromotedPartition, PromotedTopic, PromotionUndone,
     promote, promote_or, undo_promotion,
 };
-pub use status::{GroupsStatus, Lag, PartitionStatus, State, Status, Subject, TopicStatus, Trouble};
+pub use status::{AsOf, GroupsStatus, Lag, PartitionStatus, State, Status, Subject, TopicStatus, Trouble};
 pub use verify::{
     Difference, DifferenceKind, FieldDifference, Sample, Unread, VerifiedPartition, VerifyCounts, VerifyOptions,
     VerifyProgress, VerifyReport, verify, verify_or,

@@ -39,7 +39,7 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(10);
 /// let (config, _warnings) = properties.build()?;
 /// let mirror = Mirror::start(config)?;
 /// mirror.wait_until_caught_up(Duration::from_secs(600))?;
-/// println!("{} records behind", mirror.status().lag.records);
+/// println!("{}", mirror.status().lag);
 /// mirror.stop(Duration::from_secs(10))
 /// # }
 /// ```
@@ -264,8 +264,8 @@ impl Mirror {
             Ok(outcome) => outcome,
             Err(NoAnswer::Lost) => Err(self.ended()),
             Err(NoAnswer::GivenUp) => {
-                let (waited, records) = (started.elapsed().as_millis(), self.status().lag.records);
-                let message = format!("not caught up after {waited} ms: {records} records behind");
+                let (waited, behind) = (started.elapsed().as_millis(), self.status().lag.in_records());
+                let message = format!("not caught up after {waited} ms: {behind} behind");
                 Err(Error::new(ErrorKind::TimedOut, message))
             }
         }

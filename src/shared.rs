@@ -152,7 +152,7 @@ impl Shared {
         Status {
             name: own.name.clone(),
             state: own.state,
-            lag: topics.iter().map(|topic| topic.lag).fold(Lag::default(), Lag::and),
+            lag: Lag::of_all(topics.iter().map(|topic| topic.lag)),
             replicated_records: records,
             replicated_bytes: bytes,
             events_dropped: self.events.dropped(),

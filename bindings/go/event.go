@@ -68,14 +68,19 @@ const (
 // hasEnded is whether nothing comes after this state.
 func (s State) hasEnded() bool { return s == StateStopped || s == StatePromoted || s == StateFailed }
 
-// Lag is how far the target is behind.
+// Lag is how far the target is behind, as far as both clusters were heard. What is not known is negative, also in sums.
 type Lag struct {
-	// Records that the source has and the target has not.
+	// Records that the source has and the target has not; -1 if that is not known.
 	Records int64
-	// Bytes of them, estimated.
+	// Bytes of them, estimated; -1 if that is not known.
 	Bytes int64
-	// Time since the newest replicated record was produced; 0 when nothing is behind.
+	// Time is how old the oldest record is that the source has and the target has not, as far as that is known; 0 when nothing is
+	// behind, -1 if it is not known.
 	Time time.Duration
+	// SourceAsOf is when the source was heard last, of the partition that was heard the longest ago; zero before the first time.
+	SourceAsOf time.Time
+	// TargetAsOf is when the target was heard last.
+	TargetAsOf time.Time
 }
 
 // Event is something a mirror has to tell.
@@ -187,9 +192,31 @@ func takenEvent(theirs *C.kmirror_event_t) Event {
 		Message:   C.GoString(C.kmirror_event_message(theirs)),
 		Err:       copied(C.kmirror_event_error(theirs)),
 	}
-	if records := int64(C.kmirror_event_lag_records(theirs)); records >= 0 {
-		late := time.Duration(C.kmirror_event_lag_ms(theirs)) * time.Millisecond
-		event.Lag = Lag{records, int64(C.kmirror_event_lag_bytes(theirs)), late}
+	switch event.Kind {
+	case EventLag, EventLagAbove, EventLagBelow:
+		event.Lag = Lag{
+			Records:    int64(C.kmirror_event_lag_records(theirs)),
+			Bytes:      int64(C.kmirror_event_lag_bytes(theirs)),
+			Time:       lateness(int64(C.kmirror_event_lag_ms(theirs))),
+			SourceAsOf: asOf(int64(C.kmirror_event_source_as_of_ms(theirs))),
+			TargetAsOf: asOf(int64(C.kmirror_event_target_as_of_ms(theirs))),
+		}
 	}
 	return event
+}
+
+// lateness is a time in milliseconds, where -1 is one that is not known.
+func lateness(ms int64) time.Duration {
+	if ms < 0 {
+		return -1
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+// asOf is a time of day in milliseconds since 1970, where -1 is none.
+func asOf(ms int64) time.Time {
+	if ms < 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
 }

@@ -14,7 +14,7 @@ import (
 type Status struct {
 	Name  string `json:"name"`
 	State State  `json:"state"`
-	// Lag of all topics together; its time is that of the worst partition.
+	// Lag of all topics together; its time is that of the worst partition. It says as of when both clusters were heard.
 	Lag Lag `json:"lag"`
 	// ReplicatedRecords since the start.
 	ReplicatedRecords int64 `json:"replicated_records"`
@@ -92,9 +92,29 @@ type Trouble struct {
 }
 
 type lagDocument struct {
-	Records int64 `json:"records"`
-	Bytes   int64 `json:"bytes"`
-	MS      int64 `json:"ms"`
+	Records *int64 `json:"records"`
+	Bytes   *int64 `json:"bytes"`
+	MS      *int64 `json:"ms"`
+	AsOf    struct {
+		SourceMS *int64 `json:"source_ms"`
+		TargetMS *int64 `json:"target_ms"`
+	} `json:"as_of"`
+}
+
+// orMinusOne is a number that may not be known.
+func orMinusOne(number *int64) int64 {
+	if number == nil {
+		return -1
+	}
+	return *number
+}
+
+// orNil is nil for a number that is not known.
+func orNil(number int64) *int64 {
+	if number < 0 {
+		return nil
+	}
+	return &number
 }
 
 // UnmarshalJSON reads what the library writes.
@@ -103,13 +123,29 @@ func (l *Lag) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &document); err != nil {
 		return err
 	}
-	*l = Lag{document.Records, document.Bytes, time.Duration(document.MS) * time.Millisecond}
+	*l = Lag{
+		Records:    orMinusOne(document.Records),
+		Bytes:      orMinusOne(document.Bytes),
+		Time:       lateness(orMinusOne(document.MS)),
+		SourceAsOf: asOf(orMinusOne(document.AsOf.SourceMS)),
+		TargetAsOf: asOf(orMinusOne(document.AsOf.TargetMS)),
+	}
 	return nil
 }
 
 // MarshalJSON writes what the library writes.
 func (l Lag) MarshalJSON() ([]byte, error) {
-	return json.Marshal(lagDocument{l.Records, l.Bytes, l.Time.Milliseconds()})
+	document := lagDocument{Records: orNil(l.Records), Bytes: orNil(l.Bytes)}
+	if l.Time >= 0 {
+		document.MS = orNil(l.Time.Milliseconds())
+	}
+	if !l.SourceAsOf.IsZero() {
+		document.AsOf.SourceMS = orNil(l.SourceAsOf.UnixMilli())
+	}
+	if !l.TargetAsOf.IsZero() {
+		document.AsOf.TargetMS = orNil(l.TargetAsOf.UnixMilli())
+	}
+	return json.Marshal(document)
 }
 
 // UnmarshalJSON reads what the library writes, where an offset that is not known is null.

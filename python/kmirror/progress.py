@@ -78,7 +78,8 @@ class _Bar:
     def update(self, status: Status) -> None:
         self._bar.set_description_str(f"{status.name}: {status.state}", refresh=False)
         self._bar.n = status.replicated_records - self._start
-        self._bar.total = self._bar.n + status.lag.records
+        # What is not known is shown as a bar without an end.
+        self._bar.total = None if status.lag.records is None else self._bar.n + status.lag.records
         self._bar.refresh()
 
     def close(self) -> None:

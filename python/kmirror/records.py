@@ -63,7 +63,9 @@ def _convert(hint: Any, value: Any) -> Any:
         (of,) = get_args(hint)
         return [_convert(of, one) for one in value]
     if hint is Lag and isinstance(value, dict):
-        return Lag(**{name: value[name] for name in ("records", "bytes", "ms")})
+        as_of = value.get("as_of") or {}
+        known = {name: value.get(name) for name in ("records", "bytes", "ms")}
+        return Lag(**known, source_as_of_ms=as_of.get("source_ms"), target_as_of_ms=as_of.get("target_ms"))
     if isinstance(hint, type) and issubclass(hint, Record) and isinstance(value, dict):
         return hint(value)
     return value

@@ -62,7 +62,8 @@ class Status(Table):
     state: str
     """For example "in_sync"."""
     lag: Lag
-    """The lag of all topics together; milliseconds are those of the worst partition."""
+    """The lag of all topics together; milliseconds are those of the worst partition. It says as of when both clusters were
+    heard."""
     replicated_records: int
     """Records replicated since the start."""
     replicated_bytes: int
@@ -89,17 +90,23 @@ class Status(Table):
         "lag_records": "int",
         "lag_bytes": "int",
         "lag_ms": "int",
+        "source_as_of_ms": "int",
+        "target_as_of_ms": "int",
         "error": "str",
     }
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for topic in self.topics:
             for one in topic.partitions:
-                lag = {f"lag_{name}": value for name, value in one.lag.to_dict().items()}
-                yield {"topic": topic.topic, **one.to_dict(), **lag}
+                lag = one.lag.to_dict()
+                amounts = {f"lag_{name}": lag[name] for name in ("records", "bytes", "ms")}
+                yield {"topic": topic.topic, **one.to_dict(), **lag, **amounts}
 
     def _headline(self) -> str:
-        behind = f"{plural(self.lag.records, 'record')} and {self.lag.ms:,} ms behind"
+        records, ms = self.lag.records, self.lag.ms
+        behind = "how far it is behind is not known"
+        if records is not None:
+            behind = f"{plural(records, 'record')} and {'unknown' if ms is None else f'{ms:,}'} ms behind"
         copied = f"{plural(self.replicated_records, 'record')} ({self.replicated_bytes / 1e6:,.1f} MB) replicated"
         return f"{self.name}: {self.state}, {behind}, {copied}" + (f"; {self.error}" if self.error else "")
 

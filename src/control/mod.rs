@@ -9,6 +9,7 @@ pub(crate) mod acls;
 mod catch_up;
 pub(crate) mod configs;
 pub(crate) mod groups;
+mod looks;
 mod mirror_maker_2;
 mod open_transactions;
 pub(crate) mod prefix;
@@ -32,7 +33,7 @@ use crate::event::{Event, EventKind, now_ms};
 use crate::identity::groups::Notebook;
 use crate::identity::{self, Established};
 use crate::limits;
-use crate::machine::lifecycle::LagAlarm;
+use crate::machine::lifecycle::{KnownLag, LagAlarm};
 use crate::machine::partition::Identity;
 use crate::machine::topics::{Mirrored, TopicIds, selects};
 use crate::shared::Shared;
@@ -79,6 +80,7 @@ struct Control {
     /// The ids of topics that were deleted on the target to be made anew, by their names there.
     deleted: RefCell<BTreeMap<String, u128>>,
     source_metadata: RefCell<Metadata>,
+    ends: looks::Looks,
     /// The mirror's producer id, once it is known.
     identity: Cell<Option<Identity>>,
     prefixes: prefix::Prefixes,
@@ -129,6 +131,7 @@ pub(crate) fn run(
         gone: RefCell::default(),
         deleted: RefCell::default(),
         source_metadata: RefCell::default(),
+        ends: looks::Looks::default(),
         identity: Cell::new(None),
         prefixes: prefix::Prefixes::default(),
         configs: configs::Following::default(),
@@ -183,6 +186,7 @@ impl Control {
     fn start_tasks(self: &Rc<Self>) {
         let mut tasks = self.tasks.borrow_mut();
         tasks.push(tokio::task::spawn_local(self.clone().keep_fresh()));
+        tasks.push(tokio::task::spawn_local(self.clone().keep_looking()));
         tasks.push(tokio::task::spawn_local(self.clone().watch()));
         tasks.push(tokio::task::spawn_local(self.clone().watch_transactions()));
         tasks.push(tokio::task::spawn_local(self.clone().see_to_starts()));
@@ -388,10 +392,18 @@ impl Control {
     }
 
     fn tell_lag(&self, alarm: &mut LagAlarm) {
-        let topics = crate::status::topics(&self.shared.partitions(), now_ms());
-        let total = topics.iter().map(|topic| topic.lag).fold(Lag::default(), Lag::and);
+        let partitions = self.shared.partitions();
+        let topics = crate::status::topics(&partitions, now_ms());
+        let total = Lag::of_all(topics.iter().map(|topic| topic.lag));
         let event = |kind, what: &str, topic, lag: Lag| {
-            let message = format!("{what} is {} records, {} bytes, {} ms behind", lag.records, lag.bytes, lag.ms);
+            let known = |number: Option<u64>| number.map_or_else(|| "unknown".to_owned(), |number| number.to_string());
+            let message = match lag.records {
+                None => format!("how far {what} is behind is not known"),
+                Some(records) => {
+                    let (bytes, ms) = (known(lag.bytes), known(lag.ms));
+                    format!("{what} is {records} records, {bytes} bytes, {ms} ms behind")
+                }
+            };
             Event { topic, lag: Some(lag), ..Event::new(kind, message) }
         };
         for topic in &topics {
@@ -399,7 +411,13 @@ impl Control {
             self.shared.events.send(event(EventKind::Lag, &what, Some(topic.topic.clone()), topic.lag));
         }
         self.shared.events.send(event(EventKind::Lag, "the mirror", None, total));
-        let crossed = alarm.handle_lag(total, self.config.lag_threshold_records, self.config.lag_threshold);
+        let lags = || topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.lag);
+        let known = KnownLag {
+            records: lags().filter_map(|lag| lag.records).sum(),
+            ms: lags().filter_map(|lag| lag.ms).max().unwrap_or(0),
+            unknown_for: partitions.iter().filter_map(|partition| partition.unknown_for()).max(),
+        };
+        let crossed = alarm.handle_lag(known, self.config.lag_threshold_records, self.config.lag_threshold);
         if let Some(above) = crossed {
             let kind = if above { EventKind::LagAbove } else { EventKind::LagBelow };
             self.shared.events.send(event(kind, "the mirror", None, total));

@@ -4,6 +4,7 @@
 //! after a while, and goes on when it is back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ impl Control {
         }
     }
 
-    async fn plan(&self) -> Result<(BTreeMap<String, Action>, Metadata)> {
+    async fn plan(&self) -> Result<(BTreeMap<String, Action>, Rc<Metadata>)> {
         let mut source = self.source.metadata(None, false).await?;
         self.add_hidden(&mut source).await?;
         self.find_other_writers();
@@ -56,6 +57,8 @@ impl Control {
         self.prefixes.remember(&source);
         self.remember_replicas(&source, &target);
         *self.source_metadata.borrow_mut() = source;
+        let target = Rc::new(target);
+        *self.ends.target_metadata.borrow_mut() = target.clone();
         Ok((actions, target))
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::status::{Lag, State};
+use crate::status::State;
 
 /// The state of a mirror whose partitions are in these states, while so many topics are refused. A refused topic is looked at
 /// again and again, so it counts as one partition that is stalled.
@@ -37,6 +37,17 @@ pub fn mirror_state(partitions: impl IntoIterator<Item = State>, refused: usize,
     }
 }
 
+/// What is known of how far all partitions are behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KnownLag {
+    /// Records of all of which it is known.
+    pub records: u64,
+    /// Milliseconds of the worst of them.
+    pub ms: u64,
+    /// For how long it has not been known of some.
+    pub unknown_for: Option<Duration>,
+}
+
 /// Whether the lag is above its threshold, with hysteresis: it counts as below again only under half of it.
 #[derive(Debug, Default)]
 pub struct LagAlarm {
@@ -44,15 +55,17 @@ pub struct LagAlarm {
 }
 
 impl LagAlarm {
-    /// `Some(true)` when the lag has come to be above, `Some(false)` when it has come to be below again.
-    pub fn handle_lag(&mut self, lag: Lag, records: Option<u64>, time: Option<Duration>) -> Option<bool> {
+    /// `Some(true)` when the lag has come to be above, `Some(false)` when it has come to be below again. What has not been known
+    /// for longer than the time is above it.
+    pub fn handle_lag(&mut self, lag: KnownLag, records: Option<u64>, time: Option<Duration>) -> Option<bool> {
         let time = time.map(|time| time.as_millis() as u64);
+        let unknown_ms = lag.unknown_for.map_or(0, |unknown_for| unknown_for.as_millis() as u64);
         let exceeds = |value: u64, threshold: Option<u64>| threshold.is_some_and(|threshold| value > threshold);
         let half = |threshold: Option<u64>| threshold.map(|threshold| threshold / 2);
         let crossed = if self.above {
-            !exceeds(lag.records, half(records)) && !exceeds(lag.ms, half(time))
+            lag.unknown_for.is_none() && !exceeds(lag.records, half(records)) && !exceeds(lag.ms, half(time))
         } else {
-            exceeds(lag.records, records) || exceeds(lag.ms, time)
+            exceeds(lag.records, records) || exceeds(lag.ms.max(unknown_ms), time)
         };
         if crossed {
             self.above = !self.above;
@@ -92,8 +105,19 @@ mod tests {
         let mut alarm = LagAlarm::default();
         let mut told = Vec::new();
         for records in [0, 90, 101, 99, 101, 60, 49, 101] {
-            told.extend(alarm.handle_lag(Lag { records, ..Lag::default() }, Some(100), None));
+            told.extend(alarm.handle_lag(KnownLag { records, ..KnownLag::default() }, Some(100), None));
         }
         assert_eq!(told, [true, false, true]);
+    }
+
+    #[test]
+    fn what_is_not_known_for_longer_than_the_time_is_an_alarm_and_its_end_too() {
+        let mut alarm = LagAlarm::default();
+        let mut tell = |ms, unknown_for: Option<u64>| {
+            let unknown_for = unknown_for.map(Duration::from_millis);
+            alarm.handle_lag(KnownLag { records: 0, ms, unknown_for }, None, Some(Duration::from_millis(100)))
+        };
+        let told = [tell(0, Some(90)), tell(0, Some(101)), tell(0, Some(500)), tell(80, None), tell(40, None)];
+        assert_eq!(told, [None, Some(true), None, None, Some(false)]);
     }
 }

@@ -63,6 +63,8 @@ pub struct Partition<P> {
     batch_bytes: usize,
     /// Up to this offset every record is to come as a batch of its own, to find the one that the target refuses.
     singly_until: i64,
+    /// Something of the source was copied, whatever the target has of it now.
+    begun: bool,
     /// The reading of both logs before, if it did not fit together.
     doubt: Option<Doubt>,
     /// How often in a row the source's leader did not know the leader epoch of what was replicated.
@@ -124,6 +126,7 @@ impl<P> Partition<P> {
             has_no_fence_left: false,
             batch_bytes: limits.batch_bytes,
             singly_until: 0,
+            begun: false,
             doubt: None,
             unknown_epochs: 0,
             discard_reading: false,

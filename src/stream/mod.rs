@@ -5,6 +5,7 @@
 //! task on the stream's own thread; they meet in [`Stream`], whose cells are borrowed only between awaits.
 //! After every word to a machine, [`Stream::update`] looks at what it wants next and wakes whose turn it is.
 
+mod another;
 mod contents;
 mod echo;
 mod ends;
@@ -33,10 +34,9 @@ use crate::event::{Event, EventKind, Events};
 use crate::identity::offsets::Notebook;
 use crate::machine::partition::{Holes, Identity, Limits, Partition, Phase};
 use crate::shared::Shared;
-use crate::status::{Progress, State};
+use crate::status::{Progress, Side, State};
 use crate::throttle::Throttle;
 use crate::wire::cluster::Cluster;
-use crate::wire::errors::BrokerError;
 use crate::wire::memory::Budget;
 
 /// What the mirror tells a stream to do.
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Resume(Arc<str>),
     /// Have nothing to do any more with the partitions of a topic that was parked: what comes under its name is another one.
     Forget(Arc<str>),
+    /// Read the positions of these partitions again: their logs are not what they were.
+    Reopen(Vec<Arc<Progress>>),
     /// Fetch nothing more for now.
     Pause(bool),
     /// Wait for the answers under way until the time given, then end.
@@ -156,13 +158,6 @@ struct Lane {
     answers_with_room: Cell<u32>,
 }
 
-/// Which cluster a leader is of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Source = 0,
-    Target = 1,
-}
-
 const NO_LEADER: i32 = -1;
 /// Batches are not cut unless the target refuses them.
 const LARGEST_BATCH: usize = i32::MAX as usize;
@@ -241,6 +236,7 @@ impl Stream {
                     self.leaders_are_stale(Side::Target);
                 }
                 Command::Forget(topic) => self.forget(&topic),
+                Command::Reopen(partitions) => self.reopen(&partitions),
                 Command::Pause(paused) => self.halt(paused),
                 Command::Stop(deadline, done) => {
                     self.halt(true);
@@ -284,6 +280,19 @@ impl Stream {
         }
         self.leaders_are_stale(Side::Source);
         self.leaders_are_stale(Side::Target);
+    }
+
+    /// Those of them that are this stream's.
+    fn reopen(&self, partitions: &[Arc<Progress>]) {
+        let now = self.now();
+        for progress in partitions {
+            let slot = self.slot(&progress.topic, progress.partition);
+            let is_ours =
+                |slot: &usize| self.slots.borrow().get(*slot).is_some_and(|it| Arc::ptr_eq(&it.progress, progress));
+            if let Some(slot) = slot.filter(is_ours) {
+                self.with_machine(slot, |machine| machine.reopen(now));
+            }
+        }
     }
 
     fn forget(&self, topic: &str) {
@@ -456,37 +465,6 @@ impl Stream {
         self.names_at_source.borrow().get(target_topic).cloned()
     }
 
-    /// The name at the source of a topic of the target that goes by its name or, where that is empty, by its id.
-    fn name_of_answered(&self, name: &str, id: u128) -> Option<Rc<str>> {
-        match name {
-            "" => self.names_by_id.borrow().get(&id).cloned(),
-            name => self.name_at_source(name),
-        }
-    }
-
-    /// A broker says that the topic of a partition is not the one of this id. Nothing is asked or written under its name until the
-    /// metadata shows it with its id again; otherwise the next look at the topics decides what becomes of it.
-    fn is_another_topic(&self, index: usize, side: Side, error: &BrokerError) {
-        let now = self.now();
-        let Some(other) = self.slots.borrow_mut().get_mut(index).map(|slot| {
-            slot.leaders[side as usize] = NO_LEADER;
-            slot.another_topic(side).context(error).with_kafka_code(error.code)
-        }) else {
-            return;
-        };
-        self.with_machine(index, |machine| machine.handle_unreachable(other, now));
-        self.leaders_are_stale(side);
-    }
-
-    /// Shows on a partition that its topic has another id by the metadata.
-    fn show_another_topic(&self, index: usize, side: Side) {
-        let slots = self.slots.borrow();
-        let Some(slot) = slots.get(index).filter(|slot| slot.machine.phase() != Phase::Parked) else { return };
-        let error = slot.another_topic(side);
-        tracing::warn!(topic = &*slot.topic, partition = slot.partition, %error, "partition waits");
-        slot.progress.set_state(State::Stalled, Some(&error));
-    }
-
     /// The slot of a partition, by the name of its topic at the source.
     fn slot(&self, topic: &str, partition: i32) -> Option<usize> {
         self.by_name.borrow().get(topic)?.get(&partition).copied()
@@ -526,23 +504,6 @@ impl Stream {
 }
 
 impl Slot {
-    /// Whether an id is that of another topic.
-    fn has_other_id(&self, side: Side, id: u128) -> bool {
-        let ours = self.ids[side as usize];
-        ours != 0 && id != 0 && ours != id
-    }
-
-    /// Why it waits when its topic has another id.
-    fn another_topic(&self, side: Side) -> Error {
-        let (topic, partition) = (self.topic_at(side), self.partition);
-        let side = ["source", "target"][side as usize];
-        let message = format!(
-            "topic '{topic}' was deleted, or created again, at the {side}: partition {partition} is not the one that is mirrored, and \
-             waits until the next look at the topics decides"
-        );
-        Error::new(ErrorKind::Broker, message)
-    }
-
     /// The name of its topic.
     fn topic_at(&self, side: Side) -> &str {
         match side {

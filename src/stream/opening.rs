@@ -92,6 +92,11 @@ async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
         if let (Ok((_, visible)), Some(slot)) = (&source, stream.slots.borrow().get(index)) {
             slot.progress.set_source_next(*visible);
         }
+        // Left open: the error goes to the machine below.
+        let last_batch = target.as_ref().ok().and_then(|target| target.end.last_batch);
+        if let (Some(last), Some(slot)) = (last_batch, stream.slots.borrow().get(index)) {
+            slot.progress.set_found_timestamp(last.max_timestamp);
+        }
         if let Some(outrun) = stream.outrun(index) {
             stream.with_machine(index, |machine| machine.park(outrun));
             continue;

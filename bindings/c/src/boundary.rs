@@ -147,6 +147,11 @@ pub(crate) fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// A number that may not be known: -1 then.
+pub(crate) fn known(number: Option<u64>) -> i64 {
+    number.map_or(-1, count)
+}
+
 /// A JSON document, written when it is asked for: most hosts never do.
 pub(crate) struct Json {
     write: Box<dyn Fn() -> String>,

@@ -7,7 +7,7 @@ use std::ptr;
 
 use engine::{Error, Event, EventKind, Lag};
 
-use crate::boundary::{Json, ask, boundary, c_string, count, part_of, pointer_to, take_back};
+use crate::boundary::{Json, ask, boundary, c_string, known, part_of, pointer_to, take_back};
 use crate::error::kmirror_error_t;
 
 /// Something a mirror has to tell.
@@ -47,8 +47,8 @@ impl kmirror_event_t {
         kmirror_event_t::new(&Event::of_error(EventKind::Error, error))
     }
 
-    fn lag(&self, of: impl FnOnce(Lag) -> u64) -> i64 {
-        self.lag.map_or(-1, |lag| count(of(lag)))
+    fn lag(&self, of: impl FnOnce(Lag) -> Option<u64>) -> i64 {
+        known(self.lag.and_then(of))
     }
 }
 
@@ -117,7 +117,7 @@ pub unsafe extern "C" fn kmirror_event_group(event: *const kmirror_event_t) -> *
     })
 }
 
-/// How many records the target is behind; -1 if the event is not about lag.
+/// How many records the target is behind; -1 if that is not known, or the event is not about lag.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_event_lag_records(event: *const kmirror_event_t) -> i64 {
     boundary!(else -1, {
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn kmirror_event_lag_records(event: *const kmirror_event_t
     })
 }
 
-/// How many bytes the target is behind, estimated; -1 if the event is not about lag.
+/// How many bytes the target is behind, estimated; -1 if that is not known, or the event is not about lag.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_event_lag_bytes(event: *const kmirror_event_t) -> i64 {
     boundary!(else -1, {
@@ -135,12 +135,30 @@ pub unsafe extern "C" fn kmirror_event_lag_bytes(event: *const kmirror_event_t) 
     })
 }
 
-/// How many milliseconds the target is behind; -1 if the event is not about lag.
+/// How old the oldest record is that the target lacks, in milliseconds; -1 if that is not known, or the event is not about lag.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_event_lag_ms(event: *const kmirror_event_t) -> i64 {
     boundary!(else -1, {
         // SAFETY: the header asks for an event that lives, or NULL.
         unsafe { ask(event, -1, |event| event.lag(|lag| lag.ms)) }
+    })
+}
+
+/// When the source was heard last, for an event about lag, in milliseconds since 1970; -1 if it was not, or for other events.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_event_source_as_of_ms(event: *const kmirror_event_t) -> i64 {
+    boundary!(else -1, {
+        // SAFETY: the header asks for an event that lives, or NULL.
+        unsafe { ask(event, -1, |event| event.lag.and_then(|lag| lag.as_of.source_ms).unwrap_or(-1)) }
+    })
+}
+
+/// When the target was heard last, for an event about lag, in milliseconds since 1970; -1 if it was not, or for other events.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_event_target_as_of_ms(event: *const kmirror_event_t) -> i64 {
+    boundary!(else -1, {
+        // SAFETY: the header asks for an event that lives, or NULL.
+        unsafe { ask(event, -1, |event| event.lag.and_then(|lag| lag.as_of.target_ms).unwrap_or(-1)) }
     })
 }
 

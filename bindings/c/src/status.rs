@@ -7,7 +7,7 @@ use std::ptr;
 
 use engine::{PartitionStatus, Status, TopicStatus};
 
-use crate::boundary::{Json, ask, boundary, c_string, count, part_of, take_back};
+use crate::boundary::{Json, ask, boundary, c_string, count, known, part_of, take_back};
 use crate::error::kmirror_error_t;
 
 /// What a mirror knew of itself at one moment.
@@ -68,30 +68,49 @@ pub unsafe extern "C" fn kmirror_status_state(status: *const kmirror_status_t) -
     })
 }
 
-/// How many records the target is behind, in all topics; -1 for NULL.
+/// How many records the target is behind, in all topics; -1 if that is not known of all of them, and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_status_lag_records(status: *const kmirror_status_t) -> i64 {
     boundary!(else -1, {
         // SAFETY: the header asks for a status that lives, or NULL.
-        unsafe { ask(status, -1, |status| count(status.status.lag.records)) }
+        unsafe { ask(status, -1, |status| known(status.status.lag.records)) }
     })
 }
 
-/// How many bytes the target is behind, estimated; -1 for NULL.
+/// How many bytes the target is behind, estimated; -1 if that is not known, and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_status_lag_bytes(status: *const kmirror_status_t) -> i64 {
     boundary!(else -1, {
         // SAFETY: the header asks for a status that lives, or NULL.
-        unsafe { ask(status, -1, |status| count(status.status.lag.bytes)) }
+        unsafe { ask(status, -1, |status| known(status.status.lag.bytes)) }
     })
 }
 
-/// How many milliseconds the worst partition is behind; -1 for NULL.
+/// How old the oldest record is that the target lacks, in milliseconds; -1 if that is not known, and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_status_lag_ms(status: *const kmirror_status_t) -> i64 {
     boundary!(else -1, {
         // SAFETY: the header asks for a status that lives, or NULL.
-        unsafe { ask(status, -1, |status| count(status.status.lag.ms)) }
+        unsafe { ask(status, -1, |status| known(status.status.lag.ms)) }
+    })
+}
+
+/// When the source was heard last of the partition that was heard the longest ago, in milliseconds since 1970; -1 if one was never
+/// heard, and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_status_source_as_of_ms(status: *const kmirror_status_t) -> i64 {
+    boundary!(else -1, {
+        // SAFETY: the header asks for a status that lives, or NULL.
+        unsafe { ask(status, -1, |status| status.status.lag.as_of.source_ms.unwrap_or(-1)) }
+    })
+}
+
+/// As kmirror_status_source_as_of_ms, of the target.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_status_target_as_of_ms(status: *const kmirror_status_t) -> i64 {
+    boundary!(else -1, {
+        // SAFETY: the header asks for a status that lives, or NULL.
+        unsafe { ask(status, -1, |status| status.status.lag.as_of.target_ms.unwrap_or(-1)) }
     })
 }
 
@@ -149,21 +168,22 @@ pub unsafe extern "C" fn kmirror_status_topic(status: *const kmirror_status_t, t
     })
 }
 
-/// How many records a topic is behind; -1 if there is none of this number.
+/// How many records a topic is behind; -1 if that is not known, or there is none of this number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_status_topic_lag_records(status: *const kmirror_status_t, topic: usize) -> i64 {
     boundary!(else -1, {
         // SAFETY: the header asks for a status that lives, or NULL.
-        unsafe { ask(status, -1, |status| status.topic(topic).map_or(-1, |topic| count(topic.lag.records))) }
+        unsafe { ask(status, -1, |status| status.topic(topic).map_or(-1, |topic| known(topic.lag.records))) }
     })
 }
 
-/// How many milliseconds a topic is behind; -1 if there is none of this number.
+/// How old the oldest record of a topic is that the target lacks, in milliseconds; -1 if that is not known, or there is none of
+/// this number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_status_topic_lag_ms(status: *const kmirror_status_t, topic: usize) -> i64 {
     boundary!(else -1, {
         // SAFETY: the header asks for a status that lives, or NULL.
-        unsafe { ask(status, -1, |status| status.topic(topic).map_or(-1, |topic| count(topic.lag.ms))) }
+        unsafe { ask(status, -1, |status| status.topic(topic).map_or(-1, |topic| known(topic.lag.ms))) }
     })
 }
 
@@ -223,6 +243,42 @@ pub unsafe extern "C" fn kmirror_status_partition_target_offset_next(
         unsafe {
             ask(status, -1, |status| {
                 status.partition(topic, partition).and_then(|(_, partition)| partition.target_offset_next).unwrap_or(-1)
+            })
+        }
+    })
+}
+
+/// When the source said last where a partition ends, in milliseconds since 1970; -1 if it never has, or there is none of these numbers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_status_partition_source_as_of_ms(
+    status: *const kmirror_status_t,
+    topic: usize,
+    partition: usize,
+) -> i64 {
+    boundary!(else -1, {
+        // SAFETY: the header asks for a status that lives, or NULL.
+        unsafe {
+            ask(status, -1, |status| {
+                let as_of = status.partition(topic, partition).map(|(_, partition)| partition.lag.as_of);
+                as_of.and_then(|as_of| as_of.source_ms).unwrap_or(-1)
+            })
+        }
+    })
+}
+
+/// When the target said last where a partition ends, or that it has taken records; -1 if it never has, or there is none of these numbers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_status_partition_target_as_of_ms(
+    status: *const kmirror_status_t,
+    topic: usize,
+    partition: usize,
+) -> i64 {
+    boundary!(else -1, {
+        // SAFETY: the header asks for a status that lives, or NULL.
+        unsafe {
+            ask(status, -1, |status| {
+                let as_of = status.partition(topic, partition).map(|(_, partition)| partition.lag.as_of);
+                as_of.and_then(|as_of| as_of.target_ms).unwrap_or(-1)
             })
         }
     })

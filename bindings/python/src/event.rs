@@ -7,24 +7,35 @@ use pyo3::types::PyDict;
 
 use crate::errors;
 
-/// How far the target is behind.
+/// How far the target is behind, as far as both clusters were heard. What is not known is None, also in sums.
 #[pyclass(frozen, get_all, eq, module = "kmirror")]
 #[derive(Clone, PartialEq)]
 pub(crate) struct Lag {
     /// Offsets that the source has and the target has not.
-    records: u64,
+    records: Option<u64>,
     /// Bytes of them, estimated.
-    bytes: u64,
-    /// Milliseconds since the newest replicated record was produced, 0 when nothing is behind.
-    ms: u64,
+    bytes: Option<u64>,
+    /// How old the oldest record is that the source has and the target has not, in milliseconds, as far as that is known; 0 when
+    /// nothing is behind.
+    ms: Option<u64>,
+    /// When the source was heard last, of the partition that was heard the longest ago, in milliseconds since 1970.
+    source_as_of_ms: Option<i64>,
+    /// When the target was heard last.
+    target_as_of_ms: Option<i64>,
 }
 
 #[pymethods]
 impl Lag {
     #[new]
-    #[pyo3(signature = (records, bytes, ms))]
-    fn new(records: u64, bytes: u64, ms: u64) -> Self {
-        Lag { records, bytes, ms }
+    #[pyo3(signature = (records, bytes, ms, source_as_of_ms = None, target_as_of_ms = None))]
+    fn new(
+        records: Option<u64>,
+        bytes: Option<u64>,
+        ms: Option<u64>,
+        source_as_of_ms: Option<i64>,
+        target_as_of_ms: Option<i64>,
+    ) -> Self {
+        Lag { records, bytes, ms, source_as_of_ms, target_as_of_ms }
     }
 
     /// The fields by name.
@@ -33,11 +44,21 @@ impl Lag {
         fields.set_item("records", self.records)?;
         fields.set_item("bytes", self.bytes)?;
         fields.set_item("ms", self.ms)?;
+        fields.set_item("source_as_of_ms", self.source_as_of_ms)?;
+        fields.set_item("target_as_of_ms", self.target_as_of_ms)?;
         Ok(fields)
     }
 
     fn __repr__(&self) -> String {
-        format!("Lag(records={}, bytes={}, ms={})", self.records, self.bytes, self.ms)
+        let text = |number: Option<u64>| number.map_or_else(|| "None".to_owned(), |number| number.to_string());
+        format!("Lag(records={}, bytes={}, ms={})", text(self.records), text(self.bytes), text(self.ms))
+    }
+}
+
+impl Lag {
+    fn of(lag: engine::Lag) -> Self {
+        let engine::AsOf { source_ms, target_ms, .. } = lag.as_of;
+        Lag::new(lag.records, lag.bytes, lag.ms, source_ms, target_ms)
     }
 }
 
@@ -66,7 +87,7 @@ pub(crate) struct Event {
 
 impl Event {
     pub(crate) fn new(py: Python<'_>, event: &engine::Event) -> PyResult<Self> {
-        let lag = |lag: engine::Lag| Py::new(py, Lag { records: lag.records, bytes: lag.bytes, ms: lag.ms });
+        let lag = |lag: engine::Lag| Py::new(py, Lag::of(lag));
         let error = |error: &engine::Error| errors::exception(py, error).map(Bound::unbind);
         Ok(Event {
             kind: event.kind.name(),

@@ -210,9 +210,11 @@ fn lines(status: &Status, rate: Rate, running: Duration, size: Size) -> Vec<Stri
     let mut lines = vec![
         format!("{}  {}  {}", status.name, painted(status.state), clock(running)),
         format!("{} records/s  {}/s", grouped(rate.records.round() as u64), megabytes(rate.bytes)),
-        match status.lag.records {
-            0 => "nothing behind".to_owned(),
-            records => format!("{} behind, {}", counted(records, "record"), milliseconds(status.lag.ms)),
+        match (status.lag.records, status.lag.ms) {
+            (None, _) => "how far behind is not known".to_owned(),
+            (Some(0), _) => "nothing behind".to_owned(),
+            (Some(records), None) => format!("{} behind", counted(records, "record")),
+            (Some(records), Some(ms)) => format!("{} behind, {}", counted(records, "record"), milliseconds(ms)),
         },
         format!("{}, {}", counted(status.topics.len() as u64, "topic"), counted(partitions as u64, "partition")),
     ];
@@ -244,12 +246,14 @@ fn painted(state: State) -> String {
 }
 
 fn most_behind(status: &Status, room: usize) -> Vec<String> {
-    let mut topics: Vec<_> = status.topics.iter().filter(|topic| topic.lag.records > 0).collect();
+    let mut topics: Vec<_> =
+        status.topics.iter().filter(|topic| topic.lag.records.is_some_and(|records| records > 0)).collect();
     topics.sort_by(|a, b| b.lag.records.cmp(&a.lag.records).then_with(|| a.topic.cmp(&b.topic)));
     topics.truncate(room);
     let width = topics.iter().map(|topic| topic.topic.chars().count()).max().unwrap_or(0).min(40);
-    let line =
-        |topic: &&kmirror::TopicStatus| format!("  {:width$}  {} behind", topic.topic, grouped(topic.lag.records));
+    let line = |topic: &&kmirror::TopicStatus| {
+        format!("  {:width$}  {} behind", topic.topic, grouped(topic.lag.records.unwrap_or(0)))
+    };
     topics.iter().map(line).collect()
 }
 

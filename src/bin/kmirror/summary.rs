@@ -73,12 +73,20 @@ impl End {
                 let message = match status {
                     None => format!("not started after {timeout}"),
                     Some(status) => {
-                        format!("stopped after {timeout}: {} behind", counted(status.lag.records, "record"))
+                        format!("stopped after {timeout}: {} behind", behind(status))
                     }
                 };
                 Some(Error::new(ErrorKind::TimedOut, message))
             }
         }
+    }
+}
+
+/// How many records, in words.
+fn behind(status: &Status) -> String {
+    match status.lag.records {
+        Some(records) => counted(records, "record"),
+        None => "an unknown number of records".to_owned(),
     }
 }
 
@@ -168,7 +176,7 @@ pub(crate) fn print_text(end: &End, status: Option<&Status>, running: Duration) 
     );
     // What the source received after it was asked for its end is no news to somebody who asked to stop there.
     if !matches!(end, End::CaughtUp) {
-        text.push_str(&format!("; {} behind", counted(status.lag.records, "record")));
+        text.push_str(&format!("; {} behind", behind(status)));
     }
     if status.groups.matching > 0 {
         text.push_str(&format!("; {}", groups(&status.groups)));

@@ -70,6 +70,8 @@ impl<P> Partition<P> {
         if self.position != Some(target.log_end_offset) || self.position_epoch < 0 {
             self.position_epoch = source.last_epoch;
         }
+        // A target that has lost what it had must not make a loss at the source look like a late start.
+        self.begun |= target.begun || self.position.is_some_and(|position| position > target.log_end_offset);
         self.resume_at(target.log_end_offset);
         let left_out = target.log_end_offset < source.log_start_offset && self.window.next_hole().is_some();
         if self.next_fetch > source.log_end_offset || left_out {
@@ -108,7 +110,7 @@ impl<P> Partition<P> {
         }
         let next_fetch = self.next_fetch;
         let mut reading = *reading;
-        reading.target.begun |= self.window.queued_bytes() > 0;
+        reading.target.begun |= self.begun || self.window.queued_bytes() > 0;
         match check_source(&reading, next_fetch) {
             SourceFit::Goes | SourceFit::CutBack(_) => return true,
             SourceFit::BeginsAt(next) => {

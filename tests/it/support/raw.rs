@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::error::ParseResponseErrorCode;
-use kafka_protocol::messages::alter_client_quotas_request::{AlterClientQuotasRequest, EntityData, EntryData, OpData};
+use kafka_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
 use kafka_protocol::messages::alter_partition_reassignments_request::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
@@ -28,10 +28,10 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, ApiKey, BrokerId, CreateAclsRequest, DeleteAclsRequest, DeleteGroupsRequest,
-    DescribeAclsRequest, FetchRequest, FindCoordinatorRequest, InitProducerIdRequest, MetadataResponse,
-    OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, RequestHeader, ResponseHeader, TopicName,
-    WriteTxnMarkersRequest,
+    AddPartitionsToTxnRequest, AlterClientQuotasRequest, ApiKey, BrokerId, CreateAclsRequest, DeleteAclsRequest,
+    DeleteGroupsRequest, DescribeAclsRequest, FetchRequest, FindCoordinatorRequest, InitProducerIdRequest,
+    MetadataResponse, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, RequestHeader, ResponseHeader,
+    TopicName, WriteTxnMarkersRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
