@@ -21,7 +21,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::log::{InternalLog, Record};
-use crate::config::ReplicationFactor;
+use crate::batch::marker::Origin;
+use crate::config::{Offsets, ReplicationFactor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::machine::partition::Identity;
@@ -39,6 +40,44 @@ struct Claim {
     producer_epoch: i16,
     source_cluster_id: String,
     claimed_at_ms: i64,
+    /// What becomes of offsets: for ever the same, because what is remembered of one is of no use for the other. The first claims
+    /// did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    offsets: Option<Mode>,
+}
+
+/// What a claim says of `offsets`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Mode {
+    Preserve,
+    Translate,
+}
+
+impl Mode {
+    fn name(self) -> &'static str {
+        match self {
+            Mode::Preserve => "preserve",
+            Mode::Translate => "translate",
+        }
+    }
+}
+
+impl From<Offsets> for Mode {
+    fn from(offsets: Offsets) -> Self {
+        match offsets {
+            Offsets::Preserve => Mode::Preserve,
+            Offsets::Translate => Mode::Translate,
+        }
+    }
+}
+
+/// A mirror by name, as it is configured: who looks for its memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whose<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) source_cluster_id: &'a str,
+    pub(crate) offsets: Offsets,
 }
 
 const CLAIM_VERSION: u32 = 1;
@@ -95,25 +134,29 @@ pub(crate) fn topic_of(name: &str) -> String {
 }
 
 /// Reads the mirror's identity on the target, or claims one, and takes the number of this start.
+///
+/// The producer id of a new claim says for good of every batch which cluster it is a copy of. Nobody has to give it out: brokers
+/// take any.
 pub(crate) async fn establish(
     target: &Cluster,
-    name: &str,
-    source_cluster_id: &str,
+    whose: Whose<'_>,
     replication_factor: ReplicationFactor,
 ) -> Result<Established> {
+    let Whose { name, source_cluster_id, offsets } = whose;
     let topic = topic_of(name);
     let leader = find_or_create(target, &topic, replication_factor).await?;
     let log = InternalLog { target, topic: Rc::from(topic), leader };
     let (mut records, _) = log.read_from(0).await?;
     promotion::check(name, &records)?;
     if first_claim(&log, &records)?.is_none() {
-        let (producer_id, producer_epoch) = admin::new_producer_id(target).await?;
+        let producer_id = Origin::of_cluster(source_cluster_id).producer_id(nonce());
         let claim = Claim {
             version: CLAIM_VERSION,
             producer_id,
-            producer_epoch,
+            producer_epoch: 0,
             source_cluster_id: source_cluster_id.to_owned(),
             claimed_at_ms: now_ms(),
+            offsets: Some(offsets.into()),
         };
         log.append(&format!("{CLAIM_PREFIX}{producer_id}"), Some(json(&claim)?)).await?;
         (records, _) = log.read_from(0).await?;
@@ -122,7 +165,7 @@ pub(crate) async fn establish(
         let message = format!("the claim written to '{}' cannot be read back", log.topic);
         return Err(Error::new(ErrorKind::Internal, message));
     };
-    let identity = accept(claim, name, source_cluster_id)?;
+    let identity = accept(claim, whose, &records)?;
     let (number, records, read_until) = take_start(&log, name, records).await?;
     Ok(Established {
         identity: Identity { fence: number.saturating_mul(ATTEMPTS), ..identity },
@@ -260,10 +303,10 @@ fn first_claim(log: &InternalLog<'_>, records: &[Record]) -> Result<Option<Claim
 }
 
 /// Reads the mirror's identity and its topics on the target; `None` if the mirror has never run. Writes nothing.
-pub(crate) async fn find(target: &Cluster, name: &str, source_cluster_id: &str) -> Result<Option<Established>> {
-    let Some(log) = InternalLog::open(target, name).await? else { return Ok(None) };
+pub(crate) async fn find(target: &Cluster, whose: Whose<'_>) -> Result<Option<Established>> {
+    let Some(log) = InternalLog::open(target, whose.name).await? else { return Ok(None) };
     let (records, read_until) = log.read_from(0).await?;
-    let identity = first_claim(&log, &records)?.map(|claim| accept(claim, name, source_cluster_id)).transpose()?;
+    let identity = first_claim(&log, &records)?.map(|claim| accept(claim, whose, &records)).transpose()?;
     let mark = promotion::mark_of(&records, None);
     Ok(identity.map(|identity| Established {
         identity,
@@ -276,7 +319,36 @@ pub(crate) async fn find(target: &Cluster, name: &str, source_cluster_id: &str) 
     }))
 }
 
-fn accept(claim: Claim, name: &str, source_cluster_id: &str) -> Result<Identity> {
+fn accept(claim: Claim, whose: Whose<'_>, records: &[Record]) -> Result<Identity> {
+    let mode = mode_of(&claim, records);
+    let identity = accept_source(claim, whose.name, whose.source_cluster_id)?;
+    match mode.filter(|mode| *mode != Mode::from(whose.offsets)) {
+        None => Ok(identity),
+        Some(mode) => Err(changed_mode(whose.name, mode, whose.offsets.into())),
+    }
+}
+
+/// What the mirror has made of offsets until now. Before claims said so, what else is remembered shows it: with `translate` it was written
+/// down where a partition begins before anything of it was copied.
+fn mode_of(claim: &Claim, records: &[Record]) -> Option<Mode> {
+    let has = |prefix: &str| { records.iter().filter_map(record_key) }.any(|key| key.starts_with(prefix));
+    claim.offsets.or_else(|| match has(offsets::PREFIX) {
+        true => Some(Mode::Translate),
+        false => has(TOPIC_PREFIX).then_some(Mode::Preserve),
+    })
+}
+
+fn changed_mode(name: &str, was: Mode, is: Mode) -> Error {
+    let message = format!(
+        "the mirror '{name}' has run with offsets={was}, and offsets={is} cannot go on from there: every record would be copied \
+         once more; set offsets={was} again, or set another 'name' and mirror into topics without its copies",
+        was = was.name(),
+        is = is.name()
+    );
+    Error::new(ErrorKind::Config, message)
+}
+
+fn accept_source(claim: Claim, name: &str, source_cluster_id: &str) -> Result<Identity> {
     if claim.version > CLAIM_VERSION {
         let message =
             format!("the mirror '{name}' was last run by a newer kmirror (format {}); use that", claim.version);

@@ -265,7 +265,8 @@ impl Control {
 
     async fn identify(&self, name: &str, source_id: &str) -> Result<Established> {
         self.check_selection().await?;
-        identity::establish(&self.target, name, source_id, self.config.replication_factor).await
+        let whose = identity::Whose { name, source_cluster_id: source_id, offsets: self.config.offsets };
+        identity::establish(&self.target, whose, self.config.replication_factor).await
     }
 
     /// Both clusters have answered: a broker that goes down now is no reason not to start, for as long as a request may

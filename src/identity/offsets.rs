@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::machine::translation::{Note, Numbered, OffsetMap, Run};
 use crate::wire::cluster::Cluster;
 
-const PREFIX: &str = "offsets/";
+pub(super) const PREFIX: &str = "offsets/";
 const HOLES: &str = "holes";
 const RUNS: &str = "runs";
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::log::{Follower, InternalLog, Record};
-use super::{Claim, accept, first_claim, json, record_key, remembered, start_number};
+use super::{Claim, accept_source, first_claim, json, record_key, remembered, start_number};
 use crate::config::utc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::promotion::Known;
@@ -71,7 +71,7 @@ pub(crate) async fn recall(target: &Cluster, name: &str, source_cluster_id: Opti
     let (records, _) = log.read_from(0).await?;
     let Some(claim): Option<Claim> = first_claim(&log, &records)? else { return Ok(None) };
     let source = source_cluster_id.unwrap_or(&claim.source_cluster_id).to_owned();
-    accept(claim, name, &source)?;
+    accept_source(claim, name, &source)?;
     Ok(Some(read_memory(&records)))
 }
 

@@ -57,3 +57,44 @@ fn the_last_record_of_a_topic_counts_and_a_damaged_one_is_none() {
         [("a.b-c_d", TopicIds { source: 1, target: 2 }), ("orders", TopicIds { source: u128::MAX, target: 0 })];
     assert_eq!(topics, expected.map(|(name, ids)| (name.to_owned(), ids)).into());
 }
+
+fn claim(rest: &str) -> String {
+    format!(r#"{{"version":1,"producer_id":7,"producer_epoch":0,"source_cluster_id":"A","claimed_at_ms":1{rest}}}"#)
+}
+
+/// Whether a mirror with this claim and what else is remembered may run with `offsets`.
+fn runs(claim: &str, others: &[(&str, Option<&str>)], offsets: Offsets) -> Result<Identity> {
+    let claim = serde_json::from_str(claim).unwrap();
+    accept(claim, Whose { name: "m", source_cluster_id: "A", offsets }, &records(others))
+}
+
+#[test]
+fn a_mirror_goes_on_with_the_offsets_it_has_claimed_and_with_no_others() {
+    use Offsets::{Preserve, Translate};
+    let topic = ("topic/orders", Some("{}"));
+    let begun = ("offsets/orders/00/0/runs/1/0", Some("{}"));
+    let of_translate = claim(r#","offsets":"translate""#);
+    for (claim, others, right, wrong) in [
+        (of_translate.as_str(), &[topic][..], Translate, Preserve),
+        (&claim(r#","offsets":"preserve""#), &[topic], Preserve, Translate),
+        // The first claims did not say it, but the rest does.
+        (&claim(""), &[topic, begun], Translate, Preserve),
+        (&claim(""), &[topic], Preserve, Translate),
+    ] {
+        assert!(runs(claim, others, right).is_ok(), "{claim}");
+        let error = runs(claim, others, wrong).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        assert!(error.message().contains("every record would be copied once more"), "{error}");
+    }
+    for offsets in [Preserve, Translate] {
+        assert!(runs(&claim(""), &[], offsets).is_ok(), "it has copied nothing yet");
+    }
+}
+
+#[test]
+fn a_claim_says_what_it_does_with_offsets_and_the_first_ones_can_be_read() {
+    let first: Claim = serde_json::from_str(&claim("")).unwrap();
+    assert_eq!(first.offsets, None);
+    let new = Claim { offsets: Some(Mode::Translate), ..first };
+    assert_eq!(String::from_utf8(json(&new).unwrap()).unwrap(), claim(r#","offsets":"translate""#));
+}

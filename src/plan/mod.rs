@@ -185,7 +185,8 @@ impl Planner {
         let id = |metadata: &Metadata| metadata.cluster_id.clone().unwrap_or_else(|| "unknown".to_owned());
         let (source_id, target_id) = (id(&source), id(&target));
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
-        let found = identity::find(&self.target, &name, &source_id).await?;
+        let whose = identity::Whose { name: &name, source_cluster_id: &source_id, offsets: self.config.offsets };
+        let found = identity::find(&self.target, whose).await?;
         let promoted_at_ms = found.as_ref().and_then(|found| found.mark.as_ref()).map(|mark| mark.promoted_at_ms);
         let maps = self.translations(found.as_ref(), &target);
         // Others may use a topic to which records are appended; the mirror keeps what it has created like the source's.

@@ -1,7 +1,8 @@
 //! Keeps records that came from the target from going back there, where two clusters mirror each other under the same names.
 //!
-//! Batches of the mirror the other way are known by their producer id. Whether an id is that of such a mirror is looked up when
-//! it is seen for the first time, before anything of it is handed out: the claim is there before the first record is.
+//! Batches of the mirror the other way are known by their producer id, which says what they are copies of ([`Origin`]). The first
+//! mirrors wrote under ids that say nothing: whether one is that of such a mirror is looked up when it is seen for the first
+//! time, before anything of it is handed out: the claim is there before the first record is.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use super::Stream;
 use crate::batch;
+use crate::batch::marker::Origin;
 use crate::error::Result;
 use crate::identity::origins::Origins;
 use crate::wire::fetch::FetchedPartition;
@@ -39,6 +41,11 @@ impl Stream {
     /// Looks up the producers of what was fetched that were not seen before.
     pub(super) async fn look_up_producers(&self, fetched: &[FetchedPartition]) -> Result<()> {
         let new = self.unknown_producers(fetched);
+        let target = Origin::of_cluster(&self.target_id);
+        let (tagged, new): (Vec<i64>, Vec<i64>) = new.into_iter().partition(|id| Origin::of_producer(*id).is_some());
+        let from_target = tagged.iter().copied().filter(|id| Origin::of_producer(*id) == Some(target));
+        self.echo.of_target.borrow_mut().extend(from_target);
+        self.echo.known.borrow_mut().extend(tagged);
         if new.is_empty() {
             return Ok(());
         }
@@ -48,7 +55,10 @@ impl Stream {
         }
         self.echo.looked.set(Some(self.now()));
         origins.read(&self.source, &self.target_id, false).await?;
-        *self.echo.of_target.borrow_mut() = origins.producers().into_iter().collect();
+        let mut of_target = self.echo.of_target.borrow_mut();
+        of_target.extend(origins.producers());
+        of_target.sort_unstable();
+        of_target.dedup();
         self.echo.known.borrow_mut().extend(new);
         Ok(())
     }

@@ -71,8 +71,9 @@ pub async fn translate(
     let mut origins = Origins::default();
     origins.read(source, &target_id, false).await?;
     let without = Arc::new(origins.producers());
+    let whose = identity::Whose { name: &name, source_cluster_id: &source_id, offsets: config.offsets };
     let (producer_id, maps) = loop {
-        let Some(found) = identity::find(target, &name, &source_id).await? else {
+        let Some(found) = identity::find(target, whose).await? else {
             let message = format!(
                 "no mirror '{name}' has run to this target: with offsets=translate only it knows what is where"
             );

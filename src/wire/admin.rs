@@ -1,16 +1,14 @@
-//! What a mirror asks of a cluster as a whole: topics, a producer id.
+//! What a mirror asks of a cluster as a whole: topics, who has a transaction open.
 //! These are rare and may take their time; what a stream sends all day is in `fetch.rs` and `produce.rs`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::{
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, InitProducerIdRequest, ListTransactionsRequest,
-    ProducerId,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, ListTransactionsRequest, ProducerId,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -32,9 +30,6 @@ pub struct NewTopic {
     /// What differs from the defaults.
     pub configs: BTreeMap<String, String>,
 }
-
-/// Pause before a coordinator that is loading is asked again.
-const COORDINATOR_PAUSE: Duration = Duration::from_millis(100);
 
 /// The error of a request about a thing, as a sentence.
 pub fn refused(cluster: &Cluster, what: &str, broker: BrokerError, detail: Option<&str>) -> Error {
@@ -196,27 +191,6 @@ pub async fn delete_topic(cluster: &Cluster, controller_id: i32, topic: &str) ->
         }
     }
     Ok(())
-}
-
-/// Takes a producer id that nobody else in the cluster has.
-pub async fn new_producer_id(cluster: &Cluster) -> Result<(i64, i16)> {
-    let deadline = tokio::time::Instant::now() + cluster.config().request_timeout;
-    loop {
-        let connection = cluster.any().await?;
-        let request = InitProducerIdRequest::default()
-            .with_transactional_id(None)
-            .with_transaction_timeout_ms(cluster.config().request_timeout.as_millis() as i32)
-            .with_producer_id(ProducerId(-1))
-            .with_producer_epoch(-1);
-        let response = connection.call(&request, connection.version::<InitProducerIdRequest>(4)?).await?;
-        match BrokerError::of(response.error_code) {
-            None => return Ok((response.producer_id.0, response.producer_epoch)),
-            Some(error) if error.class == Class::Wait && tokio::time::Instant::now() < deadline => {
-                tokio::time::sleep(COORDINATOR_PAUSE).await;
-            }
-            Some(error) => return Err(refused(cluster, "give a producer id", error, None)),
-        }
-    }
 }
 
 /// Old clusters create topics on the controller only; newer ones pass it on from any broker.
