@@ -85,7 +85,7 @@
 #define KMIRROR_ERROR_FENCED 12
 /** The broker does not offer a request that is needed. */
 #define KMIRROR_ERROR_UNSUPPORTED 13
-/** Source and target differ: the report says where. */
+/** Source and target differ, or are not proved to be equal: the report says where. */
 #define KMIRROR_ERROR_VERIFICATION_FAILED 14
 /** It did not happen in the time given; it may still happen. */
 #define KMIRROR_ERROR_TIMED_OUT 15
@@ -691,7 +691,7 @@ void kmirror_status_free(kmirror_status_t *status);
 const char *kmirror_report_kind(const kmirror_report_t *report);
 
 /**
- * How many problems it tells, as sentences: of a verification the first differences and what could not be read, of a plan what
+ * How many problems it tells, as sentences: of a verification the first differences and what is not proved to be equal, of a plan what
  * cannot be mirrored and which permissions are missing, of a check what has failed and what to do, of a switch-over what is not
  * copied. 0 is well.
  */
@@ -703,9 +703,25 @@ size_t kmirror_report_problem_count(const kmirror_report_t *report);
 const char *kmirror_report_problem(const kmirror_report_t *report, size_t problem);
 
 /**
- * Of a verification: whether consumers read the same from both sides, as far as both have it, and everything could be read.
+ * Of a verification: whether every record that the source had when it began is on the target, equal, at its place, and nothing else is in
+ * the range; where a sample was asked for, as far as it goes. What was allowed by kmirror_report_allow may be missing.
  */
 bool kmirror_report_identical(const kmirror_report_t *report);
+
+/**
+ * Of a verification: "identical", "identical_in_a_sample", "incomplete" (no difference was seen, but not everything is proved to be equal:
+ * the problems say what and why) or "different"; empty for other reports.
+ */
+const char *kmirror_report_outcome(const kmirror_report_t *report);
+
+/**
+ * Judges a verification again: whether it is accepted that the target is behind, and that one side has removed records at the beginning
+ * of its log which the other still has. At first neither is. Problems, outcome and JSON follow; strings that were asked of the report
+ * before are freed. Other reports stay as they are.
+ */
+void kmirror_report_allow(kmirror_report_t *report,
+                          bool behind,
+                          bool expired);
 
 /**
  * Of a verification: how many records were compared; -1 for other reports.

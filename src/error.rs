@@ -81,9 +81,9 @@ error_kinds! {
     /// A broker is too old, or not Kafka enough, for what is asked.
     Unsupported = 13, "unsupported", retriable: false, fatal: true, exit: 2,
         "the broker does not offer a request that is needed";
-    /// A source and a target differ.
+    /// A source and a target differ, or are not proved to be equal.
     VerificationFailed = 14, "verification_failed", retriable: false, fatal: false, exit: 6,
-        "source and target differ: the report says where";
+        "source and target differ, or are not proved to be equal: the report says where";
     /// Something did not happen in the time given.
     TimedOut = 15, "timed_out", retriable: true, fatal: false, exit: 7,
         "it did not happen in the time given; it may still happen";

@@ -53,6 +53,6 @@ pub use promote::{
 };
 pub use status::{AsOf, GroupsStatus, Lag, PartitionStatus, State, Status, Subject, TopicStatus, Trouble};
 pub use verify::{
-    Difference, DifferenceKind, FieldDifference, Sample, Unread, VerifiedPartition, VerifyCounts, VerifyOptions,
-    VerifyProgress, VerifyReport, verify, verify_or,
+    Difference, DifferenceKind, FieldDifference, Finding, FindingKind, Sample, Unread, VerifiedPartition, VerifyCounts,
+    VerifyOptions, VerifyOutcome, VerifyProgress, VerifyReport, verify, verify_or,
 };

@@ -223,7 +223,15 @@ impl Mirror {
         give_up: impl FnMut(&VerifyProgress) -> bool,
     ) -> Result<VerifyReport> {
         self.check_process()?;
-        crate::verify::verify_or(self.config().clone(), options, give_up)
+        let mut report = crate::verify::verify_or(self.config().clone(), options, give_up)?;
+        // What both clusters cannot tell: that a partition that is behind will stay so.
+        let status = self.status();
+        report.park(|topic, partition| {
+            let topic = status.topics.iter().find(|one| &*one.topic == topic)?;
+            let one = topic.partitions.iter().find(|one| one.partition == partition && one.state == State::Failed)?;
+            Some(one.error.as_ref().map_or("it has failed", Error::message).to_owned())
+        });
+        Ok(report)
     }
 
     /// Stops fetching. What is under way is finished; connections stay open.

@@ -143,15 +143,15 @@ func (m *Mirror) State() State {
 }
 
 // Verify compares what consumers would read from both clusters, for the topics of this mirror, while it runs or later. That there
-// are differences is no error.
-func (m *Mirror) Verify(ctx context.Context) (*VerifyReport, error) {
+// are differences, or that not everything could be compared, is no error. What is accepted can be said, for example [AllowBehind].
+func (m *Mirror) Verify(ctx context.Context, allowed ...Allowed) (*VerifyReport, error) {
 	return long(ctx, m, "verify", func(pointer *C.kmirror_t, cancellation cancellation) (*VerifyReport, error) {
 		var report *C.kmirror_report_t
 		limit := C.int64_t(timeout(ctx, forEver))
 		if err := taken(C.kmirror_verify(pointer, limit, cancellation, &report)); err != nil {
 			return nil, err
 		}
-		return takenVerification(report), nil
+		return takenVerification(report, allowed), nil
 	})
 }
 

@@ -9,11 +9,12 @@ import "C"
 import (
 	"context"
 	"encoding/json"
+	"slices"
 )
 
 // Report is what a check, a plan, a verification and a switch-over have in common.
 type Report struct {
-	// Problems as sentences; none is well. Of a verification they are the first differences and what could not be read, of a plan what
+	// Problems as sentences; none is well. Of a verification they are the first differences and what is not proved to be equal, of a plan what
 	// cannot be mirrored and which permissions are missing, of a check what has failed, of a switch-over what is not copied.
 	Problems []string
 	// JSON is the whole as the library tells it.
@@ -49,7 +50,11 @@ type PlanReport struct{ Report }
 // VerifyReport is what a comparison of both clusters has come to.
 type VerifyReport struct {
 	Report
-	// Identical is whether consumers read the same from both sides, as far as both have it, and everything could be read.
+	// Outcome is "identical", "identical_in_a_sample", "incomplete" (no difference was seen, but not everything is proved to be
+	// equal: the problems say what and why) or "different".
+	Outcome string
+	// Identical is whether every record that the source had when the verification began is on the target, equal, at its place, and
+	// nothing else is in the range; where a sample was asked for, as far as it goes. What was allowed may be missing.
 	Identical bool
 	// RecordsCompared is how many records were read from both sides.
 	RecordsCompared int64
@@ -72,7 +77,19 @@ type VerifyOptions struct {
 	Topics string
 	// Sample is how much of a partition, as "5%" or as a number of offsets; empty is everything.
 	Sample string
+	// Allow is what is accepted; nothing is unless it is said.
+	Allow []Allowed
 }
+
+// Allowed is something that keeps a verification from being identical, and is accepted.
+type Allowed int
+
+const (
+	// AllowBehind accepts that the target is behind.
+	AllowBehind Allowed = iota + 1
+	// AllowExpired accepts that one side has removed records at the beginning of its log which the other still has.
+	AllowExpired
+)
 
 // PromoteOptions say how [Promote] does it.
 type PromoteOptions struct {
@@ -129,7 +146,7 @@ func Verify(ctx context.Context, properties Config, options VerifyOptions) (*Ver
 		if err := taken(C.kmirror_config_verify(config.pointer, topics, sample, limit, cancellation, &report)); err != nil {
 			return nil, err
 		}
-		return takenVerification(report), nil
+		return takenVerification(report, options.Allow), nil
 	}
 	return withConfig(ctx, properties, "verify", call, nil)
 }
@@ -186,10 +203,13 @@ func copiedReport(theirs *C.kmirror_report_t) Report {
 }
 
 // takenVerification turns a report of the library, which is freed, into one of Go.
-func takenVerification(theirs *C.kmirror_report_t) *VerifyReport {
+func takenVerification(theirs *C.kmirror_report_t, allowed []Allowed) *VerifyReport {
 	defer C.kmirror_report_free(theirs)
+	behind, expired := slices.Contains(allowed, AllowBehind), slices.Contains(allowed, AllowExpired)
+	C.kmirror_report_allow(theirs, C.bool(behind), C.bool(expired))
 	return &VerifyReport{
 		Report:          copiedReport(theirs),
+		Outcome:         C.GoString(C.kmirror_report_outcome(theirs)),
 		Identical:       bool(C.kmirror_report_identical(theirs)),
 		RecordsCompared: int64(C.kmirror_report_records_compared(theirs)),
 		Differences:     int64(C.kmirror_report_differences(theirs)),

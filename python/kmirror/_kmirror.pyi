@@ -80,6 +80,7 @@ class Handle:
         sample_seed: int | None,
         max_differences: int,
         wait: float,
+        allow: tuple[bool, bool],
         timeout: float | None,
         cancel: Cancel | None,
         watch: Callable[[str], None] | None,

@@ -217,10 +217,12 @@ class Mirror:
         sample_seed: int | None = None,
         max_differences: int = 100,
         wait: float = 5.0,
+        allow_behind: bool = False,
+        allow_expired: bool = False,
         timeout: float | None = None,
     ) -> VerifyReport:
         """Compares what consumers would read from source and target, as kmirror.Mirror.verify."""
-        options = (topics, sample, sample_seed, max_differences, wait, timeout)
+        options = (topics, sample, sample_seed, max_differences, wait, (allow_behind, allow_expired), timeout)
         return await _run(lambda cancel: self._mirror._verify(*options, cancel, None))
 
     async def promote(self, timeout: float = 60.0, *, force: bool = False) -> PromoteReport:

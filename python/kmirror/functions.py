@@ -35,6 +35,8 @@ def verify(
     sample_seed: int | None = None,
     max_differences: int = 100,
     wait: float = 5.0,
+    allow_behind: bool = False,
+    allow_expired: bool = False,
     timeout: float | None = None,
     on_progress: Callable[[dict[str, int]], object] | None = None,
     **properties: Unpack[Properties],
@@ -45,6 +47,8 @@ def verify(
         sample_seed=sample_seed,
         max_differences=max_differences,
         wait=wait,
+        allow_behind=allow_behind,
+        allow_expired=allow_expired,
         timeout=timeout,
         on_progress=on_progress,
     )

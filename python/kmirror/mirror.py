@@ -210,17 +210,22 @@ class Mirror:
         sample_seed: int | None = None,
         max_differences: int = 100,
         wait: float = 5.0,
+        allow_behind: bool = False,
+        allow_expired: bool = False,
         timeout: float | None = None,
         on_progress: Callable[[dict[str, int]], object] | None = None,
     ) -> VerifyReport:
-        """Compares what consumers would read from source and target, while both are live. That they differ is no
-        error: it is in the report.
+        """Compares what consumers would read from source and target, while both are live. The report is identical
+        only if every record that the source had when this began was seen on both sides, and is equal. That they
+        differ, or that not everything could be compared, is no error: it is in the report.
 
         topics: only these of the mirrored topics, names or regular expressions. sample: so many offsets of each
-        partition, or "5%" of them. wait: seconds that a target which is behind is waited for. on_progress is called
-        in this thread with partitions, partitions_done, records, bytes and differences so far. TimedOut after so many
-        seconds."""
-        options = (topics, sample, sample_seed, max_differences, wait, timeout)
+        partition, or "5%" of them. wait: seconds that a target which is behind is waited for. allow_behind: accepts
+        that the target is behind then. allow_expired: accepts that one side has removed records at the beginning of
+        its log which the other still has. on_progress is called in this thread with partitions, partitions_done,
+        records, bytes and differences so far. TimedOut after so many seconds."""
+        allow = (allow_behind, allow_expired)
+        options = (topics, sample, sample_seed, max_differences, wait, allow, timeout)
         return self._verify(*options, None, on_progress)
 
     def _verify(
@@ -230,13 +235,16 @@ class Mirror:
         sample_seed: int | None,
         max_differences: int,
         wait: float,
+        allow: tuple[bool, bool],
         timeout: float | None,
         cancel: Cancel | None,
         on_progress: Callable[[dict[str, int]], object] | None,
     ) -> VerifyReport:
         how_much = None if sample is None else str(sample)
         watch = None if on_progress is None else lambda text: _discard(on_progress(json.loads(text)))
-        text, error = self._handle.verify(topics, how_much, sample_seed, max_differences, wait, timeout, cancel, watch)
+        text, error = self._handle.verify(
+            topics, how_much, sample_seed, max_differences, wait, allow, timeout, cancel, watch
+        )
         return _with_error(VerifyReport(json.loads(text)), error)
 
     def promote(self, timeout: float = 60.0, *, force: bool = False) -> PromoteReport:

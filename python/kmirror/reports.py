@@ -214,7 +214,7 @@ class Difference(Record):
     partition: int
     """The partition."""
     kind: str
-    """"missing", "extra", "different", "missing_partition" or "beyond_source_end"."""
+    """"missing", "extra", "repeated", "different", "missing_partition" or "beyond_source_end"."""
     offset: int
     """The first offset that differs."""
     last_offset: int
@@ -225,11 +225,108 @@ class Difference(Record):
     """What differs in the record: field, source, target; never the content."""
 
 
-class VerifyReport(Table):
-    """What a verification found. As a table: the partitions, with how many of each class of difference."""
+class Finding(Record):
+    """Offsets or records of a partition that are not proved to be equal, and why."""
 
+    kind: str
+    """Why: "not_yet_replicated", "parked", "open_transaction", "expired_on_source", "expired_on_target", "foreign",
+    "perhaps_compacted", "perhaps_repeated", "not_looked_at", and what a newer engine says more."""
+    topic: str
+    """The topic."""
+    partition: int
+    """The partition."""
+    offset: int
+    """The first offset."""
+    last_offset: int
+    """The last one; others may lie between."""
+    count: int
+    """How many offsets or records."""
+    allowed: bool
+    """Whether it was allowed."""
+    reason: str | None
+    """What more is known of it."""
+
+
+class Unread(Record):
+    """A topic or partition that could not be compared."""
+
+    topic: str
+    """The topic."""
+    partition: int | None
+    """The partition; None for the whole topic."""
+    offset: int | None
+    """From here on it was not compared; None if nothing of it was."""
+    error: str
+    """Why."""
+
+
+class VerifyCounts(Record):
+    """How many of each class a verification found."""
+
+    missing: int
+    """Records that the source has and the target has not. A difference."""
+    extra: int
+    """Records that the target has and the source has not. A difference."""
+    repeated: int
+    """Records of the source that are on the target once more, written by others than the mirror, where offsets are
+    translated. A difference."""
+    different: int
+    """Records with the same offset and different content. A difference."""
+    missing_partitions: int
+    """Partitions that the target does not have. A difference."""
+    beyond_source_end: int
+    """Offsets of the target beyond the end of the source's log. A difference."""
+    compacted: int
+    """Records that compaction has removed on one side. They make no difference."""
+    perhaps_compacted: int
+    """Records of compacted topics on one side, of which nobody knows whether compaction has removed them."""
+    expired_on_source: int
+    """Offsets before the source's log start that the target still has."""
+    foreign: int
+    """Records before the source's log start that the target has, and that this mirror did not write."""
+    expired_on_target: int
+    """Offsets of the source before the target's log start."""
+    not_yet_replicated: int
+    """Offsets that the target does not have yet."""
+    parked: int
+    """Offsets that the target does not have because the mirror has parked the partition."""
+    open_transaction: int
+    """Offsets of the source behind an open transaction."""
+    perhaps_repeated: int
+    """Records of others on the target, where offsets are translated, that were too many to be compared."""
+    not_looked_at: int
+    """Offsets that were not looked at, because the sample is empty."""
+
+
+class VerifiedPartition(Record):
+    """A partition as it was compared."""
+
+    topic: str
+    """The topic."""
+    partition: int
+    """Its number."""
+    source_offset_start: int
+    """First offset of the source."""
+    source_offset_end: int
+    """Where the source ended for consumers when the verification began."""
+    target_offset_start: int
+    """First offset of the target."""
+    target_offset_end: int
+    """Up to where the target was compared."""
+    records_compared: int
+    """Records that were compared."""
+    counts: VerifyCounts
+    """How many of each class."""
+
+
+class VerifyReport(Table):
+    """What a verification found. As a table: the partitions, with how many of each class. It is true if identical."""
+
+    outcome: str
+    """"identical"; "identical_in_a_sample" if only a sample was asked for; "incomplete" if no difference was seen, but not
+    everything is proved to be equal; "different"."""
     identical: bool
-    """Whether consumers read the same from both sides, as far as both have it, and everything could be read."""
+    """Whether the outcome is "identical", or "identical_in_a_sample" where a sample was asked for."""
     topics: int
     """Topics that were looked at."""
     partitions: int
@@ -238,15 +335,19 @@ class VerifyReport(Table):
     """Records that were read from both sides and compared."""
     bytes_compared: int
     """Bytes of the source's batches with those records, as compressed."""
-    counts: Record
-    """How many of each class: missing, extra, different, and those that have an explanation."""
+    counts: VerifyCounts
+    """How many of each class."""
     differences: list[Difference]
     """The first real differences."""
     more_differences: bool
     """Whether there are more differences than are listed."""
-    unread: list[Record]
-    """What could not be compared, and why: topic, partition, error."""
-    details: list[Record]
+    sample_seed: int | None
+    """The seed of the random stretches, if only a sample was compared."""
+    findings: list[Finding]
+    """What is not proved to be equal, and is no difference that was seen: one for each class and partition."""
+    unread: list[Unread]
+    """What could not be compared, and why."""
+    details: list[VerifiedPartition]
     """Each partition, with the offsets between which it was compared."""
 
     _error: KmirrorError | None = None
@@ -256,10 +357,18 @@ class VerifyReport(Table):
         "records_compared": "int",
         "missing": "int",
         "extra": "int",
+        "repeated": "int",
         "different": "int",
         "missing_partitions": "int",
         "beyond_source_end": "int",
         "not_yet_replicated": "int",
+        "parked": "int",
+        "open_transaction": "int",
+        "expired_on_source": "int",
+        "expired_on_target": "int",
+        "foreign": "int",
+        "compacted": "int",
+        "perhaps_compacted": "int",
         "source_offset_start": "int",
         "source_offset_end": "int",
         "target_offset_start": "int",
@@ -267,8 +376,7 @@ class VerifyReport(Table):
     }
 
     def raise_if_different(self) -> None:
-        """Raises VerificationFailed with the place of the first difference, or the error for which something was not
-        read."""
+        """Raises VerificationFailed with the place of the first difference, or of what is not proved to be equal."""
         if self._error is not None:
             raise self._error
 
@@ -279,9 +387,15 @@ class VerifyReport(Table):
 
     def _headline(self) -> str:
         compared = f"{plural(self.records_compared, 'record')} in {plural(self.partitions, 'partition')} compared"
+        sample = " in a sample" if self.sample_seed is not None else ""
         if self.identical:
-            return f"identical: {compared}"
-        return f"not identical: {compared}; {self._error or 'see differences and unread'}"
+            allowed = sorted({one.kind.replace("_", " ") for one in self.findings})
+            return f"identical{sample}: {compared}" + (f"; allowed: {', '.join(allowed)}" if allowed else "")
+        what = "different" if self.outcome == "different" else "incomplete"
+        return f"not identical, {what}{sample}: {compared}; {self._error or 'see differences, findings and unread'}"
+
+    def __bool__(self) -> bool:
+        return self.identical
 
 
 class PromoteReport(Table):

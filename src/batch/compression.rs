@@ -74,6 +74,8 @@ pub fn decompress(codec: Codec, bytes: &Bytes, limit: usize) -> Result<Bytes, &'
         Codec::Lz4 => lz4::decompress(bytes, limit, lz4::HeaderChecksum::Checked),
         Codec::Zstd => unzstd(bytes, limit),
     };
+    #[cfg(test)]
+    let output = output.map(planted_bug);
     output.map(Bytes::from)
 }
 
@@ -214,6 +216,32 @@ fn zstd(input: &[u8]) -> Result<Vec<u8>, &'static str> {
     }
     output.shrink_to_fit();
     Ok(output)
+}
+
+#[cfg(test)]
+thread_local! {
+    static BUG: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// For tests of who has to notice: until this is dropped, the last but one byte of what this thread decompresses is wrong.
+#[cfg(test)]
+pub(crate) fn plant_a_bug() -> impl Drop {
+    struct Planted;
+    impl Drop for Planted {
+        fn drop(&mut self) {
+            BUG.set(false);
+        }
+    }
+    BUG.set(true);
+    Planted
+}
+
+#[cfg(test)]
+fn planted_bug(mut output: Vec<u8>) -> Vec<u8> {
+    if let Some(at) = output.len().checked_sub(2).filter(|_| BUG.get()) {
+        output[at] ^= 1;
+    }
+    output
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! What is asked of one cluster is in [`side`], what the plan has to say in [`planned`], which clocks are wrong in [`clocks`].
 
 mod clocks;
+mod limits;
 mod planned;
 mod side;
 
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan;
+use crate::plan::{self, Plan, TopicAction};
 use crate::waiting::look_on_a_thread;
 
 /// What a check has found.
@@ -66,6 +67,8 @@ pub enum CheckSubject {
     Permissions,
     /// The consumer groups whose offsets are copied.
     Groups,
+    /// What limits the mirror's clients.
+    Quotas,
 }
 
 impl CheckSubject {
@@ -80,6 +83,7 @@ impl CheckSubject {
             CheckSubject::Topics => "topics",
             CheckSubject::Permissions => "permissions",
             CheckSubject::Groups => "groups",
+            CheckSubject::Quotas => "quotas",
         }
     }
 }
@@ -199,12 +203,26 @@ async fn look(config: &Config) -> Vec<CheckLine> {
     lines.push(clusters(source_id.as_deref(), same));
     if !same {
         let config = Config { source: source.reached, target: target.reached, ..config.clone() };
+        let clients = (config.source.clone(), config.target.clone());
         match plan::of(config).await {
-            Ok(plan) => lines.extend(planned::lines(&plan)),
+            Ok(plan) => {
+                lines.extend(planned::lines(&plan));
+                let (here, there) = topics_of(&plan);
+                let at_source = limits::look("source", &clients.0, &here);
+                let (at_source, on_target) = tokio::join!(at_source, limits::look("target", &clients.1, &there));
+                lines.extend(at_source.into_iter().chain(on_target));
+            }
             Err(error) => lines.push(planned::impossible(&error)),
         }
     }
     lines
+}
+
+/// What the mirrored topics are called at the source, and on the target those that are there.
+fn topics_of(plan: &Plan) -> (Vec<String>, Vec<String>) {
+    let there = plan.topics.iter().filter(|topic| topic.action != TopicAction::Create);
+    let there = there.map(|topic| topic.target_topic.as_deref().unwrap_or(&topic.topic).to_owned());
+    (plan.topics.iter().map(|topic| topic.topic.to_string()).collect(), there.collect())
 }
 
 fn clusters(id: Option<&str>, same: bool) -> CheckLine {

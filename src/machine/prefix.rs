@@ -115,7 +115,7 @@ fn fill(from: i64, to: i64) -> Step {
     }
     let message = format!(
         "it would begin at offset {to}, and to fill the {} offsets before that would take about {} minutes, more than the {} that \
-         are reasonable; offsets=translate, which appends without filling, comes with a later version",
+         are reasonable; offsets=translate appends without filling",
         to - from,
         estimate.as_secs().div_ceil(60),
         LONGEST_FILL.as_secs() / 60

@@ -7,10 +7,11 @@
 use std::collections::VecDeque;
 
 use super::batches::{Batch, Malformed};
-use super::records::{LIMIT, Record, Records};
+use super::classes::FindingKind;
+use super::decompress::decompress;
+use super::records::{Record, Records};
 use super::superseded::{Lacking, Superseded};
 use super::tally::Tally;
-use crate::batch::compression::{self, Codec};
 use crate::config::Side;
 
 /// What has to be done next.
@@ -143,8 +144,8 @@ impl<'a> Comparison<'a> {
             return Ok(false);
         }
         let [inside_source, inside_target] = [
-            decompress(source).map_err(|malformed| (Side::Source, malformed))?,
-            decompress(target).map_err(|malformed| (Side::Target, malformed))?,
+            open(source).map_err(|malformed| (Side::Source, malformed))?,
+            open(target).map_err(|malformed| (Side::Target, malformed))?,
         ];
         let size = source.len() as u64;
         self.tally.bytes_decoded += size;
@@ -190,20 +191,20 @@ impl<'a> Comparison<'a> {
             match (source.current(*to), target.current(*to)) {
                 (None, None) => return Ok(()),
                 (Some(ours), Some(theirs)) if ours.offset == theirs.offset => {
-                    superseded.see(&ours, tally);
+                    superseded.see(&ours);
                     tally.compare(&ours, &theirs);
                 }
                 (Some(ours), theirs) if theirs.is_none_or(|theirs| ours.offset < theirs.offset) => {
                     pass_target = false;
                     match ours.offset < target.log_start {
-                        true => tally.counts.expired_on_target += 1,
+                        true => tally.found(FindingKind::ExpiredOnTarget, ours.offset, ours.offset + 1, 1),
                         false => superseded.lonely(Lacking::Target, &ours, tally),
                     }
                 }
                 (_, Some(theirs)) => {
                     pass_source = false;
                     match theirs.offset < source.log_start {
-                        true => tally.counts.expired_on_source += 1,
+                        true => tally.found(FindingKind::ExpiredOnSource, theirs.offset, theirs.offset + 1, 1),
                         false => superseded.lonely(Lacking::Source, &theirs, tally),
                     }
                 }
@@ -230,10 +231,9 @@ impl<'a> Comparison<'a> {
     }
 }
 
-fn decompress(batch: &Batch) -> Result<bytes::Bytes, Malformed> {
+fn open(batch: &Batch) -> Result<bytes::Bytes, Malformed> {
     let malformed = |reason| Malformed { offset: batch.first_offset, reason };
-    let codec = Codec::of(batch.attributes).map_err(malformed)?;
-    compression::decompress(codec, &batch.payload(), LIMIT).map_err(malformed)
+    decompress(batch.codec(), &batch.payload()).map_err(malformed)
 }
 
 impl Stream {

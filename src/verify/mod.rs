@@ -1,15 +1,27 @@
 //! Compares what consumers would read from source and target, while both are live.
 //!
+//! `identical` is a proof: every record that the source had when it began was read from both sides and is equal. What was not seen is
+//! never taken for equal, nor for absent.
+//!
+//! Compared are offset, key, value, headers in their order, timestamp, and the timestamp's type where a target's broker has replaced
+//! the producer's time. Not compared is what only producers and brokers need, and what a copy has of its own: the producer's id, epoch
+//! and sequence numbers (on the target they are the mirror's), the leader epoch, the bits for transactions (what was aborted is left
+//! out on both sides), how records are cut into batches and compressed, checksums (each was right, else the batch could not be read)
+//! and a batch's largest timestamp, which brokers work out from its records.
+//!
 //! It shares the connections to brokers with the mirror and nothing else: batches are cut, opened and judged here. The ends
 //! are fixed when it begins ([`plan`]); then threads of its own work on several partitions each ([`partition`]), and
 //! memory is bounded by what is read at once. Nothing is written anywhere.
 
 mod batches;
+mod classes;
 mod compare;
+mod decompress;
 mod partition;
 mod plan;
 mod reading;
 mod records;
+mod repeated;
 mod report;
 mod sample;
 mod superseded;
@@ -30,9 +42,13 @@ use crate::config::{Config, TopicSelection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::waiting::{self, GivenUp};
 use crate::wire::cluster::Cluster;
+pub use classes::FindingKind;
 use partition::{Verified, Work};
 use plan::{Plan, Planned};
-pub use report::{Difference, DifferenceKind, FieldDifference, Unread, VerifiedPartition, VerifyCounts, VerifyReport};
+pub use report::{
+    Difference, DifferenceKind, FieldDifference, Finding, Unread, VerifiedPartition, VerifyCounts, VerifyOutcome,
+    VerifyReport,
+};
 pub use sample::Sample;
 
 /// Partitions that a thread works on at the same time: while one waits for brokers another one is compared.
@@ -57,8 +73,15 @@ pub struct VerifyOptions {
     /// How many differences are listed.
     pub max_differences: usize,
     /// For how long, from the beginning, a target is waited for that has not yet what the source has; what it lacks then is
-    /// not yet replicated.
+    /// not yet replicated. Open transactions of the source are waited for as long.
     pub wait: Duration,
+    /// Whether a target that is behind is accepted.
+    pub allow_behind: bool,
+    /// Whether it is accepted that one side has removed records which the other still has, at the beginning of a log.
+    pub allow_expired: bool,
+    /// How many keys are remembered at a time, for each partition of a compacted topic of which one side lacks records. Where there
+    /// are more, both sides are read once more for each so many. A million take about 50 MB.
+    pub max_keys: usize,
 }
 
 impl Default for VerifyOptions {
@@ -69,6 +92,9 @@ impl Default for VerifyOptions {
             sample_seed: None,
             max_differences: 100,
             wait: Duration::from_secs(5),
+            allow_behind: false,
+            allow_expired: false,
+            max_keys: 1 << 20,
         }
     }
 }
@@ -92,8 +118,9 @@ pub struct VerifyProgress {
 /// Compares what consumers would read from source and target, and waits for the result.
 ///
 /// Every selected topic is compared partition by partition, up to where the source ends now: key, value, headers in their order,
-/// timestamp and offset of every record, for the `isolation.level` of the configuration. The number of threads is
-/// `num.streams`; answers of brokers take at most about `buffer.memory`.
+/// timestamp and offset of every record, for the `isolation.level` of the configuration. The report is identical only if all of it was
+/// seen and is equal, see [`VerifyOutcome`]. The number of threads is `num.streams`; answers of brokers take at most about
+/// `buffer.memory`.
 ///
 /// ```no_run
 /// use kmirror::{VerifyOptions, config::Properties};
@@ -114,7 +141,7 @@ pub struct VerifyProgress {
 ///
 /// # Errors
 /// [`ErrorKind::Connect`] if a cluster cannot be reached, [`ErrorKind::Config`] if no topic is selected. That something
-/// differs, or that a partition cannot be read, is no error here: it is in the report.
+/// differs, or that something is not proved to be equal, is no error here: it is in the report.
 pub fn verify(config: Config, options: VerifyOptions) -> Result<VerifyReport> {
     verify_or(config, options, |_| false)
 }
@@ -152,7 +179,7 @@ pub fn verify_or(
         return Err(Error::new(ErrorKind::Internal, LOST));
     }
     let seed = (shared.options.sample != Sample::Full).then_some(jobs.seed);
-    Ok(summarise(plan, done, shared.options.max_differences, seed))
+    Ok(summarise(plan, done, &shared.options, seed))
 }
 
 const LOST: &str = "a thread of the verification ended unexpectedly";
@@ -328,7 +355,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Puts together what came of the partitions.
-fn summarise(plan: Plan, mut done: Vec<Verified>, most: usize, sample_seed: Option<u64>) -> VerifyReport {
+fn summarise(plan: Plan, mut done: Vec<Verified>, options: &VerifyOptions, sample_seed: Option<u64>) -> VerifyReport {
     done.sort_by(|a, b| (&a.details.topic, a.details.partition).cmp(&(&b.details.topic, b.details.partition)));
     let mut report = VerifyReport { topics: plan.topics, unread: plan.unread, sample_seed, ..VerifyReport::default() };
     for Verified { details, tally, error } in done {
@@ -338,15 +365,16 @@ fn summarise(plan: Plan, mut done: Vec<Verified>, most: usize, sample_seed: Opti
         report.bytes_decoded += tally.bytes_decoded;
         report.counts.add(&tally.counts);
         report.more_differences |= tally.more;
-        let room = most.saturating_sub(report.differences.len());
+        let room = options.max_differences.saturating_sub(report.differences.len());
         report.more_differences |= tally.differences.len() > room;
         report.differences.extend(tally.differences.into_iter().take(room));
-        if let Some(error) = error {
+        report.findings.extend(tally.findings);
+        if let Some((error, offset)) = error {
             let (topic, partition) = (details.topic.clone(), Some(details.partition));
-            report.unread.push(Unread { topic, partition, error });
+            report.unread.push(Unread { topic, partition, offset: Some(offset), error });
         }
         report.details.push(details);
     }
-    report.identical = report.counts.real() == 0 && report.unread.is_empty();
+    report.allow(options.allow_behind, options.allow_expired);
     report
 }

@@ -4,24 +4,25 @@
 //! is asked first: a source that is asked later cannot have less than the target had.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use kafka_protocol::messages::DescribeConfigsRequest;
-use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
-use kafka_protocol::protocol::StrBytes;
 use tokio::time::Instant;
 
 use super::report::Unread;
 use super::translated::{self, Lens};
 use super::{MEANWHILE, VerifyOptions};
+use crate::batch::marker::Origin;
 use crate::config::{Config, IsolationLevel};
+use crate::control::default_name;
 use crate::error::{Error, ErrorKind, Result};
+use crate::identity::{self, Whose};
 use crate::machine::topics::names_on_target;
-use crate::wire::admin::refused;
 use crate::wire::cluster::{Cluster, Metadata, TopicMetadata};
+use crate::wire::configs::{self, REMOTE_STORAGE};
 use crate::wire::errors::{BrokerError, Class};
-use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
+use crate::wire::positions::{self, TopicPartition, Which};
 
 /// What there is to compare.
 #[derive(Debug, Default)]
@@ -49,6 +50,10 @@ pub struct Planned {
     pub source: Option<Log>,
     /// The target's log; `None` if it lacks the partition.
     pub target: Option<Log>,
+    /// Whether source and target have the topic in tiered storage; `None` where that is not known.
+    pub tiered: [Option<bool>; 2],
+    /// Who writes copies to the target; `None` if that is not known, or offsets are translated.
+    pub writers: Option<Writers>,
     /// How both are looked at, if offsets are translated.
     pub lens: Option<Arc<Lens>>,
 }
@@ -91,6 +96,8 @@ pub async fn plan(config: &Config, options: &VerifyOptions, patience: Instant) -
     let theirs = settled(&target, &selected_there, wanted, meanwhile.max(patience)).await?;
     let mut plan = Plan::default();
     let (mut on_source, mut on_target) = (BTreeSet::new(), BTreeSet::new());
+    let source_id = all.cluster_id.clone().unwrap_or_else(|| "unknown".to_owned());
+    let writers = writers(config, &target, &source_id, theirs.cluster_id.as_deref().unwrap_or("unknown")).await;
     // What partitions are called on both sides.
     let mut named_partitions = BTreeMap::new();
     for (name_there, name) in &names {
@@ -105,10 +112,10 @@ pub async fn plan(config: &Config, options: &VerifyOptions, patience: Instant) -
                 on_target.extend((0..target_count).map(|index| named(index).1));
                 named_partitions.extend((0..source_count.max(target_count)).map(named));
             }
-            Err(error) => plan.unread.push(Unread { topic: (*name).clone(), partition: None, error }),
+            Err(error) => plan.unread.push(Unread { topic: (*name).clone(), partition: None, offset: None, error }),
         }
     }
-    let compacts = [compacted(&source, &selected).await, compacted(&target, &selected_there).await];
+    let kept = [kept(&source, &selected).await, kept(&target, &selected_there).await];
     let logs_there = logs(&target, &on_target, config.isolation_level).await;
     let logs_here = logs(&source, &on_source, config.isolation_level).await;
     for (name, name_there) in named_partitions {
@@ -117,10 +124,25 @@ pub async fn plan(config: &Config, options: &VerifyOptions, patience: Instant) -
         let target = logs_there.get(&name_there).cloned().transpose();
         match (source, target) {
             (Ok(source), Ok(target)) => {
-                let compacts = [compacts[0].contains(&topic), compacts[1].contains(&target_topic)];
-                plan.partitions.push(Planned { topic, target_topic, partition, compacts, source, target, lens: None });
+                let kept = [kept[0].get(&topic), kept[1].get(&target_topic)];
+                let compacts = kept.map(|kept| kept.is_some_and(|kept| kept.compacts));
+                let tiered = kept.map(|kept| kept.map(|kept| kept.is_tiered));
+                let lens = None;
+                plan.partitions.push(Planned {
+                    topic,
+                    target_topic,
+                    partition,
+                    compacts,
+                    source,
+                    target,
+                    tiered,
+                    writers,
+                    lens,
+                });
             }
-            (Err(error), _) | (_, Err(error)) => plan.unread.push(Unread { topic, partition: Some(partition), error }),
+            (Err(error), _) | (_, Err(error)) => {
+                plan.unread.push(Unread { topic, partition: Some(partition), offset: None, error });
+            }
         }
     }
     translated::translate(config, (&source, &all), (&target, &theirs), &mut plan, patience).await?;
@@ -187,46 +209,79 @@ fn partitions_of(metadata: &Metadata, side: &str, name: &str) -> Result<i32> {
     }
 }
 
-/// Which topics a cluster compacts. Where it does not tell, a topic counts as not compacted.
-async fn compacted(cluster: &Cluster, topics: &[String]) -> BTreeSet<String> {
-    match try_compacted(cluster, topics).await {
-        Ok(compacted) => compacted,
+/// Who writes copies of the source to the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Writers {
+    /// What producer ids of such mirrors say.
+    origin: Origin,
+    /// The producer id of the mirror of this name, which may say nothing.
+    producer_id: i64,
+}
+
+impl Writers {
+    /// Whether a producer id is one of theirs.
+    pub fn are(self, producer_id: i64) -> bool {
+        producer_id == self.producer_id || Origin::of_producer(producer_id) == Some(self.origin)
+    }
+}
+
+/// Who writes copies of the source to the target. Where no mirror of this name is known, nobody is known to be somebody else.
+async fn writers(config: &Config, target: &Cluster, source_id: &str, target_id: &str) -> Option<Writers> {
+    if config.translates() {
+        return None;
+    }
+    let name = config.name.clone().unwrap_or_else(|| default_name(source_id, target_id));
+    let whose = Whose { name: &name, source_cluster_id: source_id, offsets: config.offsets };
+    match identity::find(target, whose).await {
+        Ok(found) => {
+            let producer_id = found?.identity.producer_id;
+            Some(Writers { origin: Origin::of_cluster(source_id), producer_id })
+        }
         Err(error) => {
-            tracing::warn!(%error, "the {} does not tell which topics it compacts: none, as far as is known", cluster.side);
-            BTreeSet::new()
+            tracing::warn!(%error, "it cannot be told what the mirror '{name}' has written to the target, and what others");
+            None
         }
     }
 }
 
-async fn try_compacted(cluster: &Cluster, topics: &[String]) -> Result<BTreeSet<String>> {
-    const TOPIC: i8 = 2;
-    const CLEANUP_POLICY: StrBytes = StrBytes::from_static_str("cleanup.policy");
-    let connection = cluster.any().await?;
-    let resource = |topic: &String| {
-        DescribeConfigsResource::default()
-            .with_resource_type(TOPIC)
-            .with_resource_name(StrBytes::from_string(topic.clone()))
-            .with_configuration_keys(Some(vec![CLEANUP_POLICY]))
-    };
-    let request = DescribeConfigsRequest::default().with_resources(topics.iter().map(resource).collect());
-    let response = connection.call(&request, connection.version::<DescribeConfigsRequest>(4)?).await?;
-    let mut compacted = BTreeSet::new();
-    for result in response.results {
-        match BrokerError::of(result.error_code) {
-            // Whether there is such a topic is seen elsewhere.
-            Some(error) if error.code == BrokerError::UNKNOWN_PARTITION.code => continue,
-            Some(error) => {
-                return Err(refused(cluster, &format!("describe topic '{}'", result.resource_name), error, None));
+/// How a cluster keeps a topic.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    compacts: bool,
+    is_tiered: bool,
+}
+
+/// How a cluster keeps topics. Of one that it does not tell about nothing is known: it counts as not compacted, so that what is
+/// missing there has no excuse.
+async fn kept(cluster: &Cluster, topics: &[String]) -> BTreeMap<String, Kept> {
+    const CLEANUP_POLICY: &str = "cleanup.policy";
+    let described = configs::describe_keys(cluster, topics, Some(&[CLEANUP_POLICY, REMOTE_STORAGE]), false, |all| {
+        let has = |key: &str, what: &str| {
+            let values =
+                all.iter().filter(|config| config.name.as_str() == key).filter_map(|config| config.value.as_ref());
+            values.flat_map(|value| value.split(',')).any(|value| value.trim() == what)
+        };
+        Kept { compacts: has(CLEANUP_POLICY, "compact"), is_tiered: has(REMOTE_STORAGE, "true") }
+    });
+    let is_there = |error: &Error| error.kafka_code() != Some(BrokerError::UNKNOWN_PARTITION.code);
+    let (mut found, mut untold) = (BTreeMap::new(), None);
+    match described.await {
+        Ok(described) => {
+            for (topic, kept) in described {
+                match kept {
+                    Ok(kept) => drop(found.insert(topic, kept)),
+                    // Whether there is such a topic is seen elsewhere.
+                    Err(error) => untold = untold.or(Some(error).filter(is_there)),
+                }
             }
-            None => {}
         }
-        let is_compact = |value: &StrBytes| value.split(',').any(|policy| policy.trim() == "compact");
-        let mut policies = result.configs.iter().filter(|config| config.name == CLEANUP_POLICY);
-        if policies.any(|config| config.value.as_ref().is_some_and(is_compact)) {
-            compacted.insert(result.resource_name.to_string());
-        }
+        Err(error) => untold = Some(error),
     }
-    Ok(compacted)
+    if let Some(error) = untold {
+        let side = cluster.side;
+        tracing::warn!(%error, "the {side} does not tell how it keeps topics: those count as not compacted");
+    }
+    found
 }
 
 async fn logs(
@@ -241,7 +296,8 @@ async fn logs(
     };
     let starts = offsets(cluster, partitions, Which::LogStart).await;
     let log = |name: &TopicPartition| {
-        let of = |offsets: &Offsets| offsets.get(name).cloned().unwrap_or_else(|| Err(not_told(cluster, name, None)));
+        let of =
+            |offsets: &Offsets| offsets.get(name).cloned().unwrap_or_else(|| Err(not_told(cluster, name, NO_LEADER)));
         let high_watermark = of(&high_watermarks)?;
         let end = ends.as_ref().map_or(Ok(high_watermark), of)?;
         Ok(Log { start: of(&starts)?, end, high_watermark })
@@ -249,19 +305,27 @@ async fn logs(
     partitions.iter().map(|name| (name.clone(), log(name))).collect()
 }
 
-fn not_told(cluster: &Cluster, name: &TopicPartition, error: Option<BrokerError>) -> Error {
-    let why = error.map_or_else(|| "it has no leader".to_owned(), |error| error.to_string());
-    let kind = match error {
-        Some(error) if error.class == Class::Unauthorized => ErrorKind::Authorization,
-        _ => ErrorKind::Broker,
-    };
+const NO_LEADER: &str = "it has no leader";
+
+fn not_told(cluster: &Cluster, name: &TopicPartition, why: impl Display) -> Error {
     let (topic, partition) = name;
     let message =
         format!("the {} does not tell the offsets of topic '{topic}' partition {partition}: {why}", cluster.side);
-    Error::new(kind, message).with_partition(&**topic, *partition)
+    Error::new(ErrorKind::Broker, message).with_partition(&**topic, *partition)
 }
 
-/// Asks the leaders of partitions for an offset of each, again and again for as long as a request may take.
+fn refused_to_tell(cluster: &Cluster, name: &TopicPartition, error: BrokerError) -> Error {
+    let told = not_told(cluster, name, error);
+    match error.class {
+        Class::Unauthorized => Error::new(ErrorKind::Authorization, told.message())
+            .with_partition(&*name.0, name.1)
+            .with_kafka_code(error.code),
+        _ => told.with_kafka_code(error.code),
+    }
+}
+
+/// Asks the leaders of partitions for an offset of each, again and again for as long as a request may take. What is not told is an
+/// error, with the last reason.
 async fn offsets(cluster: &Cluster, partitions: &BTreeSet<TopicPartition>, which: Which) -> Offsets {
     let deadline = Instant::now() + cluster.config().request_timeout;
     let mut open = partitions.clone();
@@ -269,35 +333,12 @@ async fn offsets(cluster: &Cluster, partitions: &BTreeSet<TopicPartition>, which
     loop {
         let names: BTreeSet<String> = open.iter().map(|(topic, _)| topic.to_string()).collect();
         let names: Vec<String> = names.into_iter().collect();
-        let metadata = match names.is_empty() {
-            true => return found,
-            // Left open: what is missing is an error below.
-            false => cluster.metadata(Some(&names), false).await.unwrap_or_default(),
-        };
-        let mut groups: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
-        for name in &open {
-            let leaders = metadata.topics.get(&*name.0).map(|topic| &topic.leaders);
-            let leader =
-                leaders.and_then(|leaders| leaders.get(name.1 as usize)).copied().filter(|leader| *leader >= 0);
-            match leader {
-                Some(leader) => groups.entry(leader).or_default().push(name.clone()),
-                None => drop(found.insert(name.clone(), Err(not_told(cluster, name, None)))),
-            }
+        if names.is_empty() {
+            return found;
         }
-        for (leader, group) in groups {
-            let answers = match cluster.broker(leader).await {
-                // Left open: what is missing is an error below.
-                Ok(connection) => positions::list_offsets(&connection, &group, which).await.unwrap_or_default(),
-                Err(_) => ByPartition::default(), // Left open: as above.
-            };
-            for name in group {
-                let answer = match answers.get(&name) {
-                    Some(Ok(offset)) => Ok(*offset),
-                    Some(Err(error)) => Err(not_told(cluster, &name, Some(*error))),
-                    None => Err(not_told(cluster, &name, None)),
-                };
-                found.insert(name, answer);
-            }
+        match cluster.metadata(Some(&names), false).await {
+            Ok(metadata) => ask(cluster, &metadata, &open, which, &mut found).await,
+            Err(error) => found.extend(open.iter().map(|name| (name.clone(), Err(not_told(cluster, name, &error))))),
         }
         let passes = |error: &Error| error.kind() == ErrorKind::Broker;
         open.retain(|name| found.get(name).is_none_or(|answer| answer.as_ref().is_err_and(passes)));
@@ -305,6 +346,39 @@ async fn offsets(cluster: &Cluster, partitions: &BTreeSet<TopicPartition>, which
             return found;
         }
         tokio::time::sleep(cluster.config().retry_backoff).await;
+    }
+}
+
+/// Asks once.
+async fn ask(
+    cluster: &Cluster,
+    metadata: &Metadata,
+    partitions: &BTreeSet<TopicPartition>,
+    which: Which,
+    found: &mut Offsets,
+) {
+    let mut groups: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
+    for name in partitions {
+        let leaders = metadata.topics.get(&*name.0).map(|topic| &topic.leaders);
+        match leaders.and_then(|leaders| leaders.get(name.1 as usize)).filter(|leader| **leader >= 0) {
+            Some(leader) => groups.entry(*leader).or_default().push(name.clone()),
+            None => drop(found.insert(name.clone(), Err(not_told(cluster, name, NO_LEADER)))),
+        }
+    }
+    for (leader, group) in groups {
+        let answers = match cluster.broker(leader).await {
+            Ok(connection) => positions::list_offsets(&connection, &group, which).await,
+            Err(error) => Err(error),
+        };
+        for name in group {
+            let answer = match answers.as_ref().map(|answers| answers.get(&name)) {
+                Ok(Some(Ok(offset))) => Ok(*offset),
+                Ok(Some(Err(error))) => Err(refused_to_tell(cluster, &name, *error)),
+                Ok(None) => Err(not_told(cluster, &name, "the answer of its leader does not name it")),
+                Err(error) => Err(not_told(cluster, &name, error)),
+            };
+            found.insert(name, answer);
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Reads one partition of one cluster from an offset on, as a consumer does that commits nothing.
 //!
 //! A leader that moves, a broker that is away and an answer that is late are sat out for as long as a request may take;
-//! what does not pass by itself ends the reading of this partition.
+//! what does not pass by itself ends the reading of this partition. Nothing is taken for read that was not seen: an answer without
+//! records proves nothing, as brokers give it also when their remote storage is slow or a quota is used up. That there are no
+//! records at some offsets is said by a batch behind them, or by a log that starts behind them.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,10 +26,10 @@ use crate::wire::positions::{self, Which};
 
 /// Readers never ask beyond what is there, so a broker hardly waits.
 const MAX_WAIT: Duration = Duration::from_millis(500);
+/// After an answer without records: some brokers wait for their remote storage as long as the request lets them.
+const LONG_WAIT: Duration = Duration::from_secs(5);
 /// The smallest and the largest answer that is asked for.
 const WINDOW: std::ops::RangeInclusive<usize> = (256 << 10)..=(4 << 20);
-/// How often an answer without records is believed: a new leader may be behind for a moment.
-const EMPTY_ANSWERS: u32 = 3;
 
 /// One partition of one cluster.
 pub struct Reader<'a> {
@@ -39,6 +41,10 @@ pub struct Reader<'a> {
     window: usize,
     budget: Budget,
     leader: Option<i32>,
+    /// How long a broker may wait for records.
+    max_wait: Duration,
+    /// Whether the topic has tiered storage; `None` if it is not known.
+    is_tiered: Option<bool>,
     /// If offsets are translated.
     lens: Option<Arc<Lens>>,
 }
@@ -59,6 +65,7 @@ impl<'a> Reader<'a> {
         cluster: &'a Cluster,
         side: Side,
         (topic, partition): (&str, i32),
+        is_tiered: Option<bool>,
         lens: Option<Arc<Lens>>,
         config: &Config,
         readers: usize,
@@ -76,6 +83,8 @@ impl<'a> Reader<'a> {
             // Twice, so that a batch that is still being compared never keeps the next ones from coming.
             budget: Budget::new(2 * window),
             leader: None,
+            max_wait: MAX_WAIT,
+            is_tiered,
             lens,
         }
     }
@@ -91,12 +100,11 @@ impl<'a> Reader<'a> {
 
     /// Reads on from an offset; `to`, which comes after it, is known to exist.
     pub async fn read(&mut self, from: i64, to: i64) -> Result<Stretch> {
-        let mut empty = 0;
         match self.lens.clone() {
-            None => self.patiently(async |reader| reader.try_read(from, to, &mut empty).await).await,
+            None => self.patiently(async |reader| reader.try_read(from, to).await).await,
             Some(lens) if self.side == Side::Target => self.read_translated(&lens, from, to).await,
             Some(lens) => {
-                let mut stretch = self.patiently(async |reader| reader.try_read(from, to, &mut empty).await).await?;
+                let mut stretch = self.patiently(async |reader| reader.try_read(from, to).await).await?;
                 stretch.batches.retain(|batch| !lens.without.contains(&batch.producer_id));
                 Ok(stretch)
             }
@@ -107,8 +115,7 @@ impl<'a> Reader<'a> {
     async fn read_translated(&mut self, lens: &Lens, from: i64, to: i64) -> Result<Stretch> {
         let (mut next, end) = (lens.map.target_offset_of(from), lens.map.target_offset_next());
         while next < end {
-            let mut empty = 0;
-            let stretch = self.patiently(async |reader| reader.try_read(next, end, &mut empty).await).await?;
+            let stretch = self.patiently(async |reader| reader.try_read(next, end).await).await?;
             let log_start = stretch.log_start.map(|start| lens.map.source_offset_at(start));
             let batches = lens.translate(stretch.batches).map_err(|malformed| self.undecodable(&malformed))?;
             next = stretch.read_to;
@@ -188,7 +195,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    async fn try_read(&mut self, from: i64, to: i64, empty: &mut u32) -> Result<Stretch, Trouble> {
+    async fn try_read(&mut self, from: i64, to: i64) -> Result<Stretch, Trouble> {
         let data = self.fetch(from).await?;
         match BrokerError::of(data.error_code) {
             Some(error) if error.class == Class::OutOfRange => return self.out_of_range(from, to).await,
@@ -197,20 +204,35 @@ impl<'a> Reader<'a> {
         }
         let batches = batches::cut(data.records.unwrap_or_default()).map_err(|malformed| self.damaged(&malformed))?;
         let Some(last) = batches.last() else {
-            // Nothing is left up to the end: the last offsets were markers, aborted or compacted away.
-            *empty += 1;
+            self.max_wait = LONG_WAIT.min(self.cluster.config().request_timeout / 2).max(MAX_WAIT);
             let end = if self.read_committed { data.last_stable_offset } else { data.high_watermark };
-            if end >= to && *empty >= EMPTY_ANSWERS {
-                return Ok(Stretch { batches: Vec::new(), read_to: to, log_start: None });
-            }
-            let message = format!("nothing came for offset {from}, though its log goes on to {to}");
-            return Err(Trouble::Passing(Error::new(ErrorKind::Broker, message)));
+            return Err(Trouble::Passing(self.nothing_came(from, to, end)));
         };
+        self.max_wait = MAX_WAIT;
         let read_to = last.last_offset.saturating_add(1);
         self.check_order(&batches, from)?;
         let aborted = data.aborted_transactions.unwrap_or_default();
         let aborted: Vec<_> = aborted.iter().map(|aborted| (aborted.producer_id.0, aborted.first_offset)).collect();
         Ok(Stretch { batches: batches::visible(batches, &aborted), read_to, log_start: None })
+    }
+
+    /// That nothing came says nothing of what is there.
+    fn nothing_came(&self, from: i64, to: i64, end: i64) -> Error {
+        let side = self.side.name();
+        let mut message = format!(
+            "no record came for offset {from}, though its log goes on to {}: that nothing comes does not prove that nothing is there, \
+             so what follows counts as not read",
+            to.max(end)
+        );
+        match self.is_tiered {
+            Some(true) => message.push_str(&format!(
+                "; the topic has tiered storage on the {side} (remote.storage.enable=true): its remote store may be slower than \
+                 remote.fetch.max.wait.ms of the brokers allows, or their quota for remote reads is used up"
+            )),
+            Some(false) => {}
+            None => message.push_str(&format!("; the {side} does not tell whether the topic has tiered storage")),
+        }
+        Error::new(ErrorKind::Broker, message).with_offset(from)
     }
 
     /// Batches come in order, and the first holds the offset that was asked for or comes after it.
@@ -260,14 +282,14 @@ impl<'a> Reader<'a> {
         // Without a session: brokers have few places for them, and one partition needs none.
         let request = FetchRequest::default()
             .with_replica_id(BrokerId(-1))
-            .with_max_wait_ms(MAX_WAIT.as_millis() as i32)
+            .with_max_wait_ms(self.max_wait.as_millis() as i32)
             .with_min_bytes(1)
             .with_max_bytes(self.window as i32)
             .with_isolation_level(i8::from(self.read_committed))
             .with_session_epoch(-1)
             .with_topics(vec![FetchTopic::default().with_topic(topic_name(&self.topic)).with_partitions(vec![wanted])]);
         let room = self.budget.reserve(self.window).await;
-        let response = connection.call_reserved(&request, version, room, MAX_WAIT).await?;
+        let response = connection.call_reserved(&request, version, room, self.max_wait).await?;
         if let Some(error) = BrokerError::of(response.error_code) {
             return Err(self.refusal("be read", error));
         }

@@ -1,15 +1,12 @@
 //! Reads the records of a batch one after the other, of all formats, strictly: what a consumer could not read is an error.
 //!
 //! This is the verifier's own decoder. Nothing is allocated for a record; what is compressed is decompressed
-//! as a whole, up to [`LIMIT`].
+//! as a whole.
 
 use bytes::Bytes;
 
 use super::batches::{Batch, Malformed, field};
-use crate::batch::compression::{self, Codec};
-
-/// A payload that is larger when it is decompressed is not read: it may be a bomb.
-pub const LIMIT: usize = 256 << 20;
+use super::decompress::{NOT_COMPRESSED, decompress, decompress_magic_0};
 
 /// A record as a consumer sees it.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +15,8 @@ pub struct Record<'a> {
     pub offset: i64,
     /// Milliseconds since 1970; -1 without.
     pub timestamp: i64,
+    /// Whether that is the time of the broker and not of the producer.
+    pub has_append_time: bool,
     /// `None` is another thing than empty.
     pub key: Option<&'a [u8]>,
     /// `None` is another thing than empty.
@@ -27,7 +26,7 @@ pub struct Record<'a> {
 }
 
 /// Headers of a record: names may come more than once, and the order counts.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Hash)]
 pub struct Headers<'a> {
     /// How many.
     pub count: usize,
@@ -74,9 +73,9 @@ impl Records {
     /// Decompresses the batch. The first record is there after the first [`advance`](Self::advance).
     pub fn open(batch: &Batch) -> Result<Self, Malformed> {
         let malformed = |reason| Malformed { offset: batch.last_offset, reason };
-        let codec = Codec::of(batch.attributes).map_err(malformed)?;
+        let codec = batch.codec();
         if batch.magic == 2 {
-            let bytes = compression::decompress(codec, &batch.payload(), LIMIT).map_err(malformed)?;
+            let bytes = decompress(codec, &batch.payload()).map_err(malformed)?;
             return Ok(Self::inside(batch, bytes));
         }
         let append_time = batch.is_log_append_time().then_some(batch.max_timestamp);
@@ -90,13 +89,13 @@ impl Records {
             previous: -1,
             current: None,
         };
-        if codec != Codec::None {
+        if codec != NOT_COMPRESSED {
             let outer = records.parse_old().map_err(malformed)?;
             let (from, to) = outer.value.ok_or(malformed("it is compressed, but empty"))?;
             let inner = batch.whole().slice(from..to);
             let inner = match batch.magic {
-                0 => compression::decompress_magic_0(codec, &inner, LIMIT),
-                _ => compression::decompress(codec, &inner, LIMIT),
+                0 => decompress_magic_0(codec, &inner),
+                _ => decompress(codec, &inner),
             };
             records.bytes = inner.map_err(malformed)?;
             records.at = 0;
@@ -129,9 +128,11 @@ impl Records {
     /// The record it stands on; `None` before the first and after the last.
     pub fn current(&self) -> Option<Record<'_>> {
         let span = |(from, to): Span| &self.bytes[from..to];
+        let (Format::Current { append_time, .. } | Format::Old { append_time, .. }) = self.format;
         self.current.map(|parsed| Record {
             offset: parsed.offset,
             timestamp: parsed.timestamp,
+            has_append_time: append_time.is_some(),
             key: parsed.key.map(span),
             value: parsed.value.map(span),
             headers: Headers { count: parsed.header_count, bytes: span(parsed.headers) },

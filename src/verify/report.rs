@@ -1,19 +1,22 @@
-//! What a verification found: counts of each class, the first differences, what was looked at.
+//! What a verification found: the outcome, counts of each class, the differences, and what keeps it from being complete.
 //!
-//! Real differences are listed; what has an explanation (expired, compacted, not yet replicated) is counted only.
-
-use std::fmt;
+//! Nothing that is unknown counts as equal. A difference was seen; whatever else is not proved equal is a [`Finding`], and makes the
+//! outcome `incomplete` unless it was allowed.
 
 use serde::Serialize;
 
+use super::classes::FindingKind;
+pub use super::classes::VerifyCounts;
 use crate::error::{Error, ErrorKind};
 
 /// What a verification found.
 #[derive(Debug, Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// Whether consumers read the same from both sides, as far as both sides have it. What is not yet replicated, has
-    /// expired on one side or was compacted there makes no difference; what could not be read does.
+    /// What it comes to.
+    pub outcome: VerifyOutcome,
+    /// Whether the outcome is [`Identical`](VerifyOutcome::Identical), or
+    /// [`IdenticalInASample`](VerifyOutcome::IdenticalInASample) where only a sample was asked for.
     pub identical: bool,
     /// Topics that were looked at.
     pub topics: u64,
@@ -31,39 +34,47 @@ pub struct VerifyReport {
     pub differences: Vec<Difference>,
     /// Whether there are more differences than are listed.
     pub more_differences: bool,
+    /// What is not proved to be equal, and is no difference that was seen: one for each class and partition.
+    pub findings: Vec<Finding>,
     /// What could not be compared, and why.
     pub unread: Vec<Unread>,
+    /// Whether it was allowed that the target is behind.
+    pub allow_behind: bool,
+    /// Whether it was allowed that records have expired on one side.
+    pub allow_expired: bool,
     /// The seed of the random stretches, if only a sample was compared.
     pub sample_seed: Option<u64>,
     /// Each partition, with the offsets between which it was compared.
     pub details: Vec<VerifiedPartition>,
 }
 
-/// How many of each class a verification found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+/// What a verification comes to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub struct VerifyCounts {
-    /// Records that the source has and the target, whose log goes on beyond them, has not. A real difference.
-    pub missing: u64,
-    /// Records that the target has and the source has not. A real difference.
-    pub extra: u64,
-    /// Records with the same offset and different content. A real difference.
-    pub different: u64,
-    /// Partitions that the target does not have. A real difference.
-    pub missing_partitions: u64,
-    /// Offsets of the target beyond the end of the source's log. A real difference.
-    pub beyond_source_end: u64,
-    /// Records that compaction has removed on one side: a later record with the key was found, or it was a tombstone.
-    pub compacted: u64,
-    /// Records of compacted topics that are on one side only, where no later record with the key was found in what was
-    /// read: in a sample, or where too many of them had to be remembered.
-    pub perhaps_compacted: u64,
-    /// Offsets before the source's log start that the target still has.
-    pub expired_on_source: u64,
-    /// Offsets of the source before the target's log start.
-    pub expired_on_target: u64,
-    /// Offsets that the target does not have yet.
-    pub not_yet_replicated: u64,
+pub enum VerifyOutcome {
+    /// Every record that the source had when the verification began is on the target, equal, at its place, and nothing else is in
+    /// the range. What was allowed to be missing is missing perhaps.
+    Identical,
+    /// The same of the offsets that were looked at, as only a sample was asked for.
+    IdenticalInASample,
+    /// No difference was seen, but not everything is proved to be equal: the findings and what is unread say what is not.
+    #[default]
+    Incomplete,
+    /// Source and target differ.
+    Different,
+}
+
+impl VerifyOutcome {
+    /// The name, in snake_case.
+    pub fn name(self) -> &'static str {
+        match self {
+            VerifyOutcome::Identical => "identical",
+            VerifyOutcome::IdenticalInASample => "identical_in_a_sample",
+            VerifyOutcome::Incomplete => "incomplete",
+            VerifyOutcome::Different => "different",
+        }
+    }
 }
 
 /// How a difference shows.
@@ -75,6 +86,9 @@ pub enum DifferenceKind {
     Missing,
     /// The target has records that the source lacks.
     Extra,
+    /// The target has records of the source once more, written by others than the mirror, where offsets are translated. The offsets
+    /// are those of the source.
+    Repeated,
     /// A record differs.
     Different,
     /// The target does not have the partition.
@@ -107,12 +121,34 @@ pub struct Difference {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct FieldDifference {
-    /// `key`, `value`, `headers` or `timestamp`.
+    /// `key`, `value`, `headers`, `timestamp` or `timestamp_type`.
     pub field: &'static str,
     /// What the source has, in short: never the content.
     pub source: String,
     /// What the target has.
     pub target: String,
+}
+
+/// Offsets or records of a partition that are not proved to be equal, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// Why.
+    pub kind: FindingKind,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The first offset.
+    pub offset: i64,
+    /// The last one; others may lie between.
+    pub last_offset: i64,
+    /// How many offsets or records, see the count of this class.
+    pub count: u64,
+    /// Whether it was allowed.
+    pub allowed: bool,
+    /// What more is known of it.
+    pub reason: Option<String>,
 }
 
 /// A topic or partition that could not be compared.
@@ -123,6 +159,8 @@ pub struct Unread {
     pub topic: String,
     /// The partition; `None` for the whole topic.
     pub partition: Option<i32>,
+    /// From here on it was not compared; `None` if nothing of it was.
+    pub offset: Option<i64>,
     /// Why.
     #[serde(serialize_with = "error_text")]
     pub error: Error,
@@ -142,7 +180,7 @@ pub struct VerifiedPartition {
     pub partition: i32,
     /// First offset of the source.
     pub source_offset_start: i64,
-    /// Where the source ended for consumers when the verification began.
+    /// Where the source ended for consumers when the verification began, or, if a transaction was open then, later.
     pub source_offset_end: i64,
     /// First offset of the target.
     pub target_offset_start: i64,
@@ -155,7 +193,7 @@ pub struct VerifiedPartition {
 }
 
 impl VerifyReport {
-    /// Whether consumers read the same from both sides, see [`identical`](Self::identical).
+    /// Whether the target has the same as the source, see [`identical`](Self::identical).
     pub fn identical(&self) -> bool {
         self.identical
     }
@@ -170,7 +208,46 @@ impl VerifyReport {
         self.bytes_decoded as f64 / self.bytes_compared.max(1) as f64
     }
 
-    /// What is wrong, as an error with the place of the first difference; `None` if both sides are identical.
+    /// Judges it again: whether the target may be behind, and whether records may have expired on one side. Nothing is compared anew.
+    pub fn allow(&mut self, behind: bool, expired: bool) {
+        (self.allow_behind, self.allow_expired) = (behind, expired);
+        for finding in &mut self.findings {
+            finding.allowed =
+                (behind && finding.kind.is_about_being_behind()) || (expired && finding.kind.is_about_expiry());
+        }
+        let complete = self.unread.is_empty() && self.findings.iter().all(|finding| finding.allowed);
+        self.outcome = match (self.counts.real(), complete, self.sample_seed) {
+            (1.., ..) => VerifyOutcome::Different,
+            (0, false, _) => VerifyOutcome::Incomplete,
+            (0, true, Some(_)) => VerifyOutcome::IdenticalInASample,
+            (0, true, None) => VerifyOutcome::Identical,
+        };
+        self.identical = matches!(self.outcome, VerifyOutcome::Identical | VerifyOutcome::IdenticalInASample);
+    }
+
+    /// What is not proved to be equal and was not allowed.
+    pub fn not_allowed(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| !finding.allowed)
+    }
+
+    /// Tells of partitions that are behind that they are parked, and why.
+    pub(crate) fn park(&mut self, why: impl Fn(&str, i32) -> Option<String>) {
+        for finding in self.findings.iter_mut().filter(|finding| finding.kind == FindingKind::NotYetReplicated) {
+            let Some(reason) = why(&finding.topic, finding.partition) else { continue };
+            (finding.kind, finding.reason) = (FindingKind::Parked, Some(reason));
+            let is_it =
+                |one: &&mut VerifiedPartition| (&one.topic, one.partition) == (&finding.topic, finding.partition);
+            let of_partition = self.details.iter_mut().find(is_it).map(|one| &mut one.counts);
+            for counts in of_partition.into_iter().chain([&mut self.counts]) {
+                counts.not_yet_replicated -= finding.count;
+                counts.parked += finding.count;
+            }
+        }
+        self.allow(self.allow_behind, self.allow_expired);
+    }
+
+    /// What is wrong, as an error with the place of the first difference, or of what is not proved to be equal; `None` if source and
+    /// target are identical.
     pub fn error(&self) -> Option<Error> {
         if self.identical {
             return None;
@@ -182,86 +259,102 @@ impl VerifyReport {
                 None => error,
             });
         }
-        // A damaged batch is no matter of reaching a broker: it counts before others.
-        let damaged = self.unread.iter().find(|unread| unread.error.kind() == ErrorKind::VerificationFailed);
-        let first = damaged.or(self.unread.first())?;
-        let count = self.unread.len();
-        let error = first.error.clone();
-        Some(match count {
-            1 => error,
-            _ => error.context(format!("{count} topics or partitions could not be compared, the first of them")),
+        let first = self.not_allowed().next();
+        let mut reasons: Vec<String> = first.map(ToString::to_string).into_iter().collect();
+        let others = self.not_allowed().count().saturating_sub(1);
+        if others > 0 {
+            reasons.push(format!("and {others} more"));
+        }
+        reasons.extend(self.unread.first().map(|unread| unread.error.message().to_owned()));
+        if self.unread.len() > 1 {
+            reasons.push(format!("{} topics or partitions could not be compared in all", self.unread.len()));
+        }
+        let message = format!("the comparison is incomplete: {}", reasons.join("; "));
+        let error = Error::new(ErrorKind::VerificationFailed, message);
+        Some(match (first, self.unread.first()) {
+            (Some(first), _) => error.with_partition(&first.topic, first.partition).with_offset(first.offset),
+            (None, Some(unread)) => {
+                let error = match unread.partition {
+                    Some(partition) => error.with_partition(&unread.topic, partition),
+                    None => error.with_topic(&unread.topic),
+                };
+                unread.error.offset().or(unread.offset).into_iter().fold(error, Error::with_offset)
+            }
+            (None, None) => error,
         })
     }
 }
 
-impl VerifyCounts {
-    /// How many of the classes that make a real difference.
-    pub fn real(&self) -> u64 {
-        self.missing + self.extra + self.different + self.missing_partitions + self.beyond_source_end
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(kind: FindingKind) -> Finding {
+        let topic = "orders".to_owned();
+        Finding { kind, topic, partition: 1, offset: 10, last_offset: 19, count: 10, allowed: false, reason: None }
     }
 
-    pub(super) fn add(&mut self, other: &VerifyCounts) {
-        self.missing += other.missing;
-        self.extra += other.extra;
-        self.different += other.different;
-        self.missing_partitions += other.missing_partitions;
-        self.beyond_source_end += other.beyond_source_end;
-        self.compacted += other.compacted;
-        self.perhaps_compacted += other.perhaps_compacted;
-        self.expired_on_source += other.expired_on_source;
-        self.expired_on_target += other.expired_on_target;
-        self.not_yet_replicated += other.not_yet_replicated;
+    fn judged(classes: &[FindingKind], behind: bool, expired: bool) -> VerifyReport {
+        let findings = classes.iter().map(|class| finding(*class)).collect();
+        let mut report = VerifyReport { findings, ..VerifyReport::default() };
+        report.allow(behind, expired);
+        report
     }
-}
 
-/// The classes that are not empty, as `2 missing, 1 different`.
-impl fmt::Display for VerifyCounts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = [
-            (self.missing_partitions, "partitions missing on the target"),
-            (self.missing, "missing on the target"),
-            (self.extra, "only on the target"),
-            (self.different, "different"),
-            (self.beyond_source_end, "beyond the source's end"),
-            (self.compacted, "compacted on one side"),
-            (self.perhaps_compacted, "perhaps compacted on one side"),
-            (self.expired_on_source, "expired on the source"),
-            (self.expired_on_target, "expired on the target"),
-            (self.not_yet_replicated, "not yet replicated"),
-        ];
-        let mut separator = "";
-        for (count, what) in all.into_iter().filter(|(count, _)| *count > 0) {
-            write!(f, "{separator}{count} {what}")?;
-            separator = ", ";
+    #[test]
+    fn only_what_was_allowed_is_left_out_of_the_judgement() {
+        assert_eq!(judged(&[], false, false).outcome, VerifyOutcome::Identical);
+        for class in FindingKind::ALL {
+            let report = judged(&[*class], false, false);
+            assert_eq!((report.outcome, report.identical), (VerifyOutcome::Incomplete, false), "{class:?}");
+            let error = report.error().expect("it is no success");
+            assert_eq!(
+                (error.kind(), error.topic(), error.offset()),
+                (ErrorKind::VerificationFailed, Some("orders"), Some(10))
+            );
+            // Whatever is allowed, never more than one of both allows a class.
+            let by_one =
+                [(true, false), (false, true)].map(|(behind, expired)| judged(&[*class], behind, expired).identical);
+            assert!(by_one != [true, true], "{class:?}");
+            assert_eq!(judged(&[*class], true, true).identical, by_one != [false, false], "{class:?}");
         }
-        Ok(())
-    }
-}
-
-/// One line, without the content of records.
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{} ", self.topic, self.partition)?;
-        let offsets = match self.last_offset - self.offset {
-            0 => format!("offset {}", self.offset),
-            _ => format!("offsets {} to {}", self.offset, self.last_offset),
-        };
-        match self.kind {
-            DifferenceKind::Missing => write!(f, "{offsets}: missing on the target"),
-            DifferenceKind::Extra => write!(f, "{offsets}: only on the target"),
-            DifferenceKind::MissingPartition => write!(f, "is missing on the target"),
-            DifferenceKind::BeyondSourceEnd => {
-                write!(f, "{offsets}: the source's log ends before, at {}", self.offset)
-            }
-            DifferenceKind::Different => {
-                write!(f, "{offsets}: different")?;
-                let mut separator = ": ";
-                for FieldDifference { field, source, target } in &self.fields {
-                    write!(f, "{separator}{field} (source {source}, target {target})")?;
-                    separator = "; ";
-                }
-                Ok(())
-            }
+        let allowed = |class, behind, expired| judged(&[class], behind, expired).identical;
+        assert!(
+            allowed(FindingKind::NotYetReplicated, true, false) && allowed(FindingKind::OpenTransaction, true, false)
+        );
+        assert!(
+            allowed(FindingKind::ExpiredOnTarget, false, true) && allowed(FindingKind::ExpiredOnSource, false, true)
+        );
+        for never in [FindingKind::Parked, FindingKind::Foreign, FindingKind::PerhapsCompacted] {
+            assert!(!allowed(never, true, true), "{never:?}");
         }
+        assert!(!judged(&[FindingKind::NotYetReplicated, FindingKind::ExpiredOnTarget], true, false).identical);
+    }
+
+    #[test]
+    fn a_sample_is_never_simply_identical_and_unread_is_never_identical() {
+        let mut report = VerifyReport { sample_seed: Some(1), ..VerifyReport::default() };
+        report.allow(false, false);
+        assert_eq!((report.outcome, report.identical), (VerifyOutcome::IdenticalInASample, true));
+        let error = Error::new(ErrorKind::Broker, "nothing came");
+        report.unread.push(Unread { topic: "orders".to_owned(), partition: Some(2), offset: Some(7), error });
+        report.allow(true, true);
+        assert_eq!((report.outcome, report.identical), (VerifyOutcome::Incomplete, false));
+        let error = report.error().expect("it is no success");
+        assert_eq!((error.kind().exit_code(), error.partition(), error.offset()), (6, Some(2), Some(7)));
+        assert!(error.message().contains("nothing came"), "{error}");
+        report.counts.missing = 1;
+        report.allow(true, true);
+        assert_eq!(report.outcome, VerifyOutcome::Different);
+    }
+
+    #[test]
+    fn a_parked_partition_is_not_merely_behind() {
+        let mut report = judged(&[FindingKind::NotYetReplicated], true, false);
+        report.counts.not_yet_replicated = 10;
+        report.park(|topic, partition| (topic == "orders" && partition == 1).then(|| "it was refused".to_owned()));
+        assert_eq!((report.counts.not_yet_replicated, report.counts.parked), (0, 10));
+        assert_eq!(report.outcome, VerifyOutcome::Incomplete);
+        assert!(report.error().is_some_and(|error| error.message().contains("it was refused")));
     }
 }

@@ -11,6 +11,8 @@ use std::str::FromStr;
 /// use kmirror::Sample;
 /// assert_eq!("5%".parse(), Ok(Sample::Percent(5.0)));
 /// assert_eq!("10000".parse(), Ok(Sample::Offsets(10_000)));
+/// // Nothing is compared but how far both sides go.
+/// assert_eq!("0".parse(), Ok(Sample::Offsets(0)));
 /// assert!("many".parse::<Sample>().is_err());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -35,8 +37,9 @@ impl FromStr for Sample {
                 if percent > 0.0 && percent <= 100.0 { Ok(Sample::Percent(percent)) } else { Err(wrong()) }
             }
             None => match text.parse() {
-                Ok(offsets) if offsets > 0 => Ok(Sample::Offsets(offsets)),
-                _ => Err(wrong()),
+                Ok(offsets) => Ok(Sample::Offsets(offsets)),
+                // Left open: what is wrong with the number does not matter.
+                Err(_) => Err(wrong()),
             },
         }
     }
@@ -62,6 +65,9 @@ pub fn stretches(sample: Sample, whole: Range<i64>, seed: u64) -> Vec<Range<i64>
     };
     if wanted >= offsets {
         return if offsets == 0 { Vec::new() } else { vec![whole] };
+    }
+    if wanted == 0 {
+        return Vec::new();
     }
     // A quarter each; what a sample is too small for is left to the head.
     let edge = (wanted / 4).max(1);
@@ -124,5 +130,6 @@ mod tests {
         assert_eq!(stretches(Sample::Offsets(10), 3..8, 1), vec![Range { start: 3, end: 8 }]);
         assert_eq!(stretches(Sample::Full, 0..1_000_000, 1), vec![Range { start: 0, end: 1_000_000 }]);
         assert!(stretches(Sample::Percent(1.0), 5..5, 1).is_empty());
+        assert!(stretches(Sample::Offsets(0), 5..900, 1).is_empty());
     }
 }

@@ -1,11 +1,12 @@
 //! Counts what the comparison of one partition finds, and keeps the first differences.
 //! Differences of the same kind in a row are one entry, so that a million lost records do not need a million.
 
+use super::classes::FindingKind;
 use super::records::Record;
-use super::report::{Difference, DifferenceKind, FieldDifference, VerifyCounts};
+use super::report::{Difference, DifferenceKind, FieldDifference, Finding, VerifyCounts};
 
 /// What was found in one partition so far.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Tally {
     /// Records that were on both sides.
     pub records_compared: u64,
@@ -19,6 +20,8 @@ pub struct Tally {
     pub differences: Vec<Difference>,
     /// Whether there were more than are kept.
     pub more: bool,
+    /// What is not proved to be equal, one for each class; topic and partition are filled in, too.
+    pub findings: Vec<Finding>,
     limit: usize,
     /// Whether the last record that was looked at belongs to the last difference.
     in_row: bool,
@@ -41,10 +44,11 @@ impl Tally {
         self.in_row &= records == 0;
     }
 
-    /// A record that only one side has.
+    /// A record that only one side has, or that one has twice.
     pub fn lonely(&mut self, kind: DifferenceKind, offset: i64) {
         match kind {
             DifferenceKind::Extra => self.counts.extra += 1,
+            DifferenceKind::Repeated => self.counts.repeated += 1,
             _ => self.counts.missing += 1,
         }
         let in_row = std::mem::replace(&mut self.in_row, true);
@@ -60,6 +64,32 @@ impl Tally {
     /// A lonely record that has an explanation.
     pub fn explained(&mut self) {
         self.in_row = false;
+    }
+
+    /// So many offsets or records, from the first to before the last, are not proved to be equal.
+    pub fn found(&mut self, kind: FindingKind, from: i64, to: i64, count: u64) {
+        if count == 0 {
+            return;
+        }
+        *self.counts.of(kind) += count;
+        let last_offset = to.saturating_sub(1).max(from);
+        match self.findings.iter_mut().find(|finding| finding.kind == kind) {
+            Some(finding) => {
+                finding.offset = finding.offset.min(from);
+                finding.last_offset = finding.last_offset.max(last_offset);
+                finding.count += count;
+            }
+            None => {
+                let (topic, partition, offset) = (String::new(), 0, from);
+                let (allowed, reason) = (false, None);
+                self.findings.push(Finding { kind, topic, partition, offset, last_offset, count, allowed, reason });
+            }
+        }
+    }
+
+    /// As [`found`](Self::found), for all offsets between.
+    pub fn found_between(&mut self, kind: FindingKind, from: i64, to: i64) {
+        self.found(kind, from, to, to.saturating_sub(from).max(0) as u64);
     }
 
     /// Records with the same offset.
@@ -108,6 +138,11 @@ fn differing_fields(source: &Record<'_>, target: &Record<'_>) -> Vec<FieldDiffer
     let mut differs = |field, source: String, target: String| fields.push(FieldDifference { field, source, target });
     if source.timestamp != target.timestamp {
         differs("timestamp", source.timestamp.to_string(), target.timestamp.to_string());
+    }
+    // A broker that stamps has replaced the producer's time, even if it is the same millisecond. The other way round is no
+    // difference: nobody but a broker can write its own time, so the copy of one is a producer's.
+    if target.has_append_time && !source.has_append_time {
+        differs("timestamp_type", "CreateTime".to_owned(), "LogAppendTime".to_owned());
     }
     for (field, source, target) in [("key", source.key, target.key), ("value", source.value, target.value)] {
         if source != target {

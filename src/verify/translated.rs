@@ -31,11 +31,19 @@ pub struct Lens {
     pub producer_id: i64,
     /// Where they are.
     pub map: OffsetMap,
+    /// The target's log as it is.
+    pub log: Log,
     /// Who has written records to the source that come from the target.
     pub without: Arc<BTreeSet<i64>>,
 }
 
 impl Lens {
+    /// Whether a batch of the target is a copy that the mirror made, as far as its map says so or does not know it yet.
+    pub fn is_of_the_mirror(&self, batch: &Batch) -> bool {
+        let is_known = self.map.run_at_target(batch.first_offset).is_some();
+        batch.producer_id == self.producer_id && (is_known || batch.first_offset >= self.map.target_offset_next())
+    }
+
     /// Makes of the target's batches those of the mirror at their offsets of the source.
     pub fn translate(&self, batches: Vec<Batch>) -> Result<Vec<Batch>, Malformed> {
         let own = batches.into_iter().filter(|batch| batch.producer_id == self.producer_id);
@@ -91,15 +99,21 @@ pub async fn translate(
         let Some(source) = planned.source else { continue };
         match maps.get(&place_of(&planned, on_target)) {
             Some(map) => {
-                let lens = Lens { producer_id, map: map.clone(), without: without.clone() };
-                let target = planned.target.map(|log| seen(log, map));
+                let (map, log) = (map.clone(), planned.target.unwrap_or_default());
+                let lens = Lens { producer_id, map, log, without: without.clone() };
+                let target = planned.target.map(|log| seen(log, &lens.map));
                 plan.partitions.push(Planned { target, lens: Some(Arc::new(lens)), ..planned });
             }
             None if source.start == source.end => {}
             None => {
                 let message = format!("the mirror '{name}' has not begun it");
                 let error = Error::new(ErrorKind::VerificationFailed, message);
-                plan.unread.push(Unread { topic: planned.topic, partition: Some(planned.partition), error });
+                plan.unread.push(Unread {
+                    topic: planned.topic,
+                    partition: Some(planned.partition),
+                    offset: None,
+                    error,
+                });
             }
         }
     }
@@ -149,7 +163,8 @@ mod tests {
         let mut map = OffsetMap::beginning_at(100, 10);
         map.append(100, 100, 10, 5);
         map.append(105, 110, 20, 3);
-        Lens { producer_id: 7, map, without: Arc::default() }
+        let log = Log { start: 0, end: 40, high_watermark: 40 };
+        Lens { producer_id: 7, map, log, without: Arc::default() }
     }
 
     #[test]
@@ -162,6 +177,15 @@ mod tests {
         assert_eq!(super::seen(log, &lens().map), Log { start: 100, end: 113, high_watermark: 113 });
         let log = Log { start: 12, ..log };
         assert_eq!(super::seen(log, &lens().map).start, 102, "retention has taken two records");
+    }
+
+    #[test]
+    fn what_the_mirror_wrote_is_told_from_what_others_wrote() {
+        let is_own = |first_offset, producer_id| lens().is_of_the_mirror(&batch(first_offset, 2, producer_id));
+        assert!(is_own(10, 7) && is_own(21, 7));
+        assert!(!is_own(10, 8), "another writer");
+        assert!(!is_own(3, 7) && !is_own(16, 7), "from before the map, or beside it");
+        assert!(is_own(23, 7), "the map does not know it yet");
     }
 
     #[test]

@@ -24,6 +24,8 @@ const TOPIC_RESOURCE: i8 = 2;
 const DYNAMIC_TOPIC_CONFIG: i8 = 1;
 /// How many replicas have to be in sync for records to be taken.
 pub const MIN_IN_SYNC: &str = "min.insync.replicas";
+/// Whether old segments are kept in a remote store.
+pub const REMOTE_STORAGE: &str = "remote.storage.enable";
 
 /// An answer for each topic.
 pub type ByTopic<T> = BTreeMap<String, Result<T>>;

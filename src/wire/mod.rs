@@ -19,6 +19,7 @@ pub mod mirror_maker_2;
 pub mod permissions;
 pub mod positions;
 pub mod produce;
+pub mod quotas;
 pub mod record_times;
 pub mod removal;
 mod resolve;

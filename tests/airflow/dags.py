@@ -36,6 +36,14 @@ with DAG("poke_for_lag", schedule=None):
 with DAG("one_verification", schedule=None):
     KMirrorVerifyOperator(task_id="compare", **CLUSTERS, topics=TOPIC, name=TOPIC, **AT_ONCE)
 
+with DAG("one_look", schedule=None):
+    KMirrorVerifyOperator(task_id="compare", **CLUSTERS, topics=TOPIC, name=TOPIC, wait=0.0, **AT_ONCE)
+
+with DAG("one_look_may_be_behind", schedule=None):
+    KMirrorVerifyOperator(
+        task_id="compare", **CLUSTERS, topics=TOPIC, name=TOPIC, wait=0.0, allow_behind=True, **AT_ONCE
+    )
+
 with DAG("one_promotion", schedule=None):
     KMirrorPromoteOperator(task_id="switch_over", **CLUSTERS, topics=TOPIC, name="{{ dag_run.conf['mirror'] }}")
 

@@ -203,13 +203,25 @@ def test_a_difference_fails_the_task_at_once_and_is_in_its_xcom(
     topic = clusters.different_topic
     run = run_dag("one_mirror", topic=topic)
     assert run.state == "success" and run.xcom("copy")["verify"]["identical"], capfd.readouterr()
+    producer = Producer({"bootstrap.servers": clusters.source})
+    producer.produce(topic, b"not copied yet", partition=0)
+    producer.flush()
+    # What is behind may come, so it is tried again.
+    run = run_dag("one_look", topic=topic)
+    assert run.states == {"compare": "failed"} and run.tries == {"compare": 3}
+    found = run.xcom("compare", "verify")
+    assert (found["outcome"], found["identical"]) == ("incomplete", False)
+    assert found["counts"] == {"not_yet_replicated": 1} and found["findings"][0]["partition"] == 0
+    run = run_dag("one_look_may_be_behind", topic=topic)
+    assert run.state == "success" and run.xcom("compare")["outcome"] == "identical"
     producer = Producer({"bootstrap.servers": clusters.target})
     producer.produce(topic, b"of somebody else", partition=1)
     producer.flush()
     run = run_dag("one_verification", topic=topic)
     assert run.states == {"compare": "failed"} and run.tries == {"compare": 1}
     found = run.xcom("compare", "verify")
-    assert not found["identical"] and found["counts"] == {"beyond_source_end": 1}
+    assert (found["outcome"], found["identical"]) == ("different", False)
+    assert found["counts"] == {"beyond_source_end": 1, "not_yet_replicated": 1}
     assert found["differences"][0]["partition"] == 1
     assert "not identical" in "".join(capfd.readouterr())
 

@@ -84,6 +84,8 @@ static void no_object_has_answers_too(void)
     EXPECT(strcmp(kmirror_report_kind(NULL), "") == 0 && strcmp(kmirror_report_json(NULL), "") == 0);
     EXPECT(kmirror_report_problem_count(NULL) == 0 && kmirror_report_problem(NULL, 0) == NULL);
     EXPECT(!kmirror_report_identical(NULL) && !kmirror_report_promoted(NULL));
+    EXPECT(strcmp(kmirror_report_outcome(NULL), "") == 0);
+    kmirror_report_allow(NULL, true, true);
     EXPECT(kmirror_report_records_compared(NULL) == -1 && kmirror_report_differences(NULL) == -1);
     EXPECT(kmirror_report_records_not_copied(NULL) == -1);
     EXPECT(strcmp(kmirror_config_warnings(NULL), "") == 0);
@@ -169,6 +171,11 @@ static void a_configuration_is_checked_and_planned(const char *consumer, const c
     EXPECT(strcmp(kmirror_report_kind(report), "verify") == 0 && !kmirror_report_identical(report));
     EXPECT(kmirror_report_differences(report) == 2 && kmirror_report_problem_count(report) == 2);
     EXPECT(strstr(kmirror_report_problem(report, 1), topic) != NULL && kmirror_report_problem(report, 2) == NULL);
+    EXPECT(strcmp(kmirror_report_outcome(report), "different") == 0);
+    /* Differences cannot be accepted. */
+    kmirror_report_allow(report, true, true);
+    EXPECT(strcmp(kmirror_report_outcome(report), "different") == 0 && !kmirror_report_identical(report));
+    EXPECT(strstr(kmirror_report_json(report), "\"allow_behind\":true") != NULL);
     kmirror_report_free(report);
     kmirror_config_free(config);
 }
@@ -225,6 +232,7 @@ static void mirrors_until_caught_up(const char *consumer, const char *target, co
     expect_success(kmirror_verify(mirror, -1, NULL, &report));
     EXPECT(kmirror_report_identical(report) && kmirror_report_differences(report) == 0);
     EXPECT(kmirror_report_records_compared(report) > 0 && kmirror_report_problem_count(report) == 0);
+    EXPECT(strcmp(kmirror_report_outcome(report), "identical") == 0);
     kmirror_report_free(report);
     report = NULL;
     expect_success(kmirror_promote(mirror, 60000, NULL, &report));

@@ -140,8 +140,27 @@ def test_differences_are_told_and_can_be_raised(clusters: Clusters) -> None:
     with pytest.raises(kmirror.VerificationFailed) as raised:
         report.raise_if_different()
     assert raised.value.topic == clusters.never_topic
-    assert str(report).startswith("not identical")
+    assert str(report).startswith("not identical, different")
+    assert report.outcome == "different" and not report
     promised_fields_are_there(report)
+
+
+def test_what_is_not_proved_to_be_equal_is_told_and_can_be_accepted(reports: list[Any], clusters: Clusters) -> None:
+    assert reports[1].outcome == "identical" and reports[1]
+    arguments = clusters.of(clusters.topic)
+    # A sample of nothing: whatever is there was not looked at.
+    report = kmirror.verify(**arguments, wait=0.0, sample=0)
+    assert report.outcome == "incomplete" and not report.identical and not report
+    assert {one.kind for one in report.findings} <= {"not_looked_at", "not_yet_replicated", "open_transaction"}
+    finding = report.findings[0]
+    assert finding.topic == clusters.topic and finding.count > 0 and not finding.allowed
+    assert repr(finding).startswith("Finding(kind=") and "VerifyCounts(missing=0" in repr(report.counts)
+    assert str(report).startswith("not identical, incomplete in a sample")
+    with pytest.raises(kmirror.VerificationFailed, match="incomplete"):
+        report.raise_if_different()
+    promised_fields_are_there(report)
+    sampled = kmirror.verify(**arguments, sample=50, allow_behind=True, allow_expired=True)
+    assert sampled and sampled.outcome == "identical_in_a_sample" and str(sampled).startswith("identical in a sample: ")
 
 
 def test_progress_shows_a_line(

@@ -208,7 +208,7 @@ pub unsafe extern "C" fn kmirror_config_verify(
         let (started, limit) = (Instant::now(), timeout(timeout_ms));
         let verify = || {
             let found = engine::verify_or(config.build()?, options, |_| give_up() || started.elapsed() > limit)?;
-            Ok(kmirror_report_t::of_verification(&found))
+            Ok(kmirror_report_t::of_verification(found))
         };
         // SAFETY: the header asks for room for a pointer.
         unsafe { write(report, "report", verify) }

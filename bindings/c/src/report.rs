@@ -5,7 +5,7 @@
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 
-use engine::{CheckLine, CheckOutcome, CheckReport, Plan, PromoteReport, TopicPlan, VerifyReport};
+use engine::{CheckLine, CheckOutcome, CheckReport, Plan, PromoteReport, TopicPlan, VerifyOutcome, VerifyReport};
 
 use crate::boundary::{Json, ask, boundary, c_string, count, take_back};
 
@@ -13,6 +13,9 @@ use crate::boundary::{Json, ask, boundary, c_string, count, take_back};
 pub struct kmirror_report_t {
     kind: &'static CStr,
     problems: Vec<CString>,
+    /// Of a verification, so that it can be judged again.
+    verified: Option<VerifyReport>,
+    outcome: &'static CStr,
     identical: bool,
     records_compared: i64,
     differences: i64,
@@ -26,6 +29,8 @@ impl kmirror_report_t {
         kmirror_report_t {
             kind,
             problems: problems.map(|problem| c_string(&problem)).collect(),
+            verified: None,
+            outcome: NOTHING,
             identical: false,
             records_compared: -1,
             differences: -1,
@@ -52,15 +57,27 @@ impl kmirror_report_t {
         kmirror_report_t::new(c"plan", promoted.into_iter().chain(refused).chain(missing).chain(unseen), Json::of(plan))
     }
 
-    pub(crate) fn of_verification(report: &VerifyReport) -> Self {
+    pub(crate) fn of_verification(report: VerifyReport) -> Self {
         let differences = report.differences.iter().map(ToString::to_string);
+        let findings = report.not_allowed().map(ToString::to_string);
         let unread = report.unread.iter().map(|unread| unread.error.message().to_owned());
         kmirror_report_t {
+            outcome: match report.outcome {
+                VerifyOutcome::Identical => c"identical",
+                VerifyOutcome::IdenticalInASample => c"identical_in_a_sample",
+                VerifyOutcome::Different => c"different",
+                _ => c"incomplete",
+            },
             identical: report.identical,
             records_compared: count(report.records_compared),
             differences: count(report.counts.real()),
-            ..kmirror_report_t::new(c"verify", differences.chain(unread), Json::of(report))
+            ..kmirror_report_t::new(c"verify", differences.chain(findings).chain(unread), Json::of(&report))
         }
+        .with(report)
+    }
+
+    fn with(self, report: VerifyReport) -> Self {
+        kmirror_report_t { verified: Some(report), ..self }
     }
 
     pub(crate) fn of_promotion(report: &PromoteReport) -> Self {
@@ -95,7 +112,7 @@ pub unsafe extern "C" fn kmirror_report_kind(report: *const kmirror_report_t) ->
     })
 }
 
-/// How many problems it tells, as sentences: of a verification the first differences and what could not be read, of a plan what
+/// How many problems it tells, as sentences: of a verification the first differences and what is not proved to be equal, of a plan what
 /// cannot be mirrored and which permissions are missing, of a check what has failed and what to do, of a switch-over what is not
 /// copied. 0 is well.
 #[unsafe(no_mangle)]
@@ -117,12 +134,39 @@ pub unsafe extern "C" fn kmirror_report_problem(report: *const kmirror_report_t,
     })
 }
 
-/// Of a verification: whether consumers read the same from both sides, as far as both have it, and everything could be read.
+/// Of a verification: whether every record that the source had when it began is on the target, equal, at its place, and nothing else is in
+/// the range; where a sample was asked for, as far as it goes. What was allowed by kmirror_report_allow may be missing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_report_identical(report: *const kmirror_report_t) -> bool {
     boundary!(else false, {
         // SAFETY: the header asks for a report that lives, or NULL.
         unsafe { ask(report, false, |report| report.identical) }
+    })
+}
+
+/// Of a verification: "identical", "identical_in_a_sample", "incomplete" (no difference was seen, but not everything is proved to be equal:
+/// the problems say what and why) or "different"; empty for other reports.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_report_outcome(report: *const kmirror_report_t) -> *const c_char {
+    boundary!(else NOTHING.as_ptr(), {
+        // SAFETY: the header asks for a report that lives, or NULL.
+        unsafe { ask(report, NOTHING.as_ptr(), |report| report.outcome.as_ptr()) }
+    })
+}
+
+/// Judges a verification again: whether it is accepted that the target is behind, and that one side has removed records at the beginning
+/// of its log which the other still has. At first neither is. Problems, outcome and JSON follow; strings that were asked of the report
+/// before are freed. Other reports stay as they are.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_report_allow(report: *mut kmirror_report_t, behind: bool, expired: bool) {
+    boundary!(else (), {
+        // SAFETY: the header asks for a report that lives and that no other thread uses, or NULL.
+        if let Some(report) = unsafe { report.as_mut() }
+            && let Some(mut verified) = report.verified.take()
+        {
+            verified.allow(behind, expired);
+            *report = kmirror_report_t::of_verification(verified);
+        }
     })
 }
 

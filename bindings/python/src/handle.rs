@@ -241,7 +241,7 @@ impl Handle {
     }
 
     /// The report, and the error that says what is wrong if something is.
-    #[pyo3(signature = (topics, sample, sample_seed, max_differences, wait, timeout, cancel, watch))]
+    #[pyo3(signature = (topics, sample, sample_seed, max_differences, wait, allow, timeout, cancel, watch))]
     #[allow(clippy::too_many_arguments, reason = "they have names in Python")]
     fn verify<'py>(
         &self,
@@ -251,6 +251,7 @@ impl Handle {
         sample_seed: Option<u64>,
         max_differences: usize,
         wait: f64,
+        allow: (bool, bool),
         timeout: Option<f64>,
         cancel: Option<&Cancel>,
         watch: Option<Py<PyAny>>,
@@ -269,15 +270,25 @@ impl Handle {
         options.sample_seed = sample_seed;
         options.max_differences = max_differences;
         options.wait = enter::timeout(Some(wait))?;
+        (options.allow_behind, options.allow_expired) = allow;
+        // A mirror that was started knows which partitions are parked.
+        let mirror = match &*self.phase() {
+            Phase::Started(mirror) => Some(mirror.clone()),
+            _ => None,
+        };
         let config = self.config.clone();
         let latest = Mutex::new(VerifyProgress::default());
         let of = || latest.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = |py: Python<'_>| tell(py, watch.as_ref(), &*of());
         let verify = |give_up: &mut dyn FnMut() -> bool| {
-            let report = engine::verify_or(config, options, |now| {
+            let give_up = |now: &VerifyProgress| {
                 *of() = *now;
                 give_up() || started.elapsed() > timeout
-            })?;
+            };
+            let report = match mirror {
+                Some(mirror) => mirror.verify_or(options, give_up),
+                None => engine::verify_or(config, options, give_up),
+            }?;
             Ok((json(&report)?, report.error()))
         };
         let (report, error) = enter::wait(py, &flag(cancel), watched, verify)?;

@@ -96,11 +96,16 @@ class _Operator(BaseOperator):
         self.log.info("%s", report._headline())
         if report.identical:
             return found
-        for one in [*report.differences[: results.MOST_LISTED], *report.unread[: results.MOST_LISTED]]:
-            self.log.error("%s", one)
+        findings = [one for one in report.findings if not one.allowed]
+        for listed in (report.differences, findings, report.unread):
+            for one in listed[: results.MOST_LISTED]:
+                self.log.error("%s", one)
         if is_error:
             # A task that fails returns nothing.
             context["ti"].xcom_push(key="verify", value=found)
+            if report.outcome == "incomplete":
+                # A retry may find more: a target that is behind catches up, a broker comes back.
+                raise AirflowException(str(report._error))
             report.raise_if_different()
         return found
 
@@ -114,8 +119,10 @@ class KMirrorOperator(_Operator):
     mirror.
 
     timeout: seconds until it has to have caught up. verify: compares both sides afterwards, every record, or with
-    sample so many offsets of each partition, or "5%" of them, and fails when they differ. progress_interval: seconds
-    between lines in the task's log.
+    sample so many offsets of each partition, or "5%" of them, and fails when they differ, or when not everything
+    could be compared. allow_behind: accepts that records of the source which came since are not on the target yet.
+    allow_expired: accepts that one side has removed records at the beginning of its log which the other still has.
+    progress_interval: seconds between lines in the task's log.
 
     Returns mirror, records, bytes, seconds, topics, partitions, lag, groups, refused, and verify.
     """
@@ -126,6 +133,8 @@ class KMirrorOperator(_Operator):
         timeout: float | None = None,
         verify: bool = False,
         sample: int | str | None = None,
+        allow_behind: bool = False,
+        allow_expired: bool = False,
         progress_interval: float = 10.0,
         **kwargs: Any,
     ) -> None:
@@ -133,6 +142,7 @@ class KMirrorOperator(_Operator):
         self.timeout = timeout
         self.verify = verify
         self.sample = sample
+        self.allow = (allow_behind, allow_expired)
         self.progress_interval = progress_interval
 
     def _run(self, context: Any, mirror: Mirror, cancel: Cancel) -> dict[str, Any]:
@@ -147,9 +157,8 @@ class KMirrorOperator(_Operator):
                 self.log.warning("not mirrored: %s: %s", topic, reason)
             report = None
             if self.verify:
-                report = mirror._verify(
-                    None, self.sample, None, _DIFFERENCES_KNOWN, _WAIT_FOR_TARGET_SECONDS, self.timeout, cancel, None
-                )
+                how = (None, self.sample, None, _DIFFERENCES_KNOWN, _WAIT_FOR_TARGET_SECONDS, self.allow)
+                report = mirror._verify(*how, self.timeout, cancel, None)
         finally:
             mirror.stop(_STOP_SECONDS)
             self.log.info("stopped: %s", mirror.status()._headline())
@@ -170,14 +179,18 @@ class KMirrorOperator(_Operator):
 
 
 class KMirrorVerifyOperator(_Operator):
-    """Compares what consumers would read from both clusters, while both are live, and fails when they differ.
+    """Compares what consumers would read from both clusters, while both are live, and fails when they differ, or when
+    not everything could be compared.
 
     Arguments as those of KMirrorOperator. sample: so many offsets of each partition, or "5%" of them; every record
-    without it. wait: seconds that a target which is behind is waited for. timeout: for everything.
-    fail_on_difference: else it is in the result only.
+    without it. wait: seconds that a target which is behind is waited for. allow_behind: accepts that it is behind
+    then. allow_expired: accepts that one side has removed records at the beginning of its log which the other still
+    has. timeout: for everything. fail_on_difference: else it is in the result only.
 
-    Returns identical, topics, partitions, records_compared, bytes_compared, counts, differences, unread: the first
-    ones. When it fails they are in the XCom with the key verify.
+    What differs fails the task at once; what is incomplete is tried again as often as the task's retries say.
+
+    Returns outcome, identical, topics, partitions, records_compared, bytes_compared, counts, differences, findings,
+    unread: the first ones. When it fails they are in the XCom with the key verify.
     """
 
     def __init__(
@@ -185,6 +198,8 @@ class KMirrorVerifyOperator(_Operator):
         *,
         sample: int | str | None = None,
         wait: float = _WAIT_FOR_TARGET_SECONDS,
+        allow_behind: bool = False,
+        allow_expired: bool = False,
         timeout: float | None = None,
         fail_on_difference: bool = True,
         **kwargs: Any,
@@ -192,11 +207,13 @@ class KMirrorVerifyOperator(_Operator):
         super().__init__(**kwargs)
         self.sample = sample
         self.wait = wait
+        self.allow = (allow_behind, allow_expired)
         self.timeout = timeout
         self.fail_on_difference = fail_on_difference
 
     def _run(self, context: Any, mirror: Mirror, cancel: Cancel) -> dict[str, Any]:
-        report = mirror._verify(None, self.sample, None, _DIFFERENCES_KNOWN, self.wait, self.timeout, cancel, None)
+        how = (None, self.sample, None, _DIFFERENCES_KNOWN, self.wait, self.allow)
+        report = mirror._verify(*how, self.timeout, cancel, None)
         return self._judge(context, report, self.fail_on_difference)
 
 

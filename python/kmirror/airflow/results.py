@@ -32,6 +32,7 @@ def of_verify(report: VerifyReport) -> dict[str, Any]:
     """What a verification has found."""
     counts = report.counts.to_dict()
     return {
+        "outcome": report.outcome,
         "identical": report.identical,
         "topics": report.topics,
         "partitions": report.partitions,
@@ -39,6 +40,7 @@ def of_verify(report: VerifyReport) -> dict[str, Any]:
         "bytes_compared": report.bytes_compared,
         "counts": {kind: count for kind, count in counts.items() if count},
         "differences": [one.to_dict() for one in report.differences[:MOST_LISTED]],
+        "findings": [one.to_dict() for one in report.findings[:MOST_LISTED]],
         "unread": [one.to_dict() for one in report.unread[:MOST_LISTED]],
     }
 
@@ -49,7 +51,7 @@ def of_lag(report: VerifyReport) -> dict[str, Any]:
     behind = []
     for one in report.details:
         counts = one.to_dict()["counts"]
-        records = counts["not_yet_replicated"]
+        records = counts["not_yet_replicated"] + counts["parked"]
         if counts["missing_partitions"]:
             records = one.source_offset_end - one.source_offset_start  # type: ignore[attr-defined]
         if records > 0:

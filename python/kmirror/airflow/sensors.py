@@ -90,7 +90,7 @@ class KMirrorLagSensor(BaseSensorOperator):
         try:
             clients = connections.client(self.source_conn_id), connections.client(self.target_conn_id)
             mirror = connections.mirror(clients, self._properties(), self.log)
-            lag = results.of_lag(mirror.verify(sample=1, max_differences=1, wait=0.0, timeout=PATIENCE_SECONDS))
+            lag = results.of_lag(mirror.verify(sample=0, max_differences=1, wait=0.0, timeout=PATIENCE_SECONDS))
         except KmirrorError as error:
             if not error.retriable:
                 raise AirflowFailException(f"{error} ({error.name})") from error

@@ -73,7 +73,7 @@ class KMirrorLagTrigger(BaseTrigger):
         source = await connections.client_async(self.source_conn_id)
         target = await connections.client_async(self.target_conn_id)
         mirror = connections.mirror_async((source, target), self.properties)
-        return results.of_lag(await mirror.verify(sample=1, max_differences=1, wait=0.0, timeout=PATIENCE_SECONDS))
+        return results.of_lag(await mirror.verify(sample=0, max_differences=1, wait=0.0, timeout=PATIENCE_SECONDS))
 
 
 def in_step(lag: dict[str, Any], max_lag: int) -> bool:

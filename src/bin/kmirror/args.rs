@@ -96,7 +96,8 @@ pub(crate) struct VerifyArguments {
     /// Only these of the mirrored topics: names or regular expressions, separated by commas
     #[arg(long, value_name = "REGEX")]
     pub(crate) topics: Option<String>,
-    /// Compare the head, the tail and random stretches of each partition: so many offsets, or N% of them
+    /// Compare the head, the tail and random stretches of each partition: so many offsets, or N% of them. The result is
+    /// "identical in a sample" then
     #[arg(long, value_name = "N|N%")]
     pub(crate) sample: Option<Sample>,
     /// Makes the random stretches the same as in an earlier sample
@@ -108,6 +109,16 @@ pub(crate) struct VerifyArguments {
     /// How long a target that is behind is waited for
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5")]
     pub(crate) wait: Duration,
+    /// Accept that the target is behind, or behind an open transaction: exit code 0 all the same
+    #[arg(long)]
+    pub(crate) allow_behind: bool,
+    /// Accept that one side has removed records at the beginning of its log which the other still has
+    #[arg(long)]
+    pub(crate) allow_expired: bool,
+    /// Keys that are remembered at a time, for each partition of a compacted topic of which one side lacks records; where there are
+    /// more, both sides are read again. A million take about 50 MB
+    #[arg(long, value_name = "N", default_value_t = 1 << 20)]
+    pub(crate) max_keys: usize,
     /// Give up with exit code 7 after this time
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,

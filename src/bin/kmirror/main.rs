@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 /// Does what the arguments say; the first of them is the name of the program. How this program is started is told for
 /// commands that start another one of it.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, program: &[OsString]) -> ExitCode {
-    match args::parse(arguments) {
+    output::settle(match args::parse(arguments) {
         Ok(args::Command::Run(options)) => run::command(&options),
         Ok(args::Command::Plan(options)) => plan::command(&options),
         Ok(args::Command::Check(options)) => check::command(&options),
@@ -46,5 +46,5 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, program: &[OsString]) 
         Ok(args::Command::Demo(options)) => demo::command(&options, program),
         Ok(args::Command::Config(options)) => config::command(&options),
         Err(code) => code,
-    }
+    })
 }

@@ -1,12 +1,15 @@
 //! `kmirror verify`: compares what consumers would read from both clusters, and says "identical" or where not.
 //!
-//! The result goes to standard output, and its last line is the sentence that counts. The exit code is 6 for real
-//! differences only: what is not replicated yet, has expired or was compacted is told, but is none.
+//! The result goes to standard output, and its last line is the sentence that counts. The exit code is 0 only if everything was seen
+//! and is equal, and 6 for differences as well as for what could not be compared and was not allowed to be missing.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use kmirror::config::{Config, TopicSelection};
-use kmirror::{Error, ErrorKind, Result, VerifyOptions, VerifyProgress, VerifyReport};
+use kmirror::{
+    Error, ErrorKind, Finding, FindingKind, Result, VerifyOptions, VerifyOutcome, VerifyProgress, VerifyReport,
+};
 use serde::Serialize;
 
 use crate::args::VerifyArguments;
@@ -45,10 +48,8 @@ pub(crate) fn command(arguments: &VerifyArguments) -> ExitCode {
 
 fn tell(arguments: &VerifyArguments, end: &End, running: Duration, alone: bool) {
     let error = end.error();
-    // Differences are the result, and told with it.
-    if let Some(error) =
-        error.as_ref().filter(|error| error.kind() != ErrorKind::VerificationFailed || !end.has_report())
-    {
+    // What a report finds is the result, and told with it.
+    if let Some(error) = error.as_ref().filter(|_| !matches!(end, End::Finished(_))) {
         logs::complain(arguments.log_format, error);
     }
     if arguments.json && alone {
@@ -74,10 +75,6 @@ impl End {
         }
     }
 
-    fn has_report(&self) -> bool {
-        matches!(self, End::Finished(_))
-    }
-
     fn code(&self) -> u8 {
         match self {
             End::Signal(signal) => signal.code(),
@@ -87,9 +84,7 @@ impl End {
 
     fn outcome(&self) -> &'static str {
         match self {
-            End::Finished(report) if report.identical() => "identical",
-            End::Finished(report) if report.counts.real() > 0 => "different",
-            End::Finished(_) => "incomplete",
+            End::Finished(report) => report.outcome.name(),
             End::Signal(_) => "stopped",
             End::Failed(error) if error.kind() == ErrorKind::TimedOut => "timed_out",
             End::Failed(_) => "failed",
@@ -111,6 +106,8 @@ fn prepare(arguments: &VerifyArguments, display: &Display) -> Result<(Vec<Config
     options.sample_seed = arguments.sample_seed;
     options.max_differences = arguments.differences;
     options.wait = arguments.wait;
+    (options.allow_behind, options.allow_expired) = (arguments.allow_behind, arguments.allow_expired);
+    options.max_keys = arguments.max_keys;
     Ok((configs, options, signals))
 }
 
@@ -163,11 +160,14 @@ fn show(display: &Display, progress: &VerifyProgress, running: Duration) {
 
 #[derive(Serialize)]
 struct Document<'a> {
+    command: &'static str,
     outcome: &'static str,
     exit_code: u8,
     signal: Option<&'static str>,
     error: Option<ErrorDocument>,
     seconds: f64,
+    result: Option<&'a VerifyReport>,
+    /// The same, under the name that it had first: scripts know it.
     report: Option<&'a VerifyReport>,
 }
 
@@ -178,22 +178,34 @@ fn document(end: &End, running: Duration) -> Document<'_> {
         End::Failed(_) => (None, None),
     };
     Document {
+        command: "verify",
         outcome: end.outcome(),
         exit_code: end.code(),
         signal,
         error: end.error().map(ErrorDocument::from),
         seconds: (running.as_secs_f64() * 1000.0).round() / 1000.0,
+        result: report,
         report,
     }
 }
 
-/// The result for people: what is wrong, line by line, and at last the sentence that counts.
+/// Findings that are listed for people; JSON has them all.
+const LISTED: usize = 20;
+
+/// The result for people: what is wrong, line by line, what to do, and at last the sentence that counts.
 fn text(report: &VerifyReport, running: Duration) -> String {
     let mut lines: Vec<String> = report.differences().iter().map(ToString::to_string).collect();
     if report.more_differences {
         lines.push("and more differences (--differences lists more of them)".to_owned());
     }
+    let allowed = |finding: &Finding| if finding.allowed { " (allowed)" } else { "" };
+    lines.extend(report.findings.iter().take(LISTED).map(|finding| format!("{finding}{}", allowed(finding))));
+    if report.findings.len() > LISTED {
+        lines.push(format!("and {} more of the kind (--json lists them all)", report.findings.len() - LISTED));
+    }
     lines.extend(report.unread.iter().map(|unread| unread.error.message().to_owned()));
+    let classes: BTreeSet<FindingKind> = report.not_allowed().map(|finding| finding.kind).collect();
+    lines.extend(classes.into_iter().map(|class| format!("{}: {}", class.words(), class.help())));
     let bytes = megabytes(report.bytes_compared as f64);
     let opened = report.decoded_share() * 100.0;
     lines.push(format!("{bytes} compared in {:.1} s, {opened:.0}% of them opened", running.as_secs_f64()));
@@ -202,12 +214,12 @@ fn text(report: &VerifyReport, running: Duration) -> String {
 }
 
 fn verdict(report: &VerifyReport) -> String {
-    let what = match (report.identical(), report.counts.real()) {
-        (true, _) => "identical",
-        (false, 0) => "not everything could be compared",
-        (false, _) => "different",
-    };
     let sample = if report.sample_seed.is_some() { " in a sample" } else { "" };
+    let what = match report.outcome {
+        VerifyOutcome::Identical | VerifyOutcome::IdenticalInASample => "identical",
+        VerifyOutcome::Different => "different",
+        _ => "incomplete",
+    };
     let mut text = format!(
         "{what}{sample}: {} in {} of {}",
         counted(report.records_compared, "record"),

@@ -76,6 +76,9 @@ layouts! {
     DescribeAclsResponse: flexible 2, USUAL [
         number(4), number(2), TEXT, list(&[number(1), TEXT, number(1), list(&[TEXT, TEXT, number(1), number(1)])])
     ]
+    DescribeClientQuotasResponse: flexible 1, USUAL [
+        number(4), number(2), TEXT, list(&[list(&[TEXT, TEXT]), list(&[TEXT, number(8)])])
+    ]
     DescribeClusterResponse: flexible 0, USUAL [
         number(4), number(2), TEXT, number(1).since(1), TEXT, number(4), list(&[number(4), TEXT, number(4), TEXT,
         number(1).since(2)]), number(4)

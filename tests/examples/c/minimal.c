@@ -30,7 +30,7 @@ static int compare(const kmirror_t *mirror)
     for (i = 0; i < kmirror_report_problem_count(report); i++) {
         fprintf(stderr, "%s\n", kmirror_report_problem(report, i));
     }
-    printf("%s after %lld records\n", kmirror_report_identical(report) ? "identical" : "different",
+    printf("%s after %lld records\n", kmirror_report_outcome(report),
            (long long)kmirror_report_records_compared(report));
     code = kmirror_report_identical(report) ? 0 : KMIRROR_ERROR_VERIFICATION_FAILED;
     kmirror_report_free(report);

@@ -39,8 +39,10 @@ fn identical_is_the_last_line_and_exit_code_0() -> Outcome {
     assert!(narrowed.stdout.ends_with("identical: 200 records in 1 partition of 1 topic\n"), "{narrowed}");
 
     let document = run(arguments(&mocks, "orders,clicks", &["--json"]))?.expect(0, &[])?.json()?;
+    assert_eq!(document["command"], "verify");
     assert_eq!(document["outcome"], "identical");
     assert_eq!(document["exit_code"], 0);
+    assert_eq!(document["result"], document["report"], "the name it had first");
     assert_eq!(document["report"]["identical"], true);
     assert_eq!(document["report"]["records_compared"], 600);
     assert_eq!(document["report"]["details"][2]["topic"], "orders");
@@ -89,12 +91,21 @@ fn a_topic_that_the_target_lacks_is_a_difference() -> Outcome {
 }
 
 #[test]
-fn a_target_that_is_behind_is_waited_for_and_is_no_difference() -> Outcome {
+fn a_target_that_is_behind_is_waited_for_and_is_not_identical() -> Outcome {
     let mocks = filled(&[("orders", 1)], 50)?;
     fill(&mocks.source, "orders", 0, 20)?;
-    let finished = run(arguments(&mocks, "orders", &["--wait", "0"]))?.expect(0, &[])?;
+    let finished = run(arguments(&mocks, "orders", &["--wait", "0"]))?.expect(6, &[])?;
+    assert!(finished.stdout.starts_with("orders-0 offsets 50 to 69: not yet replicated\n"), "{finished}");
+    let last = "incomplete: 50 records in 1 partition of 1 topic; 20 not yet replicated\n";
+    assert!(finished.stdout.contains("(--allow-behind)") && finished.stdout.ends_with(last), "{finished}");
+    let finished = run(arguments(&mocks, "orders", &["--wait", "0", "--allow-behind"]))?.expect(0, &[])?;
+    assert!(finished.stdout.starts_with("orders-0 offsets 50 to 69: not yet replicated (allowed)\n"), "{finished}");
     let last = "identical: 50 records in 1 partition of 1 topic; 20 not yet replicated\n";
     assert!(finished.stdout.ends_with(last), "{finished}");
+    let document = run(arguments(&mocks, "orders", &["--wait", "0", "--json"]))?.expect(6, &[])?.json()?;
+    assert_eq!((&document["outcome"], &document["exit_code"]), (&"incomplete".into(), &6.into()));
+    assert_eq!(document["error"]["partition"], 0);
+    assert_eq!(document["error"]["source_offset"], 50);
 
     let mut waiting = Kmirror::start(arguments(&mocks, "orders", &["--wait", "600"]))?;
     wait_for("it looks at the target", super::LIMIT, || {
@@ -148,9 +159,31 @@ fn a_sample_is_said_to_be_one_and_can_be_repeated() -> Outcome {
     let mocks = filled(&[("orders", 1)], 5000)?;
     let sample = |seed: &str| run(arguments(&mocks, "orders", &["--sample", "10%", "--sample-seed", seed, "--json"]));
     let document = sample("7")?.expect(0, &[])?.json()?;
+    assert_eq!(document["outcome"], "identical_in_a_sample");
     assert_eq!(document["report"]["records_compared"], 500);
     assert_eq!(document["report"]["sample_seed"], 7);
     let finished = run(arguments(&mocks, "orders", &["--sample", "100"]))?.expect(0, &[])?;
     assert!(finished.stdout.ends_with("identical in a sample: 100 records in 1 partition of 1 topic\n"), "{finished}");
+    // Of nothing nobody can say that it is the same.
+    let finished = run(arguments(&mocks, "orders", &["--sample", "0"]))?.expect(6, &[])?;
+    assert!(finished.stdout.contains("orders-0 offsets 0 to 4999: not looked at\n"), "{finished}");
+    Ok(())
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_no_success() -> Outcome {
+    let mocks = filled(&[("orders", 1)], 5)?;
+    for more in [&["--json"][..], &[]] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kmirror"));
+        let full = std::fs::File::options().write(true).open("/dev/full")?;
+        let output = command.args(arguments(&mocks, "orders", more)).stdout(full).output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("the result cannot be written to standard output: "), "{stderr}");
+        // A reader that has had enough is no failure.
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn()?;
+        drop(child.stdout.take());
+        assert_eq!(child.wait()?.code(), Some(0));
+    }
     Ok(())
 }

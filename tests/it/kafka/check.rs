@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::cluster::{Options, Pair, shared, unique};
 use crate::support::mirroring::Mirroring;
-use crate::support::{Failure, Outcome, acls};
+use crate::support::{Failure, Outcome, acls, wait_for};
 
 /// A hang limit, not a measure.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -45,6 +45,9 @@ fn all_is_well_and_nothing_is_written() -> Outcome {
     expect_line(&report, "mirror", &[&format!("mirror '{topic}' has not run yet")])?;
     expect_line(&report, "topics", &["ok 1 topic with 3 partitions can be mirrored"])?;
     expect_line(&report, "permissions", &["ok nothing that the mirror needs is denied"])?;
+    for side in ["source", "target"] {
+        expect_line(&report, "quotas", &[side, "ok no quota limits client 'kmirror'"])?;
+    }
 
     // The text has the same lines, and the target still has neither the topic nor the mirror's own.
     let mut kmirror = mirroring.command("check", &[])?;
@@ -127,4 +130,20 @@ fn a_broker_that_is_not_where_it_says_and_what_is_denied_are_told() -> Outcome {
         "connection",
         &["source failed broker 2 of the source", &pair.source.proxy(2).address(), "advertised.listeners"],
     )
+}
+
+#[test]
+fn a_quota_on_the_mirrors_client_is_a_warning() -> Outcome {
+    let pair = shared()?;
+    let (topic, client) = (unique("limited"), unique("client"));
+    pair.source.create_topic(&topic, 1, &[])?;
+    pair.source.client().limit_reader(&client, Some(12_000_000.0))?;
+    let [source, target] = ["source", "target"].map(|side| format!("{side}.client.id={client}"));
+    let mirroring = Mirroring::pair(pair, &topic).set(&source).set(&target);
+    wait_for("the quota is there", LIMIT, || {
+        let (code, report) = mirroring.document("check", &[])?;
+        assert_eq!((code, &report["ok"]), (0, &Value::Bool(true)), "{report:#}");
+        expect_line(&report, "quotas", &["target ok no quota limits", &client])?;
+        Ok(expect_line(&report, "quotas", &["source warning", &client, "consumer_byte_rate=12000000"]).ok())
+    })
 }

@@ -73,7 +73,11 @@ fn expect_appended(
 
 /// Demands that `kmirror verify` finds so many records identical, and nothing else.
 fn expect_verified(mirroring: &Mirroring, records: usize) -> Outcome {
-    let (code, document) = mirroring.document("verify", &[])?;
+    expect_verified_with(mirroring, records, &[])
+}
+
+fn expect_verified_with(mirroring: &Mirroring, records: usize, more: &[&str]) -> Outcome {
+    let (code, document) = mirroring.document("verify", more)?;
     let compared = document["report"]["records_compared"].as_u64();
     match code == 0 && document["report"]["identical"] == true && compared == Some(records as u64) {
         true => Ok(()),
