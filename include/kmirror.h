@@ -669,6 +669,14 @@ int64_t kmirror_status_partition_target_as_of_ms(const kmirror_status_t *status,
                                                  size_t partition);
 
 /**
+ * Records that were not copied since the start because they had come from the target: with `offsets=translate`, where another mirror
+ * copies the other way. 0 if there is none of these numbers.
+ */
+uint64_t kmirror_status_partition_left_out_as_echo(const kmirror_status_t *status,
+                                                   size_t topic,
+                                                   size_t partition);
+
+/**
  * Why a partition does not progress; NULL if it does. It belongs to the status and is not to be freed.
  */
 const kmirror_error_t *kmirror_status_partition_error(const kmirror_status_t *status,

@@ -121,6 +121,8 @@ pub(crate) struct Established {
     pub(crate) groups: groups::ByGroup,
     /// Up to where the internal topic was read.
     pub(crate) read_until: i64,
+    /// The id of that topic; 0 of brokers that give none.
+    pub(crate) topic_id: u128,
     /// The mark of a mirror that was promoted, which is not established.
     pub(crate) mark: Option<promotion::Mark>,
 }
@@ -144,8 +146,8 @@ pub(crate) async fn establish(
 ) -> Result<Established> {
     let Whose { name, source_cluster_id, offsets } = whose;
     let topic = topic_of(name);
-    let leader = find_or_create(target, &topic, replication_factor).await?;
-    let log = InternalLog { target, topic: Rc::from(topic), leader };
+    let (leader, id) = find_or_create(target, &topic, replication_factor).await?;
+    let log = InternalLog { target, topic: Rc::from(topic), leader, id };
     let (mut records, _) = log.read_from(0).await?;
     promotion::check(name, &records)?;
     if first_claim(&log, &records)?.is_none() {
@@ -174,6 +176,7 @@ pub(crate) async fn establish(
         maps: offsets::maps_of(&records),
         groups: groups::noted(&records),
         read_until,
+        topic_id: id,
         mark: None,
     })
 }
@@ -315,6 +318,7 @@ pub(crate) async fn find(target: &Cluster, whose: Whose<'_>) -> Result<Option<Es
         maps: offsets::maps_of(&records),
         groups: groups::noted(&records),
         read_until,
+        topic_id: log.id,
         mark,
     }))
 }
@@ -364,8 +368,8 @@ fn accept_source(claim: Claim, name: &str, source_cluster_id: &str) -> Result<Id
     Ok(Identity { producer_id: claim.producer_id, producer_epoch: claim.producer_epoch, fence: 0 })
 }
 
-/// The leader of the internal topic, which is created when it is missing.
-async fn find_or_create(target: &Cluster, topic: &str, replication_factor: ReplicationFactor) -> Result<i32> {
+/// The leader and the id of the internal topic, which is created when it is missing.
+async fn find_or_create(target: &Cluster, topic: &str, replication_factor: ReplicationFactor) -> Result<(i32, u128)> {
     let names = [topic.to_owned()];
     let deadline = tokio::time::Instant::now() + target.config().request_timeout;
     let mut created = false;
@@ -374,7 +378,7 @@ async fn find_or_create(target: &Cluster, topic: &str, replication_factor: Repli
         let found = metadata.topics.get(topic);
         let leader = found.and_then(|found| found.leaders.first()).copied().unwrap_or(-1);
         if leader >= 0 {
-            return Ok(leader);
+            return Ok((leader, found.map_or(0, |found| found.id)));
         }
         let error = found.and_then(|found| BrokerError::of(found.error_code)).unwrap_or(BrokerError::UNKNOWN_PARTITION);
         if error.class == crate::wire::errors::Class::Unauthorized || tokio::time::Instant::now() > deadline {

@@ -197,6 +197,9 @@ pub struct PartitionStatus {
     /// Offsets of the source that `on.data.loss` or `on.record.refused` has left out since the start: on the target they have
     /// no record.
     pub left_out_offsets: u64,
+    /// Records of the source that were not copied since the start because they had come from the target: with `offsets=translate`, where
+    /// another mirror copies the other way.
+    pub left_out_as_echo: u64,
     /// Why it does not progress.
     #[serde(serialize_with = "error_text")]
     pub error: Option<Error>,

@@ -63,6 +63,9 @@ type PartitionStatus struct {
 	OpenTransaction string `json:"open_transaction"`
 	// LeftOutOffsets are those that on.data.loss or on.record.refused has left out since the start.
 	LeftOutOffsets int64 `json:"left_out_offsets"`
+	// LeftOutAsEcho counts records that were not copied since the start because they had come from the target: with
+	// offsets=translate, where another mirror copies the other way.
+	LeftOutAsEcho int64 `json:"left_out_as_echo"`
 	// Err is why it does not progress, an [*Error]; nil if it does.
 	Err error `json:"-"`
 }

@@ -24,6 +24,8 @@ class PartitionStatus(Record):
     """The next offset to be replicated; None until it is known."""
     lag: Lag
     """How far it is behind."""
+    left_out_as_echo: int
+    """Records not copied since the start because they had come from the target: another mirror copies the other way."""
     error: str | None
     """Why it does not progress."""
 
@@ -92,6 +94,7 @@ class Status(Table):
         "lag_ms": "int",
         "source_as_of_ms": "int",
         "target_as_of_ms": "int",
+        "left_out_as_echo": "int",
         "error": "str",
     }
 
@@ -278,6 +281,8 @@ class VerifyCounts(Record):
     """Offsets of the target beyond the end of the source's log. A difference."""
     compacted: int
     """Records that compaction has removed on one side. They make no difference."""
+    left_out_as_echo: int
+    """Records of the source that are not compared because they had come from the target. They make no difference."""
     perhaps_compacted: int
     """Records of compacted topics on one side, of which nobody knows whether compaction has removed them."""
     expired_on_source: int
@@ -369,6 +374,7 @@ class VerifyReport(Table):
         "foreign": "int",
         "compacted": "int",
         "perhaps_compacted": "int",
+        "left_out_as_echo": "int",
         "source_offset_start": "int",
         "source_offset_end": "int",
         "target_offset_start": "int",

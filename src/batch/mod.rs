@@ -329,6 +329,44 @@ pub fn split(mut records: Bytes) -> impl Iterator<Item = Result<Batch, Malformed
     })
 }
 
+/// What a batch of any format says of itself without being opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walked {
+    /// Offset of the first record, or in the old formats of the last.
+    pub base_offset: i64,
+    /// Offset of the last record.
+    pub last_offset: i64,
+    /// Who produced it; the old formats do not tell.
+    pub producer_id: Option<i64>,
+    /// Records that are in it; the old formats do not tell.
+    pub records: i32,
+}
+
+/// Walks over the whole batches in front of some bytes, also those of the old formats.
+pub fn walk(mut records: &[u8]) -> impl Iterator<Item = Walked> {
+    std::iter::from_fn(move || {
+        if records.len() < LOG_OVERHEAD + 5 {
+            return None;
+        }
+        let length = usize::try_from(i32::from_be_bytes(field(records, 8))).ok()?;
+        let (batch, rest) = records.split_at_checked(LOG_OVERHEAD.checked_add(length)?)?;
+        if batch.len() < LOG_OVERHEAD + 5 {
+            return None;
+        }
+        records = rest;
+        let offset = i64::from_be_bytes(field(batch, 0));
+        match batch[16] {
+            0 | 1 => Some(Walked { base_offset: offset, last_offset: offset, producer_id: None, records: 0 }),
+            _ => Header::read(batch).map(|header| Walked {
+                base_offset: header.base_offset,
+                last_offset: header.last_offset(),
+                producer_id: Some(header.producer_id),
+                records: header.record_count.max(0),
+            }),
+        }
+    })
+}
+
 fn next_batch(records: &mut Bytes) -> Option<Result<Batch, Malformed>> {
     let offset = i64::from_be_bytes(field(records, 0));
     let length = i32::from_be_bytes(field(records, 8));

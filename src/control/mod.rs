@@ -227,13 +227,14 @@ impl Control {
         let [source_id, target_id] = cluster_ids.clone().map(|id| id.unwrap_or_else(|| "unknown".to_owned()));
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
         self.shared.set_name(&name);
-        let Established { identity, topics, created, maps, groups, read_until, .. } =
+        let Established { identity, topics, created, maps, groups, read_until, topic_id, .. } =
             self.patiently(async || self.identify(&name, &source_id).await).await?;
         self.switch_over.read_until.set(read_until);
         *self.remembered.borrow_mut() = topics;
         *self.created.borrow_mut() = created;
         *self.groups.turn.lock().await = Notebook::of(groups, read_until);
         *self.translations.restored.borrow_mut() = maps;
+        self.translations.memory_id.set(topic_id);
         tracing::info!(
             name,
             producer_id = identity.producer_id,
@@ -243,6 +244,7 @@ impl Control {
         );
         self.identity.set(Some(identity));
         self.end_open_transactions(&name).await;
+        *self.translations.source_id.borrow_mut() = source_id;
         *self.translations.target_id.borrow_mut() = target_id.clone();
         self.start_streams(stream::Start {
             name: Arc::from(name),

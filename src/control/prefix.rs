@@ -84,6 +84,9 @@ pub(super) struct Waiting {
     /// Why it cannot be begun; looked at again with the next refresh.
     refused: RefCell<Option<Error>>,
     rests: Cell<bool>,
+    /// Where offsets are translated: up to where the target's log was read and has no copies, and whether it was told that it is read.
+    pub(super) looked_until: Cell<i64>,
+    pub(super) told_of_looking: Cell<bool>,
     /// Its topic is not the one that it was: nothing more may be written for it.
     given_up: Rc<Cell<bool>>,
 }
@@ -184,6 +187,8 @@ impl Control {
                 forbidden_since: Cell::new(None),
                 refused: RefCell::default(),
                 rests: Cell::new(false),
+                looked_until: Cell::new(0),
+                told_of_looking: Cell::new(false),
                 given_up: Rc::default(),
             };
             self.prefixes.waiting.borrow_mut().insert(key, Rc::new(waiting));

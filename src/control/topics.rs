@@ -234,7 +234,7 @@ impl Control {
         }
     }
 
-    async fn park(&self, topic: &str, error: &Error, kind: EventKind) {
+    pub(super) async fn park(&self, topic: &str, error: &Error, kind: EventKind) {
         if self.parked.borrow_mut().insert(topic.to_owned()) {
             self.shared.events.send(Event::of_error(kind, error));
             self.command_all(|| stream::Command::Park(Arc::from(topic), error.clone())).await;

@@ -3,34 +3,41 @@
 //! Before anything of a partition is written, the internal topic says where it begins on both sides. What is learned later is
 //! written down a moment later, all partitions together; what a crash takes is read off the target's log again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+mod copies;
+
 use super::Control;
 use super::prefix::{Waiting, Work, survey};
 use crate::config::Start;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKind;
 use crate::identity::offsets::{self, Place};
-use crate::identity::origins::Origins;
+use crate::identity::origins::{Clusters, Origins};
 use crate::identity::start_number_of;
 use crate::machine::groups::{OnTarget, same_offset};
 use crate::machine::translation::OffsetMap;
 use crate::status::{Progress, Translation};
-use crate::wire::log_ends;
-use crate::wire::positions::{TopicPartition, Which};
+use crate::wire::positions::TopicPartition;
 
 /// How often is written down what has changed.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// So often in a row the internal topic is not there, or another one, until it counts as lost.
+const LOST_AFTER: u32 = 5;
 
 /// What earlier processes have written down, of partitions that are not taken up yet.
 #[derive(Default)]
 pub(super) struct Translations {
     pub(super) restored: RefCell<BTreeMap<Place, OffsetMap>>,
-    /// The id of the target's cluster.
+    /// The ids of both clusters.
+    pub(super) source_id: RefCell<String>,
     pub(super) target_id: RefCell<String>,
+    /// The id of the internal topic.
+    pub(super) memory_id: Cell<u128>,
     /// Mirrors that copy from the target to the source.
     origins: tokio::sync::Mutex<Origins>,
 }
@@ -63,12 +70,11 @@ impl Control {
     pub(super) async fn begin_translated(&self, due: Vec<Rc<Waiting>>, work: &mut Work) -> Result<()> {
         let Some(identity) = self.identity.get() else { return Ok(()) };
         let topics: BTreeSet<String> = due.iter().map(|waiting| waiting.name.0.to_string()).collect();
-        let on_target: BTreeSet<String> = due.iter().map(|waiting| waiting.target.0.to_string()).collect();
         let metadata = self.source.metadata(Some(&topics.into_iter().collect::<Vec<_>>()), false).await?;
         let wanted: HashMap<TopicPartition, Start> =
             due.iter().map(|waiting| (waiting.name.clone(), waiting.start)).collect();
         let sources = survey::sources(&self.source, &metadata, &wanted, self.config.isolation_level).await;
-        let ends = log_ends::read(&self.target, &on_target.into_iter().collect::<Vec<_>>(), Which::LogEnd).await?;
+        let ends = self.without_copies(&due, identity, work).await?;
         let (mut begun, mut entries) = (Vec::new(), Vec::new());
         for waiting in due {
             let place = self.place_of(&waiting.progress);
@@ -85,20 +91,23 @@ impl Control {
                     continue;
                 }
             };
-            let end = ends.get(&*waiting.target.0).and_then(|ends| ends.get(waiting.target.1 as usize)).copied();
-            let Some(end) = end.filter(|end| *end >= 0) else {
-                self.stall(&waiting, None, work);
-                continue;
-            };
+            // It was told what keeps it from being begun, or has to be looked at longer.
+            let Some(end) = ends.get(&waiting.target).copied() else { continue };
             let mut map = OffsetMap::beginning_at(source.wanted, end);
-            for (chunk, runs) in map.take_changed() {
-                entries.push(place.runs(start_number_of(identity), chunk, &runs)?);
-            }
+            entries.extend(place.changed(start_number_of(identity), &mut map)?);
             waiting.progress.set_source_next(source.end);
             begun.push((waiting, Translation { place, map: Mutex::new(map) }));
         }
-        offsets::write(&self.target, &self.shared.name(), entries).await?;
-        for (waiting, translation) in begun {
+        if begun.is_empty() {
+            return Ok(());
+        }
+        offsets::write(&self.target, (&self.shared.name(), self.translations.memory_id.get()), entries).await?;
+        // Another process that has begun it at the same moment may have written that down before: the first one counts for both.
+        let mut written = offsets::maps(&self.target, &self.shared.name()).await?;
+        for (waiting, mut translation) in begun {
+            if let Some(map) = written.remove(&translation.place) {
+                translation.map = Mutex::new(map);
+            }
             // Whoever has set it before has written it down before.
             let _ = waiting.progress.translation.set(translation);
             work.settled.push(waiting);
@@ -109,7 +118,9 @@ impl Control {
     /// Reads what mirrors the other way have written down.
     pub(super) async fn read_origins(&self) -> Result<()> {
         let target_id = self.translations.target_id.borrow().clone();
-        self.translations.origins.lock().await.read(&self.source, &target_id, true).await
+        let own = self.identity.get().map(|identity| identity.producer_id);
+        let clusters = Clusters { source: &self.source, target: &self.target, target_id: &target_id, own };
+        self.translations.origins.lock().await.read(clusters).await
     }
 
     /// What offsets of the source are on the target, for readers that have read everything before them.
@@ -131,17 +142,30 @@ impl Control {
         if !self.translates() {
             return;
         }
-        let mut failed = false;
+        let (mut failed, mut lost) = (false, 0);
         loop {
             tokio::time::sleep(INTERVAL).await;
             match self.keep_changed_translations().await {
-                Ok(()) => failed = false,
+                Ok(()) => (failed, lost) = (false, 0),
                 Err(error) => {
+                    // A broker that has just started may not know the topic yet.
+                    lost = if error.kind() == ErrorKind::TargetConflict { lost + 1 } else { 0 };
+                    if lost == LOST_AFTER {
+                        self.stop_without_memory(&error).await;
+                    }
                     if !std::mem::replace(&mut failed, true) {
                         tracing::warn!(%error, "where records are on the target cannot be written down; will be tried again");
                     }
                 }
             }
+        }
+    }
+
+    /// Nothing more is copied that could not be found again.
+    async fn stop_without_memory(&self, error: &Error) {
+        let topics: Vec<String> = self.mirrored.borrow().keys().cloned().collect();
+        for topic in topics {
+            self.park(&topic, error, EventKind::Error).await;
         }
     }
 
@@ -153,16 +177,15 @@ impl Control {
         for translation in partitions.iter().filter_map(|progress| progress.translation.get()) {
             let mut map = translation.map();
             let kept_until = map.kept_until();
-            let changed = map.take_changed();
+            let changed = translation.place.changed(start_number_of(identity), &mut map)?;
             if changed.is_empty() {
                 continue;
             }
             taken.push((translation, kept_until));
-            for (chunk, runs) in changed {
-                entries.push(translation.place.runs(start_number_of(identity), chunk, &runs)?);
-            }
+            entries.extend(changed);
         }
-        offsets::write(&self.target, &self.shared.name(), entries).await.inspect_err(|_| {
+        let topic = (&*self.shared.name(), self.translations.memory_id.get());
+        offsets::write(&self.target, topic, entries).await.inspect_err(|_| {
             for (translation, kept_until) in taken {
                 translation.map().keep_again(kept_until);
             }
@@ -184,13 +207,16 @@ impl Scale<'_> {
         let Some((progress, source_id)) = self.partitions.get(partition) else {
             return same_offset(partition, source_offset);
         };
-        let maps = self.origins.maps(*source_id, progress.partition);
-        let Some(back) = maps.map(|map| map.source_offset_at(source_offset)).min() else {
+        let mut all_confirmed = true;
+        let maps =
+            self.origins.maps(*source_id, progress.partition).inspect(|(_, confirmed)| all_confirmed &= confirmed);
+        let Some(back) = maps.map(|(map, _)| map.source_offset_at(source_offset)).min() else {
             return OnTarget { offset: progress.on_target(source_offset), comes_back: false };
         };
         // Who has read all that is copied has none of it ahead, and what is copied from now on comes behind the target's end.
         let has_all = progress.target_next_at_rest().is_some_and(|next| source_offset >= next);
-        let offset = if has_all { back } else { back.min(progress.on_target(source_offset)) };
+        // A map that the target does not confirm may have been made up: nobody is moved forward by it.
+        let offset = if has_all && all_confirmed { back } else { back.min(progress.on_target(source_offset)) };
         OnTarget { offset, comes_back: true }
     }
 }

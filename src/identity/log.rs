@@ -45,6 +45,8 @@ pub(super) struct InternalLog<'a> {
     pub(super) target: &'a Cluster,
     pub(super) topic: Rc<str>,
     pub(super) leader: i32,
+    /// The topic's id; 0 of brokers that give none, or if nobody was asked.
+    pub(super) id: u128,
 }
 
 impl<'a> InternalLog<'a> {
@@ -55,10 +57,11 @@ impl<'a> InternalLog<'a> {
         let found = metadata.topics.get(&topic);
         let error = found.map_or(Some(BrokerError::UNKNOWN_PARTITION), |found| BrokerError::of(found.error_code));
         let leader = found.and_then(|found| found.leaders.first()).copied().unwrap_or(-1);
-        let log = InternalLog { target, topic: Rc::from(topic), leader };
+        let id = found.map_or(0, |found| found.id);
+        let log = InternalLog { target, topic: Rc::from(topic), leader, id };
         match error {
             None if leader >= 0 => Ok(Some(log)),
-            None => Err(Error::new(ErrorKind::Broker, format!("'{}' on the target has no leader", log.topic))),
+            None => Err(log.strange(ErrorKind::Broker, "has no leader")),
             Some(error) if error.code == BrokerError::UNKNOWN_PARTITION.code => Ok(None),
             Some(error) => Err(log.refused("show", error)),
         }
@@ -83,14 +86,18 @@ impl InternalLog<'_> {
             let portion = self.fetch(next).await?;
             // Brokers that throttle a reader answer with nothing. What is not seen would be written anew, under another number.
             if portion.next_offset <= next {
-                let message =
-                    format!("'{}' on the target gave nothing from offset {next} on, but ends at {end}", self.topic);
-                return Err(Error::new(ErrorKind::Broker, message));
+                let what = format!("gave nothing from offset {next} on, but ends at {end}");
+                return Err(self.strange(ErrorKind::Broker, &what));
             }
             next = portion.next_offset;
             all.extend(portion.records);
         }
         Ok((all, end))
+    }
+
+    /// An error that the topic itself makes.
+    fn strange(&self, kind: ErrorKind, what: &str) -> Error {
+        Error::new(kind, format!("'{}' on the {} {what}", self.topic, self.target.side))
     }
 
     async fn offset(&self, which: Which) -> Result<i64> {
@@ -135,9 +142,8 @@ impl InternalLog<'_> {
         if let Some(error) = BrokerError::of(data.error_code) {
             return Err(self.refused("read", error));
         }
-        read(data.records.unwrap_or_default(), offset).map_err(|reason| {
-            Error::new(ErrorKind::TargetConflict, format!("'{}' on the target cannot be read: {reason}", self.topic))
-        })
+        read(data.records.unwrap_or_default(), offset)
+            .map_err(|reason| self.strange(ErrorKind::TargetConflict, &format!("cannot be read: {reason}")))
     }
 
     /// Writes a record; without a value it takes the one of this key away.
@@ -182,8 +188,9 @@ impl Follower {
         while self.next_offset < end {
             let portion = log.fetch(self.next_offset).await?;
             if portion.next_offset <= self.next_offset {
-                let message = format!("'{}' on the target gave nothing from offset {} on", log.topic, self.next_offset);
-                return Err(Error::new(ErrorKind::Broker, message));
+                return Err(
+                    log.strange(ErrorKind::Broker, &format!("gave nothing from offset {} on", self.next_offset))
+                );
             }
             self.next_offset = portion.next_offset;
             all.extend(portion.records);
@@ -218,6 +225,42 @@ impl Follower {
         }
         self.next_offset = end;
         Ok(News { records, anew: is_another || before == 0 })
+    }
+}
+
+/// What [`Follower::follow`] hands out.
+pub(super) enum Followed {
+    /// What was read before does not count.
+    Anew,
+    /// Records, in their order.
+    Records(Vec<Record>),
+}
+
+impl Follower {
+    /// Hands out what is new in portions: a topic that somebody else writes may be larger than the memory.
+    pub(super) async fn follow(&mut self, cluster: &Cluster, name: &str, mut take: impl FnMut(Followed)) -> Result<()> {
+        let Some(log) = InternalLog::open(cluster, name).await? else {
+            self.next_offset = 0;
+            take(Followed::Anew);
+            return Ok(());
+        };
+        let end = log.offset(Which::HighWatermark).await?;
+        if end < self.next_offset || self.next_offset == 0 {
+            self.next_offset = 0;
+            take(Followed::Anew);
+        }
+        self.next_offset = self.next_offset.max(log.offset(Which::LogStart).await?);
+        while self.next_offset < end {
+            let portion = log.fetch(self.next_offset).await?;
+            if portion.next_offset <= self.next_offset {
+                return Err(
+                    log.strange(ErrorKind::Broker, &format!("gave nothing from offset {} on", self.next_offset))
+                );
+            }
+            self.next_offset = portion.next_offset;
+            take(Followed::Records(portion.records));
+        }
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::log::{Follower, InternalLog, Record};
 use super::{json, record_key, start_number};
 use crate::error::{Error, ErrorKind, Result};
-use crate::machine::translation::{Note, Numbered, OffsetMap, Run};
+use crate::machine::translation::{Note, Numbered, OffsetMap, Run, Seal};
 use crate::wire::cluster::Cluster;
 
 pub(super) const PREFIX: &str = "offsets/";
@@ -39,10 +39,12 @@ struct Holes {
 }
 
 /// The first run as number, source offset, target offset and count; of the others how far each of the three is behind the end of the
-/// run before.
+/// run before. With them the leader epoch and the offset of [`Seal`], which the first mirrors did not write down.
 #[derive(Serialize, Deserialize)]
 struct Runs {
     runs: Vec<[i64; 4]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seal: Option<(i32, i64)>,
 }
 
 impl Place {
@@ -61,8 +63,13 @@ impl Place {
         (self.key(&format!("{HOLES}/{fence}")), None)
     }
 
-    /// A chunk of runs that a start has written.
-    pub(crate) fn runs(&self, start: i32, chunk: u32, runs: &[Run]) -> Result<Entry> {
+    /// What has changed of a map since it was taken the last time: chunks of runs, that a start writes.
+    pub(crate) fn changed(&self, start: i32, map: &mut OffsetMap) -> Result<Vec<Entry>> {
+        let (chunks, seal) = (map.take_changed(), map.seal());
+        chunks.into_iter().map(|(chunk, runs)| self.runs(start, chunk, &runs, seal)).collect()
+    }
+
+    fn runs(&self, start: i32, chunk: u32, runs: &[Run], seal: Option<Seal>) -> Result<Entry> {
         let mut before = [0; 3];
         let packed = runs.iter().map(|run| {
             let at = [run.number, run.source_offset, run.target_offset];
@@ -70,8 +77,8 @@ impl Place {
             before = at.map(|offset| offset + run.count);
             packed
         });
-        let runs = packed.collect();
-        Ok((self.key(&format!("{RUNS}/{start}/{chunk}")), Some(json(&Runs { runs })?)))
+        let (runs, seal) = (packed.collect(), seal.map(|seal| (seal.epoch, seal.offset)));
+        Ok((self.key(&format!("{RUNS}/{start}/{chunk}")), Some(json(&Runs { runs, seal })?)))
     }
 }
 
@@ -116,7 +123,9 @@ pub(super) fn note_of(record: &Record) -> Option<(Option<Place>, Note)> {
                 Some(Run { number, source_offset, target_offset, count })
             };
             let runs: Option<Vec<Run>> = packed.runs.into_iter().map(run).collect();
-            Note::Runs(runs?)
+            let seal = packed.seal.filter(|(epoch, _)| *epoch >= 0);
+            let seal = seal.and_then(|(epoch, offset)| Some(Seal { epoch, offset: sensible(offset)? }));
+            Note::Runs(runs?, seal)
         }
         _ => return None,
     };
@@ -192,12 +201,7 @@ impl Notebook {
     pub(crate) async fn read(&mut self, target: &Cluster, name: &str) -> Result<News> {
         let news = self.follower.read(target, name).await?;
         if news.anew {
-            let message = format!(
-                "the mirror's internal topic '{}' was deleted on the target while the mirror runs: without it nobody knows what was \
-                 copied; stop the mirror",
-                self.topic
-            );
-            return Err(Error::new(ErrorKind::TargetConflict, message));
+            return Err(memory_lost(name));
         }
         Ok(news.records.iter().filter_map(note_of).collect())
     }
@@ -208,7 +212,7 @@ impl Notebook {
             Some(leader) => leader,
             None => InternalLog::open_existing(target, name).await?.leader,
         };
-        let log = InternalLog { target, topic: self.topic.clone(), leader };
+        let log = InternalLog { target, topic: self.topic.clone(), leader, id: 0 };
         let written = log.append_many(entries).await?;
         let records = self.follower.read_until(&log, written).await?;
         self.leader = Some(leader);
@@ -216,12 +220,26 @@ impl Notebook {
     }
 }
 
-/// Writes without looking at what others have written.
-pub(crate) async fn write(target: &Cluster, name: &str, entries: Vec<Entry>) -> Result<()> {
+/// Writes without looking at what others have written, into the topic with this id: one that has come in its place belongs to a mirror that
+/// has begun anew.
+pub(crate) async fn write(target: &Cluster, (name, topic_id): (&str, u128), entries: Vec<Entry>) -> Result<()> {
     if entries.is_empty() {
         return Ok(());
     }
-    InternalLog::open_existing(target, name).await?.append_many(entries).await.map(drop)
+    let log = InternalLog::open(target, name).await?.filter(|log| topic_id == 0 || log.id == topic_id);
+    let Some(log) = log else { return Err(memory_lost(name)) };
+    log.append_many(entries).await.map(drop)
+}
+
+/// What a mirror stops with whose internal topic is gone while it runs.
+fn memory_lost(name: &str) -> Error {
+    let message = format!(
+        "the mirror's internal topic '{}' was deleted on the target while the mirror runs: where records are could not be found again after \
+         a restart; nothing more is copied. Every record up to here is on the target once; to go on, mirror under another 'name' into \
+         topics without these copies",
+        super::topic_of(name)
+    );
+    Error::new(ErrorKind::TargetConflict, message)
 }
 
 #[cfg(test)]
@@ -246,23 +264,27 @@ mod tests {
         map.append(47, 52, 99, 1);
         let runs = map.take_changed();
         assert_eq!(runs.len(), 1);
+        let seal = Some(Seal { epoch: 3, offset: 100 });
         let anchors = vec![Numbered { number: 45, source_offset: 50 }];
-        let mut entries = vec![place.runs(3, runs[0].0, &runs[0].1).unwrap(), place.anchors(770, &anchors).unwrap()];
+        let mut entries =
+            vec![place.runs(3, runs[0].0, &runs[0].1, seal).unwrap(), place.anchors(770, &anchors).unwrap()];
         let size = entries[0].1.as_ref().unwrap().len();
-        assert!(size < 80, "{size} bytes for four runs");
+        assert!(size < 100, "{size} bytes for four runs");
         entries.push(place.without_anchors(769));
         entries.push(("start/4".to_owned(), Some(b"{}".to_vec())));
         let read = records(entries);
         let told: Vec<_> = read.iter().filter_map(note_of).collect();
         let about = Some(place.clone());
         let expected = [
-            (about.clone(), Note::Runs(runs[0].1.clone())),
+            (about.clone(), Note::Runs(runs[0].1.clone(), seal)),
             (about, Note::Anchors { fence: 770, anchors }),
             (None, Note::Start(4)),
         ];
         assert_eq!(told, expected);
         let restored = maps_of(&read).remove(&place).unwrap();
-        assert_eq!((restored.runs(), restored.latest_start()), (map.runs(), 4));
+        assert_eq!((restored.runs(), restored.latest_start(), restored.seal()), (map.runs(), 4, seal));
+        let first_mirrors = place.runs(3, 0, &runs[0].1, None).unwrap();
+        assert!(!String::from_utf8(first_mirrors.1.unwrap()).unwrap().contains("seal"));
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct Partition<P> {
     doubt: Option<Doubt>,
     /// How often in a row the source's leader did not know the leader epoch of what was replicated.
     unknown_epochs: u32,
+    /// How often in a row the target's log was not at rest, or not replicated, when it was read.
+    unsettled: u32,
     /// What is being read is of no use any more.
     discard_reading: bool,
     failures: u32,
@@ -129,6 +131,7 @@ impl<P> Partition<P> {
             begun: false,
             doubt: None,
             unknown_epochs: 0,
+            unsettled: 0,
             discard_reading: false,
             failures: 0,
             replicated: Replicated::default(),

@@ -5,11 +5,15 @@
 //! says how many records were copied, and where the source goes on follows from two kinds of points: where records go on
 //! behind a hole ([`Numbered`], written down before the record is sent), and runs of records that are neighbours on both
 //! sides ([`Run`], known from the target's answers, or read off its log again). Between two points numbers and offsets
-//! go up together.
+//! go up together. How much of it is still there is found out by [`search`].
 
 use crate::machine::partition::Anchor;
 
-/// Records that follow each other at the source and on the target.
+pub mod guard;
+pub mod search;
+
+/// Records that follow each other at the source and on the target. One without any says where the mirror goes on, after records that the
+/// cleaner has removed before it was known where they were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
     /// The number of the first.
@@ -31,6 +35,16 @@ pub struct Numbered {
     pub source_offset: i64,
 }
 
+/// Everything in the target's log before an offset was appended in leader epochs up to this one: so if that epoch ends before the
+/// offset, the log was cut back there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seal {
+    /// The leader epoch.
+    pub epoch: i32,
+    /// The offset.
+    pub offset: i64,
+}
+
 /// What a process of the mirror writes down of a partition, for those that come after it. In which order it was written is what
 /// tells what counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +58,8 @@ pub enum Note {
         /// Those that are still needed.
         anchors: Vec<Numbered>,
     },
-    /// Where records are.
-    Runs(Vec<Run>),
+    /// Where records are, and how the log is known to have been then.
+    Runs(Vec<Run>, Option<Seal>),
 }
 
 /// The map of one partition.
@@ -56,6 +70,7 @@ pub struct OffsetMap {
     begin: Run,
     /// In ascending order of everything.
     runs: Vec<Run>,
+    seal: Option<Seal>,
     /// In ascending order of the numbers, and the fence they were written down with.
     anchors: Vec<Numbered>,
     fence: i32,
@@ -81,6 +96,7 @@ impl OffsetMap {
         OffsetMap {
             begin: Run { number: source_offset, source_offset, target_offset, count: 0 },
             runs: Vec::new(),
+            seal: None,
             anchors: Vec::new(),
             fence: 0,
             start: 0,
@@ -116,8 +132,31 @@ impl OffsetMap {
 
     /// The offset on the target of the last record that is known, and its offset at the source.
     pub fn last_record(&self) -> Option<(i64, i64)> {
-        let last = self.runs.last()?;
+        let last = self.runs.last().filter(|last| last.count > 0)?;
         Some((last.target_offset + last.count - 1, last.source_offset + last.count - 1))
+    }
+
+    /// The last offset of the target up to which the map says something.
+    fn last_place(&self) -> Option<i64> {
+        self.runs.last().map(|last| last.target_offset + last.count - 1)
+    }
+
+    /// Whether that is the offset of a record.
+    fn ends_in_record(&self) -> bool {
+        self.runs.last().is_some_and(|last| last.count > 0)
+    }
+
+    /// How the target's log is known to have been.
+    pub fn seal(&self) -> Option<Seal> {
+        self.seal
+    }
+
+    /// Everything before an offset of the target was appended in leader epochs up to this one; -1 if that is not known.
+    fn put_seal(&mut self, epoch: i32, offset: i64) {
+        if epoch >= 0 {
+            self.changed |= self.seal.is_none_or(|seal| seal.epoch != epoch);
+            self.seal = Some(Seal { epoch, offset });
+        }
     }
 
     /// The number that a sequence number stands for: the one that is nearest to what is known.
@@ -162,7 +201,7 @@ impl OffsetMap {
     }
 
     /// The target has no record with this number, nor any behind it.
-    pub fn forget_from(&mut self, number: i64) {
+    fn forget_from(&mut self, number: i64) {
         if number >= self.known_until() {
             return;
         }
@@ -171,17 +210,34 @@ impl OffsetMap {
         if let Some(last) = self.runs.last_mut() {
             last.count = last.count.min(number - last.number);
         }
-        self.changed = true;
-        // What is kept already of a number counts until it is said anew.
-        self.chunk_from = self.chunk_from.min(self.runs.len().saturating_sub(1));
-        self.kept_until = self.kept_until.min(number);
+        self.has_forgotten();
     }
 
-    /// The last record is not on the target any more. What is left of its run is found by reading on from where that began.
-    pub fn forget_last_run(&mut self) {
-        if let Some(run) = self.runs.last() {
-            self.forget_from(run.number);
+    /// The target's log was cut back to an offset: what was known to be there or behind it is lost.
+    fn cut(&mut self, target_offset: i64) {
+        let keep = self.runs.partition_point(|run| run.target_offset < target_offset);
+        self.runs.truncate(keep);
+        if let Some(last) = self.runs.last_mut() {
+            last.count = last.count.min(target_offset - last.target_offset);
         }
+        if let Some(seal) = &mut self.seal {
+            seal.offset = seal.offset.min(target_offset);
+        }
+        self.has_forgotten();
+    }
+
+    /// Records before this number were appended before an offset of the target, and are not there any more.
+    fn pass(&mut self, number: i64, target_offset: i64) {
+        let source_offset = self.source_offset_of(number);
+        self.runs.push(Run { number, source_offset, target_offset, count: 0 });
+        self.changed = true;
+    }
+
+    /// What is kept already of what was forgotten counts until it is said anew.
+    fn has_forgotten(&mut self) {
+        self.changed = true;
+        self.chunk_from = self.chunk_from.min(self.runs.len().saturating_sub(1));
+        self.kept_until = self.kept_until.min(self.known_until());
     }
 
     /// What has to be written down so that these anchors are known: with those that are still needed of the earlier ones.
@@ -217,7 +273,7 @@ impl OffsetMap {
             Note::Anchors { fence, anchors } if fence >= self.fence && fence / FENCES_OF_A_START >= self.start => {
                 (self.fence, self.anchors) = (fence, anchors);
             }
-            Note::Anchors { .. } | Note::Runs(_) => {}
+            Note::Anchors { .. } | Note::Runs(..) => {}
         }
     }
 
@@ -253,25 +309,28 @@ impl OffsetMap {
     /// Takes in what was written down, by whichever process, in the order in which it was; the first run of all begins the map.
     pub fn take_in(map: &mut Option<OffsetMap>, note: Note) {
         let Some(known) = map else {
-            if let Note::Runs(runs) = note {
+            if let Note::Runs(runs, seal) = note {
                 let mut runs = runs.into_iter();
                 let begin = runs.next().filter(|begin| begin.count == 0);
                 *map = begin.map(|begin| OffsetMap::beginning_at(begin.source_offset, begin.target_offset));
-                OffsetMap::take_in_runs(map, runs);
+                OffsetMap::take_in_runs(map, runs, seal);
             }
             return;
         };
         match note {
-            Note::Runs(runs) => OffsetMap::take_in_runs(map, runs.into_iter()),
+            Note::Runs(runs, seal) => OffsetMap::take_in_runs(map, runs.into_iter(), seal),
             note => known.hear(note),
         }
     }
 
-    fn take_in_runs(map: &mut Option<OffsetMap>, runs: impl Iterator<Item = Run>) {
+    fn take_in_runs(map: &mut Option<OffsetMap>, runs: impl Iterator<Item = Run>, seal: Option<Seal>) {
         let Some(map) = map else { return };
-        for run in runs.filter(|run| run.count > 0) {
+        // What begins the map may be said again, by a process that has started at the same moment. The first one counts.
+        let begin = map.begin.number;
+        for run in runs.filter(|run| run.count > 0 || run.number != begin) {
             map.append(run.number, run.source_offset, run.target_offset, run.count);
         }
+        map.seal = seal.or(map.seal);
     }
 
     /// The map of a process that goes on after everything that was written down.

@@ -19,7 +19,7 @@ use serde::Serialize;
 pub use configs::{ConfigChange, ConfigPlan};
 pub use permissions::MissingPermission;
 
-use crate::batch::marker;
+use crate::batch::marker::{self, Origin};
 use crate::config::{Config, Start};
 use crate::control::default_name;
 use crate::control::prefix::survey::{self, TargetState};
@@ -31,6 +31,7 @@ use crate::machine::partition::Identity;
 use crate::machine::prefix::{self, LastWriter, Reading, Step};
 use crate::machine::topics::{self, Action};
 use crate::machine::translation::OffsetMap;
+use crate::machine::translation::guard::Guard;
 use crate::waiting::look_on_a_thread;
 use crate::wire::cluster::{Cluster, Metadata, topic_name};
 use crate::wire::errors::{BrokerError, Class};
@@ -208,7 +209,7 @@ impl Planner {
             .collect();
         let source_configs = self.source_configs(&topics).await?;
         let refused = self.ask_target(&mut topics, &target, &source_configs).await?;
-        self.plan_starts(&mut topics, &source, &target, identity).await;
+        self.plan_starts(&mut topics, &source, &target, (identity, &maps)).await;
         let configured = self.plan_configs(&topics, &followed, &target, &source_configs).await?;
         let internal_topic = identity::topic_of(&name);
         let has_run = identity.is_some();
@@ -263,7 +264,7 @@ impl Planner {
         topics: &mut [TopicPlan],
         source: &Metadata,
         target: &Metadata,
-        identity: Option<Identity>,
+        (identity, begun): (Option<Identity>, &Translations),
     ) {
         let mirrored = || topics.iter().filter(|topic| topic.action != TopicAction::Refuse);
         let names = |topic: &TopicPlan| -> Vec<(TopicPartition, TopicPartition)> {
@@ -281,13 +282,16 @@ impl Planner {
         let there = mirrored().filter(|topic| topic.action != TopicAction::Create);
         // Also of those that begin at 0: what is there may be somebody else's.
         let there: Vec<TopicPartition> = there.flat_map(names).map(|(_, target)| target).collect();
+        let in_the_way = self.copies_in_the_way(begun, &there, target, source, identity).await;
         let targets = survey::targets(&self.target, target, &there, identity).await;
         let empty = TargetState { log_start: 0, log_end: 0, writer: LastWriter::Nobody };
         for topic in topics.iter_mut().filter(|topic| topic.action != TopicAction::Refuse) {
             for (partition, on_target) in names(topic) {
                 if self.config.translates() {
-                    // Whatever the target holds, nothing of it is in the way.
-                    if let Some(Err(error)) = sources.get(&partition) {
+                    // Whatever the target holds is not in the way, but copies of which nothing is remembered.
+                    if let Some(error) = in_the_way.get(&on_target) {
+                        topic.refuse(partition.1, error);
+                    } else if let Some(Err(error)) = sources.get(&partition) {
                         topic.refuse(partition.1, error);
                     }
                     continue;
@@ -310,6 +314,34 @@ impl Planner {
                 }
             }
         }
+    }
+
+    /// Which partitions cannot be begun because their logs hold copies of the source of which nothing is remembered, as far as that is known
+    /// without reading the logs.
+    async fn copies_in_the_way(
+        &self,
+        begun: &Translations,
+        there: &[TopicPartition],
+        target: &Metadata,
+        source: &Metadata,
+        identity: Option<Identity>,
+    ) -> HashMap<TopicPartition, Error> {
+        if !self.config.translates() {
+            return HashMap::new();
+        }
+        let on_target =
+            |(name, partition): &TopicPartition| (Rc::from(&*self.config.names.on_target(name)), *partition);
+        let begun: BTreeSet<TopicPartition> = begun.keys().map(on_target).collect();
+        let new: Vec<TopicPartition> = there.iter().filter(|partition| !begun.contains(*partition)).cloned().collect();
+        let source = Origin::of_cluster(source.cluster_id.as_deref().unwrap_or("unknown"));
+        // Nobody has an id that is not there.
+        let guard = Guard::of(identity.map_or(i64::MIN, |identity| identity.producer_id), source);
+        let logs = survey::appendable(&self.target, target, &new, guard).await;
+        let copy = |(partition, log): (TopicPartition, Result<survey::Appendable>)| {
+            let (producer_id, offset) = log.ok()?.copy?;
+            Some((partition, guard.refusal(producer_id, offset)))
+        };
+        logs.into_iter().filter_map(copy).collect()
     }
 
     /// Aims a marker at a partition that cannot exist: the answer tells whether it would have been taken.

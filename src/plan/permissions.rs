@@ -38,6 +38,9 @@ impl std::fmt::Display for MissingPermission {
     }
 }
 
+/// A topic that nobody has: whether it may be seen shows whether those of mirrors may.
+const ANY_INTERNAL: &str = "kmirror.any-mirror.internal";
+
 /// What there is to judge by.
 pub(super) struct Work<'a> {
     pub(super) topics: &'a [TopicPlan],
@@ -63,9 +66,19 @@ impl Planner {
         let is_unseen = |name: &&str| !work.source.topics.contains_key(*name) && self.config.mirrors(name);
         let unseen: Vec<String> = self.config.topics.named().filter(is_unseen).map(str::to_owned).collect();
         let seen = work.topics.iter().map(|topic| topic.topic.clone());
-        let names: Vec<String> = seen.chain(unseen.iter().cloned()).collect();
+        let mut names: Vec<String> = seen.chain(unseen.iter().cloned()).collect();
+        let of_mirrors = self.internal_topics(work);
+        names.extend(of_mirrors.iter().cloned());
         let permitted = permissions::of_topics(&self.source, &names).await?;
         let mut need = Needs { side: "source", permitted, missing };
+        for topic in of_mirrors {
+            let operation = if topic == ANY_INTERNAL { Operation::Describe } else { Operation::Read };
+            need.topic(
+                &topic,
+                operation,
+                "to know what mirrors the other way have copied to the source, with a prefixed ACL for 'kmirror.'",
+            );
+        }
         for topic in unseen {
             need.topic(&topic, Operation::Describe, "to see the topic, if it is there");
         }
@@ -76,6 +89,14 @@ impl Planner {
             }
         }
         Ok(())
+    }
+
+    /// With translated offsets: the internal topics of mirrors that write to the source, and one that stands for those that cannot be seen.
+    fn internal_topics(&self, work: &Work<'_>) -> Vec<String> {
+        let is_internal = |topic: &&String| topic.starts_with("kmirror.") && topic.ends_with(".internal");
+        let seen = work.source.topics.keys().filter(is_internal).cloned();
+        let all = seen.chain([ANY_INTERNAL.to_owned()]);
+        all.filter(|_| self.config.translates()).collect()
     }
 
     async fn look_at_target(&self, work: &Work<'_>, missing: &mut BTreeSet<MissingPermission>) -> Result<()> {

@@ -39,6 +39,7 @@ pub(crate) struct Progress {
     /// The source's first record, of partitions that have nothing on the target.
     first_record: [AtomicI64; 2],
     left_out: AtomicU64,
+    echo: AtomicU64,
     records: AtomicU64,
     bytes: AtomicU64,
     error: Mutex<Option<Error>>,
@@ -95,6 +96,7 @@ impl Progress {
             found_timestamp: AtomicI64::new(UNKNOWN),
             first_record: [AtomicI64::new(UNKNOWN), AtomicI64::new(UNKNOWN)],
             left_out: AtomicU64::new(0),
+            echo: AtomicU64::new(0),
             records: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             error: Mutex::new(None),
@@ -189,6 +191,11 @@ impl Progress {
 
     pub(crate) fn set_open_transaction(&self, whose: Option<String>) {
         *self.open_transaction.lock().unwrap_or_else(PoisonError::into_inner) = whose;
+    }
+
+    /// Counts records that had come from the target; `true` if they are the first.
+    pub(crate) fn add_echo(&self, records: u64) -> bool {
+        self.echo.fetch_add(records, Ordering::Relaxed) == 0
     }
 
     pub(crate) fn add_left_out(&self, offsets: i64) {
@@ -327,6 +334,7 @@ impl Progress {
             lag: self.lag(now_ms),
             open_transaction: self.open_transaction.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             left_out_offsets: self.left_out.load(Ordering::Relaxed),
+            left_out_as_echo: self.echo.load(Ordering::Relaxed),
             error: self.error(),
         }
     }

@@ -22,6 +22,7 @@ impl Stream {
             let batch_limit = slot.machine.batch_bytes();
             Reading { from: fetch_offset, read_committed: self.read_committed(), batch_limit, without: &without }
         };
+        self.count_left_out(slot, &fetched.records, &without);
         // What is written anew counts as memory in flight, as if it had been fetched.
         let own = |bytes: Vec<u8>| self.budget.own(bytes);
         let contents = pieces::pieces(fetched.records, &fetched.aborted, reading, &own).map(content);

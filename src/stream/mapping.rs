@@ -88,9 +88,7 @@ fn order(stream: &Stream, index: usize, entries: &mut Vec<Entry>) -> Result<Opti
     let (before, kept_until) = (map.fence(), map.kept_until());
     let mut anchors = map.with_anchors(&mapping.anchors);
     if anchors.len() >= MANY_HOLES {
-        for (chunk, runs) in map.take_changed() {
-            entries.push(translation.place.runs(start_number_of(stream.identity), chunk, &runs)?);
-        }
+        entries.extend(translation.place.changed(start_number_of(stream.identity), &mut map)?);
         anchors = map.with_anchors(&mapping.anchors);
     }
     entries.push(translation.place.anchors(mapping.fence, &anchors)?);

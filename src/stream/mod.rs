@@ -141,6 +141,8 @@ struct Slot {
     /// An empty transaction may be open. It is ended before holes are filled in any other way: it would be
     /// aborted some time, and the marker of that would be an offset too much.
     in_transaction: bool,
+    /// Up to this offset of the source was counted what is left out because it comes from the target.
+    echo_until: i64,
     state_told: State,
     /// It was logged why it waits.
     wait_told: bool,
@@ -272,6 +274,7 @@ impl Stream {
                 apart: false,
                 waits_at: (-1, 0),
                 in_transaction: false,
+                echo_until: 0,
                 state_told: State::Starting,
                 wait_told: false,
                 ran: false,

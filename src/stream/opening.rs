@@ -11,6 +11,7 @@ use super::ends::{self, TargetEnd};
 use super::{NO_LEADER, Side, Stream, leaders, likeness, translated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::{Phase, Reading, SourceLog, Tail, TargetLog, is_end_of_filler};
+use crate::machine::translation::search::Unclear;
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
 
@@ -68,10 +69,17 @@ async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
     let targets = async {
         match stream.translates() {
             true => translated::read_target(&stream, leaders[Side::Target as usize], &names).await,
-            false => read_target(&stream, leaders[Side::Target as usize], &names).await,
+            false => {
+                let targets = read_target(&stream, leaders[Side::Target as usize], &names).await;
+                targets.map(|targets| translated::Found { targets, unclear: HashMap::new() })
+            }
         }
     };
-    let (sources, targets) = tokio::join!(sources, targets);
+    let (sources, found) = tokio::join!(sources, targets);
+    let (targets, mut unclear) = match found {
+        Ok(found) => (Ok(found.targets), found.unclear),
+        Err(error) => (Err(error), HashMap::new()),
+    };
     let mut likenesses = match (&sources, &targets) {
         (Ok(sources), Ok(targets)) if stream.translates() => {
             translated::compare(&stream, leaders, &names, sources, targets).await
@@ -99,6 +107,13 @@ async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
         }
         if let Some(outrun) = stream.outrun(index) {
             stream.with_machine(index, |machine| machine.park(outrun));
+            continue;
+        }
+        if let Some(why) = unclear.remove(&names.target) {
+            stream.with_machine(index, |machine| match why {
+                Unclear::Now(error) => machine.handle_open_failed(error, now),
+                Unclear::Ever(error) => machine.park(error),
+            });
             continue;
         }
         stream.with_machine(index, |machine| match (source, target, likeness) {

@@ -1,8 +1,8 @@
 //! Reads the target's logs where offsets are translated: others write there too, so what is read is the mirror's part of them.
 //!
-//! The map of a partition says where the mirror's last record is. It is looked whether that record is still there, and, if
-//! the broker knows of later ones or has forgotten the mirror, where those are. What the machine gets to see is a target
-//! with the mirror's records alone, at their offsets of the source.
+//! What has to be looked at to know how far the mirror is, and what follows from it, is decided in [`search`](crate::machine::translation::search);
+//! here it is read, of many partitions together. What the machine gets to see is a target with the mirror's records alone, at their
+//! offsets of the source.
 
 use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
@@ -14,11 +14,12 @@ use super::{Side, Stream};
 use crate::batch::{self, Header};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{offsets::News, start_number_of};
-use crate::machine::partition::{Likeness, SourceLog, Tail, TargetLog};
+use crate::machine::partition::{Likeness, SourceLog};
 use crate::machine::translation::OffsetMap;
+use crate::machine::translation::search::{Facts, Looked, Search, Step, Unclear};
 use crate::status::Translation;
 use crate::wire::connection::Connection;
-use crate::wire::errors::{BrokerError, Class};
+use crate::wire::errors::BrokerError;
 use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
 use crate::wire::seen::{Held, Seen};
 
@@ -85,176 +86,191 @@ async fn known(connection: &Connection, producer_id: i64, partitions: &[TopicPar
     Ok(states.into_iter().map(|(partition, states)| (partition, states.map(last))).collect())
 }
 
+/// What was found of the target's logs, and of which of them it cannot be told how far the mirror is.
+pub(super) struct Found {
+    pub(super) targets: ByPartition<Target>,
+    pub(super) unclear: HashMap<TopicPartition, Unclear>,
+}
+
 /// Reads the target's logs, of partitions with one leader.
-pub(super) async fn read_target(stream: &Stream, leader: i32, names: &[Names]) -> Result<ByPartition<Target>> {
-    let partitions: Vec<TopicPartition> = names.iter().map(|names| names.target.clone()).collect();
-    let producer_id = stream.identity.producer_id;
+pub(super) async fn read_target(stream: &Stream, leader: i32, names: &[Names]) -> Result<Found> {
     let connection = stream.target.broker(leader).await?;
-    let ends = positions::list_offsets(&connection, &partitions, Which::LogEnd).await?;
-    let starts = positions::list_offsets(&connection, &partitions, Which::LogStart).await?;
-    let high_watermarks = positions::list_offsets(&connection, &partitions, Which::HighWatermark).await?;
-    let before = known(&connection, producer_id, &partitions).await?;
-    // What was written down before a record was sent is there when the record is.
-    let news = stream.notebook.lock().await.read(&stream.target, &stream.name).await?;
-    stream.hear(news);
-    let mut last_batches = look_for_last(stream, &connection, names, &starts).await?;
-    for one in names {
-        // Left open: what was not told is an error of this partition below.
-        let (Ok(start), Ok(end)) = (get(&starts, &one.target), get(&ends, &one.target)) else { continue };
-        // Left open: as above.
-        let Ok(replicated) = get(&high_watermarks, &one.target) else { continue };
-        // Left open: as above.
-        let Ok(remembered) = before.get(&one.target).copied().unwrap_or(Ok(None)) else { continue };
-        // What is not replicated yet cannot be read, and the position is read again anyway.
-        match catch_up(stream, &connection, one, (start, end.min(replicated)), remembered).await? {
-            Ok(Some(header)) => drop(last_batches.insert(one.target.clone(), Ok(header))),
-            Ok(None) => {}
-            Err(error) => drop(last_batches.insert(one.target.clone(), Err(error))),
+    let facts = facts(stream, &connection, names).await?;
+    let mut looking = Looking { stream, connection: &connection, open: HashMap::new(), failed: HashMap::new() };
+    let mut unclear = HashMap::new();
+    for (names, facts) in names.iter().zip(&facts) {
+        match facts {
+            Ok((facts, _)) => {
+                let search = Search::new(stream.identity.producer_id, *facts);
+                looking.open.insert(names.target.clone(), (stream.slot_of(names), search));
+            }
+            Err(error) => drop(looking.failed.insert(names.target.clone(), *error)),
         }
     }
-    let after = known(&connection, producer_id, &partitions).await?;
-    let target = |names: &Names| {
-        let partition = &names.target;
-        let (end, high_watermark) = (get(&ends, partition)?, get(&high_watermarks, partition)?);
-        get(&starts, partition)?;
-        let none = Ok(None);
-        let (before, after) = (*before.get(partition).unwrap_or(&none), *after.get(partition).unwrap_or(&none));
-        let last_batch = last_batches.get(partition).copied().transpose()?;
-        let (before, after) = (before?, after?);
-        let is_stable = before == after && high_watermark >= end;
-        let seen = stream.with_map(stream.slot_of(names), |map| seen(map, stream, before, is_stable));
-        let log = seen.ok_or(BrokerError::UNKNOWN_PARTITION)?;
-        let end = TargetEnd { tail: log.tail, last_record: log.last_record, last_batch, last_filler: None };
-        Ok(Target { log, end })
-    };
-    Ok(names.iter().map(|names| (names.target.clone(), target(names))).collect())
-}
-
-/// The target's log with the mirror's records alone, at their offsets of the source.
-fn seen(map: &OffsetMap, stream: &Stream, remembered: Option<(i16, i32)>, is_stable: bool) -> TargetLog {
-    let next = map.known_until();
-    let last_sequence = OffsetMap::sequence_of(next - 1);
-    let all_seen = remembered.is_none_or(|(_, last)| last == last_sequence);
-    let log_end_offset = map.source_offset_of(next);
-    let producer_epoch = remembered.map_or(stream.identity.producer_epoch, |(epoch, _)| epoch);
-    TargetLog {
-        log_start_offset: 0,
-        log_end_offset,
-        // What moved meanwhile is not known to be replicated: to be read again.
-        high_watermark: if is_stable && all_seen { log_end_offset } else { -1 },
-        last_record: Some((producer_epoch, last_sequence)),
-        last_writer: Some(stream.identity.producer_id),
-        tail: Tail::Records { producer_id: stream.identity.producer_id, producer_epoch, last_sequence },
-        begun: next > map.begin().number,
+    // What is not replicated yet cannot be read, and the position is read again anyway.
+    let replicated =
+        |facts: &Result<(Facts, i64), BrokerError>| matches!(facts, Ok((facts, high)) if *high >= facts.log_end);
+    let readable: Vec<&Names> =
+        names.iter().zip(&facts).filter(|(_, facts)| replicated(facts)).map(|(names, _)| names).collect();
+    looking.look(readable, &mut unclear).await?;
+    let partitions: Vec<TopicPartition> = names.iter().map(|names| names.target.clone()).collect();
+    let after = known(&connection, stream.identity.producer_id, &partitions).await?;
+    let mut targets = HashMap::new();
+    for (names, facts) in names.iter().zip(facts) {
+        targets.insert(names.target.clone(), looking.target(names, facts, &after));
     }
+    Ok(Found { targets, unclear })
 }
 
-/// Whether a batch is the mirror's, and has a record under its number.
-fn is_ours(stream: &Stream, map: &OffsetMap, header: &Header, on_target: i64, number: i64) -> bool {
-    let nth = on_target - header.base_offset;
-    header.producer_id == stream.identity.producer_id
-        && (header.base_offset..=header.last_offset()).contains(&on_target)
-        && map.number_of(header.base_sequence) + nth == number
-}
-
-/// Looks whether the mirror's last records are still there; of what is gone otherwise than by retention the map is rid.
-async fn look_for_last(
+/// What the leader says of logs before they are read, and their high watermarks; in the order of the names.
+async fn facts(
     stream: &Stream,
     connection: &Connection,
     names: &[Names],
-    starts: &ByPartition<i64>,
-) -> Result<HashMap<TopicPartition, Result<Header, BrokerError>>> {
-    let mut found = HashMap::new();
-    let mut open: Vec<&Names> = names.iter().collect();
-    while !open.is_empty() {
-        let last = |names: &&Names| {
-            let (on_target, _) = stream.with_map(stream.slot_of(names), |map| map.last_record()).flatten()?;
-            // Left open: where the log starts is asked for again below, where an error is one.
-            let start = get(starts, &names.target).ok()?;
-            (on_target >= start).then(|| (names.target.clone(), on_target))
+) -> Result<Vec<Result<(Facts, i64), BrokerError>>> {
+    let partitions: Vec<TopicPartition> = names.iter().map(|names| names.target.clone()).collect();
+    let remembered = known(connection, stream.identity.producer_id, &partitions).await?;
+    let ends = positions::log_ends(connection, &partitions).await?;
+    let starts = positions::list_offsets(connection, &partitions, Which::LogStart).await?;
+    let high_watermarks = positions::list_offsets(connection, &partitions, Which::HighWatermark).await?;
+    // What was written down before a record was sent is there when the record is.
+    let news = stream.notebook.lock().await.read(&stream.target, &stream.name).await?;
+    stream.hear(news);
+    let seal = |names: &Names| {
+        let seal = stream.with_map(stream.slot_of(names), |map| map.seal()).flatten()?;
+        Some((names.target.clone(), seal.epoch))
+    };
+    let seals: Vec<(TopicPartition, i32)> = names.iter().filter_map(seal).collect();
+    let epoch_ends = match seals.is_empty() {
+        true => None,
+        false => positions::epoch_ends(connection, &seals).await?,
+    };
+    let facts = |names: &Names| {
+        let partition = &names.target;
+        let (log_end, leader_epoch) = get(&ends, partition)?;
+        let epoch_end = epoch_ends.as_ref().and_then(|ends| ends.get(partition)).copied().transpose()?;
+        let facts = Facts {
+            remembered: get_known(&remembered, partition)?,
+            log_start: get(&starts, partition)?,
+            log_end,
+            leader_epoch,
+            epoch_end,
         };
-        let asked: Vec<(TopicPartition, i64)> = open.iter().filter_map(last).collect();
-        let headers = positions::batch_headers(connection, &asked).await?;
-        open.retain(|names| {
-            let Some((partition, on_target)) = last(names) else { return false };
-            let lost = match headers.get(&partition) {
-                Some(Ok(seen)) => stream.with_map(stream.slot_of(names), |map| {
-                    let number = map.known_until() - 1;
-                    let ours = seen.header().filter(|header| is_ours(stream, map, header, on_target, number));
-                    match ours {
-                        Some(header) => drop(found.insert(partition.clone(), Ok(header))),
-                        None => map.forget_last_run(),
+        Ok((facts, get(&high_watermarks, partition)?))
+    };
+    Ok(names.iter().map(facts).collect())
+}
+
+/// Nothing is remembered by a broker that cannot tell.
+fn get_known(known: &Known, partition: &TopicPartition) -> Result<Option<(i16, i32)>, BrokerError> {
+    known.get(partition).copied().unwrap_or(Ok(None))
+}
+
+/// Searches in the logs of partitions with one leader.
+struct Looking<'a> {
+    stream: &'a Stream,
+    connection: &'a Connection,
+    /// With the slots of their partitions.
+    open: HashMap<TopicPartition, (usize, Search)>,
+    failed: HashMap<TopicPartition, BrokerError>,
+}
+
+impl Looking<'_> {
+    /// Looks at whatever the searches want, until they want nothing more.
+    async fn look(&mut self, mut names: Vec<&Names>, unclear: &mut HashMap<TopicPartition, Unclear>) -> Result<()> {
+        while !names.is_empty() {
+            let (mut looks, mut reads) = (Vec::new(), Vec::new());
+            names.retain(|names| {
+                let partition = &names.target;
+                match self.next(partition) {
+                    Some(Ok(Step::Look { at })) => looks.push((partition.clone(), at)),
+                    Some(Ok(Step::Read { from })) => reads.push((partition.clone(), from)),
+                    Some(Ok(Step::Done)) | None => return false,
+                    Some(Err(why)) => {
+                        unclear.insert(partition.clone(), why);
+                        return false;
                     }
-                    ours.is_none()
-                }),
-                // Behind the end of the log.
-                Some(Err(error)) if error.class == Class::OutOfRange => stream.with_map(stream.slot_of(names), |map| {
-                    map.forget_last_run();
-                    true
-                }),
-                Some(Err(error)) => {
-                    found.insert(partition, Err(*error));
-                    None
                 }
-                None => None,
-            };
-            lost == Some(true)
-        });
-    }
-    Ok(found)
-}
-
-/// Finds the mirror's records that the map does not know of, if there may be any; returns the last batch of them.
-async fn catch_up(
-    stream: &Stream,
-    connection: &Connection,
-    names: &Names,
-    (start, end): (i64, i64),
-    remembered: Option<(i16, i32)>,
-) -> Result<Result<Option<Header>, BrokerError>> {
-    let slot = stream.slot_of(names);
-    let looked = stream.with_map(slot, |map| {
-        let last = remembered.map(|(_, last)| map.number_of(last));
-        let is_behind = last.is_none_or(|last| last >= map.known_until());
-        is_behind.then(|| (map.target_offset_next().max(start), last))
-    });
-    let Some((mut next, last)) = looked.flatten() else { return Ok(Ok(None)) };
-    let mut last_batch = None;
-    while next < end {
-        let fetched = match positions::look(connection, &names.target, next, READ).await? {
-            Ok(fetched) => fetched,
-            Err(error) => return Ok(Err(error)),
-        };
-        let before = next;
-        // Left open: what cannot be read is asked for again, and an error when nothing else comes.
-        for batch in batch::split(fetched).map_while(Result::ok) {
-            let header = batch.header;
-            next = next.max(header.last_offset() + 1);
-            if header.producer_id == stream.identity.producer_id && !header.is_control() && header.base_offset < end {
-                stream.with_map(slot, |map| note(map, &header));
-                last_batch = Some(header);
+                true
+            });
+            for (partition, held) in positions::batch_headers(self.connection, &looks).await? {
+                let looked = match held {
+                    Ok(Seen::There(Held::Batch(header))) => Looked::Batch(header),
+                    Ok(Seen::There(Held::OldFormat)) => Looked::Other,
+                    Ok(Seen::Absent { .. }) => Looked::Nothing,
+                    Err(error) => {
+                        self.failed.insert(partition, error);
+                        continue;
+                    }
+                };
+                if let Some((_, search)) = self.open.get_mut(&partition) {
+                    search.looked(looked);
+                }
             }
+            for (partition, from) in reads {
+                if let Some(Err(why)) = self.read(&partition, from).await? {
+                    unclear.insert(partition, why);
+                }
+            }
+            names.retain(|names| !self.failed.contains_key(&names.target) && !unclear.contains_key(&names.target));
         }
-        let is_known = stream.with_map(slot, |map| last.is_some_and(|last| last < map.known_until()));
-        if is_known == Some(true) {
-            break;
-        }
-        if next == before {
-            return Ok(Err(BrokerError::CUT_OFF));
-        }
+        Ok(())
     }
-    Ok(Ok(last_batch))
-}
 
-/// Adds a batch of the mirror, which may have records that are known.
-fn note(map: &mut OffsetMap, header: &Header) {
-    let first = map.number_of(header.base_sequence);
-    let known = (map.known_until() - first).max(0);
-    let count = i64::from(header.record_count) - known;
-    // Anything else than the next is of no use: it would be a hole in the numbers.
-    if count > 0 && first + known == map.known_until() {
-        let number = first + known;
-        map.append(number, map.source_offset_of(number), header.base_offset + known, count);
+    fn next(&mut self, partition: &TopicPartition) -> Option<Result<Step, Unclear>> {
+        let (slot, search) = self.open.get_mut(partition)?;
+        self.stream.with_map(*slot, |map| search.next(map))
+    }
+
+    async fn read(&mut self, partition: &TopicPartition, from: i64) -> Result<Option<Result<(), Unclear>>> {
+        let headers: Vec<Header> = match positions::look(self.connection, partition, from, READ).await? {
+            // Left open: a batch that cannot be read ends what is taken of the answer; one without any is an error below.
+            Ok(records) => batch::split(records).map_while(Result::ok).map(|batch| batch.header).collect(),
+            Err(error) => {
+                self.failed.insert(partition.clone(), error);
+                return Ok(None);
+            }
+        };
+        if headers.last().is_none_or(|last| last.last_offset() < from) {
+            self.failed.insert(partition.clone(), BrokerError::CUT_OFF);
+            return Ok(None);
+        }
+        let Some((slot, search)) = self.open.get_mut(partition) else { return Ok(None) };
+        Ok(self.stream.with_map(*slot, |map| search.read(map, headers)))
+    }
+
+    /// What was found of a partition's log.
+    fn target(
+        &self,
+        names: &Names,
+        facts: Result<(Facts, i64), BrokerError>,
+        after: &Known,
+    ) -> Result<Target, BrokerError> {
+        let (_, high_watermark) = facts?;
+        let partition = &names.target;
+        if let Some(error) = self.failed.get(partition) {
+            return Err(*error);
+        }
+        let (slot, search) = self.open.get(partition).ok_or(BrokerError::UNKNOWN_PARTITION)?;
+        let after = get_known(after, partition)?;
+        let seen = |map: &mut OffsetMap| {
+            if let Some(from) = search.cut_at() {
+                let (topic, partition, goes_on_at) =
+                    (&*names.source.0, names.source.1, map.source_offset_of(map.known_until()));
+                tracing::warn!(
+                    topic,
+                    partition,
+                    from,
+                    goes_on_at,
+                    "the target has lost records that were copied; they are copied again"
+                );
+            }
+            search.seen(map, self.stream.identity, after, high_watermark)
+        };
+        let log = self.stream.with_map(*slot, seen).ok_or(BrokerError::UNKNOWN_PARTITION)?;
+        let last_batch = search.last_batch();
+        let end = TargetEnd { tail: log.tail, last_record: log.last_record, last_batch, last_filler: None };
+        Ok(Target { log, end })
     }
 }
 

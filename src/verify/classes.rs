@@ -97,6 +97,9 @@ classes! {
         /// Records that compaction has removed on one side: a later record with the key was found, or it was a tombstone and all
         /// earlier records of its key are gone there, too. They make no difference.
         compacted, "compacted on one side";
+        /// Records of the source that are not compared because they had come from the target: with `offsets=translate`, where another
+        /// mirror copies the other way. They make no difference.
+        left_out_as_echo, "left out because they came from the target";
     }
     findings: {
         /// Records of compacted topics that are on one side only, of which it could not be found out whether compaction has removed

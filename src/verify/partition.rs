@@ -98,6 +98,7 @@ pub async fn verify(planned: &Planned, work: &Work<'_>) -> Verified {
         error = compared.err().map(|error| (error, partition.compared_to));
         (source, reached) = (partition.source, partition.reached);
     }
+    tally.counts.left_out_as_echo = planned.lens.as_ref().map_or(0, |lens| lens.echo.get());
     // Each pass over the keys tells its own.
     tally.differences.sort_by_key(|difference| difference.offset);
     for difference in &mut tally.differences {

@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
             Some(lens) if self.side == Side::Target => self.read_translated(&lens, from, to).await,
             Some(lens) => {
                 let mut stretch = self.patiently(async |reader| reader.try_read(from, to).await).await?;
-                stretch.batches.retain(|batch| !lens.without.contains(&batch.producer_id));
+                lens.leave_out_echo(&mut stretch.batches);
                 Ok(stretch)
             }
         }

@@ -6,18 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
 use super::batches::{Batch, Malformed};
 use super::plan::{Log, Plan, Planned};
 use super::report::Unread;
+use crate::batch::marker::Origin;
 use crate::config::Config;
 use crate::control::default_name;
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity;
 use crate::identity::offsets::Place;
-use crate::identity::origins::Origins;
+use crate::identity::origins::{Clusters, Origins};
 use crate::machine::translation::OffsetMap;
 use crate::wire::cluster::{Cluster, Metadata};
 
@@ -25,7 +27,7 @@ use crate::wire::cluster::{Cluster, Metadata};
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// How both sides of a partition are looked at.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Lens {
     /// Who has written the mirror's records on the target.
     pub producer_id: i64,
@@ -34,10 +36,50 @@ pub struct Lens {
     /// The target's log as it is.
     pub log: Log,
     /// Who has written records to the source that come from the target.
-    pub without: Arc<BTreeSet<i64>>,
+    pub without: Arc<Without>,
+    /// Records of the source that come from the target, as far as it was read.
+    pub echo: Counter,
+}
+
+/// A count that readers add to.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// What was counted.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Whose records at the source come from the target.
+#[derive(Debug, Default, PartialEq)]
+pub struct Without {
+    /// By the claims that the target has confirmed.
+    claimed: BTreeSet<i64>,
+    /// By what they say themselves.
+    origin: Option<Origin>,
+}
+
+impl Without {
+    fn contains(&self, producer_id: i64) -> bool {
+        let says = Origin::of_producer(producer_id);
+        says.map_or_else(|| self.claimed.contains(&producer_id), |says| Some(says) == self.origin)
+    }
 }
 
 impl Lens {
+    /// Leaves out of the source's batches those that come from the target, and counts their records.
+    pub fn leave_out_echo(&self, batches: &mut Vec<Batch>) {
+        batches.retain(|batch| {
+            let comes_back = self.without.contains(batch.producer_id);
+            if comes_back {
+                self.echo.0.fetch_add(u64::from(batch.record_count.max(0).unsigned_abs()), Ordering::Relaxed);
+            }
+            !comes_back
+        });
+    }
+
     /// Whether a batch of the target is a copy that the mirror made, as far as its map says so or does not know it yet.
     pub fn is_of_the_mirror(&self, batch: &Batch) -> bool {
         let is_known = self.map.run_at_target(batch.first_offset).is_some();
@@ -76,9 +118,6 @@ pub async fn translate(
     let id = |metadata: &Metadata| metadata.cluster_id.clone().unwrap_or_else(|| "unknown".to_owned());
     let (source_id, target_id) = (id(at_source), id(on_target));
     let name = config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
-    let mut origins = Origins::default();
-    origins.read(source, &target_id, false).await?;
-    let without = Arc::new(origins.producers());
     let whose = identity::Whose { name: &name, source_cluster_id: &source_id, offsets: config.offsets };
     let (producer_id, maps) = loop {
         let Some(found) = identity::find(target, whose).await? else {
@@ -94,13 +133,16 @@ pub async fn translate(
         }
         tokio::time::sleep(PAUSE).await;
     };
+    let mut origins = Origins::default();
+    origins.read(Clusters { source, target, target_id: &target_id, own: Some(producer_id) }).await?;
+    let without = Arc::new(Without { claimed: origins.producers(), origin: Some(Origin::of_cluster(&target_id)) });
     for planned in std::mem::take(&mut plan.partitions) {
         // Partitions that only the target has are those of others.
         let Some(source) = planned.source else { continue };
         match maps.get(&place_of(&planned, on_target)) {
             Some(map) => {
                 let (map, log) = (map.clone(), planned.target.unwrap_or_default());
-                let lens = Lens { producer_id, map, log, without: without.clone() };
+                let lens = Lens { producer_id, map, log, without: without.clone(), echo: Counter::default() };
                 let target = planned.target.map(|log| seen(log, &lens.map));
                 plan.partitions.push(Planned { target, lens: Some(Arc::new(lens)), ..planned });
             }
@@ -164,7 +206,7 @@ mod tests {
         map.append(100, 100, 10, 5);
         map.append(105, 110, 20, 3);
         let log = Log { start: 0, end: 40, high_watermark: 40 };
-        Lens { producer_id: 7, map, log, without: Arc::default() }
+        Lens { producer_id: 7, map, log, without: Arc::default(), echo: Counter::default() }
     }
 
     #[test]
@@ -186,6 +228,19 @@ mod tests {
         assert!(!is_own(10, 8), "another writer");
         assert!(!is_own(3, 7) && !is_own(16, 7), "from before the map, or beside it");
         assert!(is_own(23, 7), "the map does not know it yet");
+    }
+
+    #[test]
+    fn what_comes_back_from_the_target_is_left_out_and_counted() {
+        let origin = Origin::of_cluster("target");
+        let without = Without { claimed: BTreeSet::from([9]), origin: Some(origin) };
+        let lens = Lens { without: Arc::new(without), ..lens() };
+        let of_others = [8, Origin::of_cluster("elsewhere").producer_id(1), -1];
+        let mut batches = vec![batch(0, 5, of_others[0]), batch(5, 3, origin.producer_id(4)), batch(8, 2, 9)];
+        batches.extend([batch(10, 1, of_others[1]), batch(11, 1, of_others[2])]);
+        lens.leave_out_echo(&mut batches);
+        assert_eq!(batches.iter().map(|batch| batch.producer_id).collect::<Vec<_>>(), of_others);
+        assert_eq!(lens.echo.get(), 5);
     }
 
     #[test]

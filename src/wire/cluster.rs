@@ -207,6 +207,12 @@ impl Cluster {
         }
     }
 
+    /// What one broker shows of all topics.
+    pub async fn metadata_of(&self, broker: i32) -> Result<Metadata> {
+        let connection = self.broker(broker).await?;
+        self.metadata_from(&connection, None, false).await
+    }
+
     async fn metadata_from(
         &self,
         connection: &Connection,

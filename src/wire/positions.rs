@@ -72,6 +72,21 @@ pub async fn list_offsets(
     partitions: &[TopicPartition],
     which: Which,
 ) -> Result<ByPartition<i64>> {
+    let offsets = list_with_epochs(connection, partitions, which).await?;
+    Ok(offsets.into_iter().map(|(partition, answer)| (partition, answer.map(|(offset, _)| offset))).collect())
+}
+
+/// Asks the leader of partitions for the next offset that it will give in each, and the leader epoch in which it will; -1 of brokers that do
+/// not tell.
+pub async fn log_ends(connection: &Connection, partitions: &[TopicPartition]) -> Result<ByPartition<(i64, i32)>> {
+    list_with_epochs(connection, partitions, Which::LogEnd).await
+}
+
+async fn list_with_epochs(
+    connection: &Connection,
+    partitions: &[TopicPartition],
+    which: Which,
+) -> Result<ByPartition<(i64, i32)>> {
     let version = connection.version::<ListOffsetsRequest>(7)?;
     let timestamp = match which {
         Which::LogStart => EARLIEST,
@@ -96,13 +111,14 @@ pub async fn list_offsets(
     let mut answers = Answers::new(partitions);
     for topic in &response.topics {
         for partition in &topic.partitions {
-            answers.put(&topic.name.0, partition.partition_index, partition.error_code, || partition.offset);
+            let found = (partition.offset, partition.leader_epoch);
+            answers.put(&topic.name.0, partition.partition_index, partition.error_code, || found);
         }
     }
     let mut offsets = answers.finish();
     // Only for a time may there be no record.
     if !matches!(which, Which::Timestamp(_)) {
-        for offset in offsets.values_mut().filter(|offset| matches!(offset, Ok(negative) if *negative < 0)) {
+        for offset in offsets.values_mut().filter(|offset| matches!(offset, Ok((negative, _)) if *negative < 0)) {
             *offset = Err(BrokerError::NO_OFFSET);
         }
     }

@@ -284,6 +284,24 @@ pub unsafe extern "C" fn kmirror_status_partition_target_as_of_ms(
     })
 }
 
+/// Records that were not copied since the start because they had come from the target: with `offsets=translate`, where another mirror
+/// copies the other way. 0 if there is none of these numbers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_status_partition_left_out_as_echo(
+    status: *const kmirror_status_t,
+    topic: usize,
+    partition: usize,
+) -> u64 {
+    boundary!(else 0, {
+        // SAFETY: the header asks for a status that lives, or NULL.
+        unsafe {
+            ask(status, 0, |status| {
+                status.partition(topic, partition).map_or(0, |(_, partition)| partition.left_out_as_echo)
+            })
+        }
+    })
+}
+
 /// Why a partition does not progress; NULL if it does. It belongs to the status and is not to be freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_status_partition_error(

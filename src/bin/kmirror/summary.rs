@@ -181,6 +181,11 @@ pub(crate) fn print_text(end: &End, status: Option<&Status>, running: Duration) 
     if status.groups.matching > 0 {
         text.push_str(&format!("; {}", groups(&status.groups)));
     }
+    let partitions = status.topics.iter().flat_map(|topic| &topic.partitions);
+    let echo: u64 = partitions.map(|partition| partition.left_out_as_echo).sum();
+    if echo > 0 {
+        text.push_str(&format!("; {} left out that came from the target", counted(echo, "record")));
+    }
     let stuck = stuck(status);
     let counts = [
         (parked(status), "partition", "parked"),

@@ -9,10 +9,12 @@ use crate::config::{IsolationLevel, Start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::Identity;
 use crate::machine::prefix::LastWriter;
+use crate::machine::translation::guard::Guard;
 use crate::wire::cluster::{Cluster, Metadata};
 use crate::wire::connection::Connection;
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
+use crate::wire::seen::Seen;
 use crate::wire::together::all;
 
 /// A broker that is silent for so long holds up only its own partitions.
@@ -128,6 +130,55 @@ pub(crate) async fn targets(
             answers.insert(partition, sentence(target, state));
         }
         Ok(answers)
+    })
+    .await
+}
+
+/// A target's log to which records are to be appended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Appendable {
+    pub(crate) log_start: i64,
+    pub(crate) log_end: i64,
+    /// A producer whose copies are in the way, and where one of them is, as far as it is known without reading the log.
+    pub(crate) copy: Option<(i64, Option<i64>)>,
+}
+
+/// What target logs hold to which records are to be appended: what their brokers know of those who wrote to them, and who wrote last.
+pub(crate) async fn appendable(
+    target: &Cluster,
+    metadata: &Metadata,
+    partitions: &[TopicPartition],
+    guard: Guard,
+) -> Answers<Appendable> {
+    ask(target, metadata, partitions, async |connection: &Connection, partitions: &[TopicPartition]| {
+        let starts = positions::list_offsets(connection, partitions, Which::LogStart).await?;
+        let ends = positions::list_offsets(connection, partitions, Which::LogEnd).await?;
+        // Only what all replicas have can be read.
+        let replicated = positions::list_offsets(connection, partitions, Which::HighWatermark).await?;
+        let is_copy = |state: &positions::ProducerState| guard.is_copy(state.producer_id);
+        let states = positions::producers(connection, partitions, is_copy).await?;
+        let is_filled = |partition: &&TopicPartition| match (get(&starts, partition), get(&ends, partition)) {
+            (Ok(start), Ok(end)) => start < end && get(&replicated, partition) == Ok(end),
+            _ => false,
+        };
+        let filled = partitions.iter().filter(is_filled);
+        let last: Vec<(TopicPartition, i64)> =
+            // Left open: what was not told is an error of the partition below.
+            filled.filter_map(|partition| Some((partition.clone(), get(&ends, partition).ok()? - 1))).collect();
+        let last = positions::batch_headers(connection, &last).await?;
+        let log = |partition: &TopicPartition| {
+            let (log_start, log_end) = (get(&starts, partition)?, get(&ends, partition)?);
+            if get(&replicated, partition)? < log_end {
+                return Err(BrokerError::NO_RECORDS);
+            }
+            let states = states.as_ref().and_then(|states| states.get(partition)).map(|states| states.as_deref());
+            let known = states.transpose().map_err(|error| *error)?.and_then(<[_]>::first);
+            let last = last.get(partition).copied().transpose()?.and_then(Seen::header);
+            let last = last.filter(|header| guard.is_copy(header.producer_id));
+            let last = last.map(|header| (header.producer_id, Some(header.base_offset)));
+            Ok(Appendable { log_start, log_end, copy: last.or(known.map(|state| (state.producer_id, None))) })
+        };
+        Ok(partitions.iter().map(|partition| (partition.clone(), sentence(target, log(partition)))).collect())
     })
     .await
 }

@@ -6,13 +6,18 @@
 use std::time::Duration;
 
 use super::{Filling, LeftOut, Partition, Phase};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::machine::opening::{
     EPOCH_NOT_KNOWN, Fit, Reading, SourceFit, check_epochs, check_logs, check_source, cut_back, lost, sequence_after,
 };
 
 /// Pause before asking again whether all replicas have what the leader has.
 pub(super) const REPLICATION_PAUSE: Duration = Duration::from_millis(20);
+
+/// So often in a row the position is read again before it is told that the target's log does not come to rest.
+const UNSETTLED_READINGS: u32 = 25;
+/// How often the pause between such readings is doubled.
+const LONGEST_PAUSE: u32 = 5;
 
 /// How often in a row a leader may not know an epoch that was replicated: one that was replaced and does not know it yet is
 /// left alone by the others after their timeouts, which the pauses between so many questions outlast.
@@ -48,9 +53,9 @@ impl<P> Partition<P> {
         // Until every replica has what the leader has, the log end is a promise that a dying leader can break. More than
         // the log end was replicated only if the log grew while it was read.
         if target.high_watermark != target.log_end_offset {
-            self.phase = Phase::Closed { due: now + REPLICATION_PAUSE };
-            return;
+            return self.read_again_later(now);
         }
+        self.unsettled = 0;
         if let Err(error) = check_epochs(&source, self.position, self.position_epoch) {
             if source.epoch_end_offset != Some(EPOCH_NOT_KNOWN) || self.unknown_epochs >= UNKNOWN_EPOCHS {
                 return self.park(error);
@@ -99,6 +104,20 @@ impl<P> Partition<P> {
         self.filling = if stood_still { Filling::StoodStill { read_at: now } } else { Filling::Unsettled };
         self.alone = true;
         self.phase = Phase::Running;
+    }
+
+    /// The target's log was not seen to be at rest and replicated. Mostly it is a moment later; one that is not is told of, and is not looked
+    /// at fifty times a second for ever.
+    fn read_again_later(&mut self, now: Duration) {
+        self.unsettled += 1;
+        let doubled = (self.unsettled / UNSETTLED_READINGS).min(LONGEST_PAUSE);
+        self.phase = Phase::Closed { due: now + REPLICATION_PAUSE * 2u32.pow(doubled) };
+        if self.unsettled >= UNSETTLED_READINGS {
+            let message = "the position cannot be read: the target's log does not come to rest, or not all of its in-sync replicas have what \
+                           its leader has; either another process of this mirror is writing, or a replica is slow";
+            self.failures = self.failures.max(1);
+            self.error = Some(Error::new(ErrorKind::Broker, message));
+        }
     }
 
     /// Looks whether the source goes on where the fetching is; `false` if that was the partition's end.

@@ -78,8 +78,8 @@ impl History {
             plan,
         };
         for start in 1..=history.starts {
-            let lens = history.start_translating(start);
-            history.processes.push(Process::new(start, history.plan.limits, lens, bug));
+            let process = history.new_process(start, history.plan.limits);
+            history.processes.push(process);
         }
         if history.plan.trouble == Trouble::TargetTakesSmall {
             history.target.max_records = history.rng.i32(1..MAX_RECORDS);
@@ -89,6 +89,10 @@ impl History {
             history.grow();
         }
         history
+    }
+
+    pub(super) fn healing(&self) -> bool {
+        self.healing
     }
 
     fn live(&mut self) {
@@ -267,7 +271,8 @@ impl History {
     fn trouble(&mut self) {
         match self.plan.trouble {
             Trouble::Nothing | Trouble::SourceHasPoison | Trouble::TargetTakesSmall => {}
-            Trouble::StateExpires => self.expire(),
+            Trouble::StateExpires | Trouble::TargetCleaned => self.expire(),
+            Trouble::MemoryLost => self.lose_memory(),
             Trouble::TargetEmptied => {
                 for broker in &mut self.target.brokers {
                     broker.remove_all();
@@ -312,9 +317,11 @@ impl History {
     /// The broker forgets the producer id. A request that is under way meanwhile would meet a log that takes anything:
     /// a mirror cannot guard against that, so it is left out here.
     fn expire(&mut self) {
+        // That takes minutes, and the mirror writes down every second what it has learned.
+        (0..self.processes.len()).for_each(|at| self.keep(at));
         let quiet = self.connections.iter().all(Connection::is_quiet)
             && self.processes.iter().all(|process| process.machine.get().queued_bytes() == 0);
-        if !quiet || self.target.leader().log.is_empty() {
+        if !quiet || self.target.leader().log.is_empty() || !self.has_kept_all() {
             self.plan.at += 1;
             return;
         }
@@ -414,6 +421,7 @@ impl History {
             (Trouble::SourceHasPoison, ErrorKind::RecordRefused) => offset == poison && !self.plan.limits.skip_refused,
             (Trouble::SourceRetention, ErrorKind::DataLoss) => offset < Some(self.source.start),
             (Trouble::SourceUnclean, ErrorKind::DataLoss | ErrorKind::Diverged) => true,
+            (Trouble::MemoryLost, ErrorKind::TargetConflict) => true,
             _ => false,
         };
         if !right {
@@ -437,6 +445,10 @@ impl History {
             }
             self.now += Duration::from_millis(60);
             self.target.heal();
+            // In the end a broker forgets whose records are old, also what it has read of them after a restart.
+            if round % 100 == 50 && self.plan.trouble == Trouble::TargetCleaned {
+                self.expire();
+            }
             for at in 0..self.connections.len() {
                 while !self.connections[at].requests.is_empty() && self.violation.is_none() {
                     self.serve(at);
@@ -447,6 +459,7 @@ impl History {
                 while self.connections[at].alive && self.deliver_answer(at) {}
             }
             for at in 0..self.processes.len() {
+                self.keep(at);
                 self.deliver_fetch(at);
                 for _ in 0..7 {
                     self.read_next(at);
@@ -521,7 +534,7 @@ impl History {
             // A late batch may have landed after its process found that the source has it no more.
             Trouble::SourceRetention => false,
             // A foreign batch that was never replicated may have been seen before it was lost.
-            Trouble::ForeignWriter | Trouble::NewOwner => false,
+            Trouble::ForeignWriter | Trouble::NewOwner | Trouble::MemoryLost => false,
             Trouble::SourceHasPoison => {
                 self.plan.limits.skip_refused || self.source.batches.len() <= self.plan.clean_batches
             }

@@ -32,6 +32,10 @@ pub(super) enum Trouble {
     SourceUnclean,
     /// The source compacts its log while it is copied.
     SourceCompacts,
+    /// With translated offsets: the target compacts its log all the time, and its brokers forget the producer id.
+    TargetCleaned,
+    /// What the mirror has written down is lost.
+    MemoryLost,
 }
 
 impl Trouble {
@@ -92,7 +96,10 @@ impl Plan {
             at: rng.u32(0..steps),
             steps,
             // Two that find different things at the source, before and after it lost something, cannot agree what is a hole.
-            processes: if rng.u32(0..4) == 0 && (!trouble.changes_source() || trouble == Trouble::SourceCompacts) {
+            processes: if trouble != Trouble::MemoryLost
+                && rng.u32(0..4) == 0
+                && (!trouble.changes_source() || trouble == Trouble::SourceCompacts)
+            {
                 2
             } else {
                 1

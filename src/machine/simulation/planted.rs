@@ -80,10 +80,16 @@ pub(super) enum Bug {
     TakesFailureForNothing,
     /// Does not look who wrote the records before the markers at the end.
     BelievesMarkers,
+    /// Takes a record for lost that is not where it was.
+    ForgetsWhatIsCompacted,
+    /// Counts the records that the cleaner has left of a batch.
+    CountsRecordsLeft,
+    /// Begins at the end of the target when it remembers nothing, whatever is there.
+    BeginsAnew,
 }
 
 impl Bug {
-    pub(super) const ALL: [Bug; 32] = [
+    pub(super) const ALL: [Bug; 35] = [
         Bug::SkipsOneBatch,
         Bug::WrongOrderOnRetry,
         Bug::CountsBeforeTheAnswer,
@@ -116,6 +122,9 @@ impl Bug {
         Bug::BelievesSilence,
         Bug::TakesFailureForNothing,
         Bug::BelievesMarkers,
+        Bug::ForgetsWhatIsCompacted,
+        Bug::CountsRecordsLeft,
+        Bug::BeginsAnew,
     ];
 }
 

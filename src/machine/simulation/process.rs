@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind};
 use crate::machine::partition::{
     Content, Fetched, Identity, Likeness, Limits, Phase, Reading, SourceLog, Tail, TargetLog,
 };
+use crate::machine::translation::search::Unclear;
 
 /// The answer to a fetch, on its way.
 #[derive(Debug, Clone)]
@@ -294,6 +295,12 @@ impl History {
             let message = "another process has started since";
             return self.processes[at].machine.park(Error::new(ErrorKind::Fenced, message));
         }
+        let unclear = self.processes[at].lens.as_mut().and_then(|lens| lens.unclear.take());
+        match unclear {
+            Some(Unclear::Now(error)) => return self.processes[at].machine.handle_open_failed(error, now),
+            Some(Unclear::Ever(error)) => return self.processes[at].machine.park(error),
+            None => {}
+        }
         let process = &mut self.processes[at];
         process.machine.handle_opened(opening.reading, now);
         if process.machine.get().phase() == Phase::Running && process.outdated {
@@ -470,8 +477,20 @@ impl History {
             connection.cut(received);
         }
         self.starts += 1;
-        let lens = self.start_translating(self.starts);
-        self.processes[at] = Process::new(self.starts, self.processes[at].limits, lens, self.bug);
+        self.processes[at] = self.new_process(self.starts, self.processes[at].limits);
+    }
+
+    /// A process of the mirror that starts now.
+    pub(super) fn new_process(&mut self, start: i32, limits: Limits) -> Process {
+        let refused = self.must_not_begin();
+        let lens = self.start_translating(start);
+        let mut process = Process::new(start, limits, lens, self.bug);
+        if refused {
+            process
+                .machine
+                .park(Error::new(ErrorKind::TargetConflict, "its copies are there, and nothing is remembered of them"));
+        }
+        process
     }
 
     /// Connections that nobody will hear of again make room.

@@ -9,7 +9,11 @@ use super::plan::Trouble;
 use super::planted::Bug;
 use super::process::{Opening, Read};
 use super::world::{Entry, FOREIGN, Kind, MAX_RECORDS, MIRROR, SETTLE};
-use crate::machine::partition::{Filled, Likeness, Produced, Tail};
+use crate::batch::Header;
+use crate::batch::marker::Origin;
+use crate::machine::partition::{Filled, Likeness, Produced};
+use crate::machine::translation::guard::Guard;
+use crate::machine::translation::search::{Facts, Looked, Search, Step, Unclear};
 use crate::machine::translation::{Note, OffsetMap};
 
 /// What a process knows of the offsets.
@@ -18,20 +22,29 @@ pub(super) struct Lens {
     pub(super) map: OffsetMap,
     /// Notes that it has heard.
     heard: usize,
-    /// The target's log end when its reading began, and the last number that the broker knew then.
-    end: i64,
-    remembered: Option<i32>,
+    /// Epoch and sequence number of the mirror's last record, as the broker knew it when the reading began.
+    remembered: Option<(i16, i32)>,
+    /// What the leader said after that, with the high watermark.
+    facts: Option<(Facts, i64)>,
+    search: Option<Search>,
+    /// Why it could not be told how far the mirror is.
+    pub(super) unclear: Option<Unclear>,
 }
+
+/// Batches of one answer.
+const BATCHES_AT_ONCE: usize = 3;
 
 /// What a history with translated offsets is about.
 pub(super) fn trouble(share: u32) -> Trouble {
     match share {
-        0..40 => Trouble::Nothing,
-        40..52 => Trouble::StateExpires,
-        52..64 => Trouble::TargetUnclean,
-        64..70 => Trouble::SourceHasPoison,
-        70..76 => Trouble::TargetTakesSmall,
-        76..84 => Trouble::SourceRetention,
+        0..26 => Trouble::Nothing,
+        26..36 => Trouble::StateExpires,
+        36..50 => Trouble::TargetUnclean,
+        50..55 => Trouble::SourceHasPoison,
+        55..60 => Trouble::TargetTakesSmall,
+        60..66 => Trouble::SourceRetention,
+        66..72 => Trouble::MemoryLost,
+        72..90 => Trouble::TargetCleaned,
         _ => Trouble::SourceCompacts,
     }
 }
@@ -42,13 +55,32 @@ impl History {
         if !self.plan.translates {
             return None;
         }
+        let restored = OffsetMap::restore(self.internal.iter().cloned());
         self.internal.push(Note::Start(start));
-        let map = OffsetMap::restore(self.internal.iter().cloned()).unwrap_or_else(|| {
+        let map = restored.unwrap_or_else(|| {
             let mut map = OffsetMap::beginning_at(self.source.start, self.target.leader().end());
-            self.internal.extend(map.take_changed().into_iter().map(|(_, runs)| Note::Runs(runs)));
+            if !self.finds_own_copies() {
+                self.internal.extend(taken(&mut map));
+            }
             map
         });
-        Some(Lens { map, heard: self.internal.len(), end: 0, remembered: None })
+        let (remembered, facts, search, unclear) = (None, None, None, None);
+        Some(Lens { map, heard: self.internal.len(), remembered, facts, search, unclear })
+    }
+
+    /// Whether a mirror that remembers nothing of what it has copied must not begin.
+    pub(super) fn must_not_begin(&self) -> bool {
+        let remembers = OffsetMap::restore(self.internal.iter().cloned()).is_some();
+        self.plan.translates && !remembers && self.finds_own_copies()
+    }
+
+    /// Whether its copies are there, as the broker or the log says.
+    fn finds_own_copies(&self) -> bool {
+        let leader = self.target.leader();
+        let guard = Guard::of(MIRROR.producer_id, Origin::of_cluster("the source"));
+        let in_log = leader.read(0).map(|header| header.producer_id);
+        let known = leader.producer_state().map(|entry| entry.producer_id);
+        self.bug != Some(Bug::BeginsAnew) && in_log.chain(known).any(|producer_id| guard.is_copy(producer_id))
     }
 
     /// Somebody else writes to the target, or the process keeps what it has learned.
@@ -58,8 +90,49 @@ impl History {
             let entry = self.target.leader_mut().append(count, u32::MAX, FOREIGN, -1, -1);
             self.target.advance_high_watermark();
             tell!(self, "somebody else writes {entry:?}");
-        } else if let Some(lens) = &mut self.processes[at].lens {
-            self.internal.extend(lens.map.take_changed().into_iter().map(|(_, runs)| Note::Runs(runs)));
+        } else {
+            self.keep(at);
+        }
+        if self.plan.trouble == Trouble::TargetCleaned {
+            self.compact_target();
+        }
+    }
+
+    /// The process writes down what it has learned.
+    pub(super) fn keep(&mut self, at: usize) {
+        if let Some(lens) = &mut self.processes[at].lens {
+            self.internal.extend(taken(&mut lens.map));
+        }
+    }
+
+    /// The cleaner of one broker takes batches that somebody has replaced.
+    fn compact_target(&mut self) {
+        let broker = self.rng.usize(0..3);
+        for at in 0..self.target.brokers[broker].log.len() {
+            let replicated = self.target.brokers[broker].log[at].end() <= self.target.brokers[broker].high_watermark;
+            if replicated && self.rng.u32(0..4) == 0 {
+                self.target.brokers[broker].clean(at);
+            }
+        }
+    }
+
+    /// Whether the mirror has written down where all of its records are. A living process does so within a second, and brokers forget
+    /// after minutes at the earliest: only what a process has copied in the last second before it died, and nobody has
+    /// looked at until then, may be forgotten before it is written down.
+    pub(super) fn has_kept_all(&self) -> bool {
+        let kept = OffsetMap::restore(self.internal.iter().cloned()).map(|map| map.known_until());
+        let own = self.target.brokers.iter().flat_map(|broker| &broker.log);
+        let last = { own }.filter(|entry| entry.producer_id == MIRROR.producer_id).map(|entry| entry.last_sequence());
+        !self.plan.translates
+            || last.map(i64::from).all(|last| kept.is_some_and(|kept| (last - kept).rem_euclid(1 << 31) > 1 << 30))
+    }
+
+    /// Everything that the mirror has written down is gone, and whoever remembered it.
+    pub(super) fn lose_memory(&mut self) {
+        tell!(self, "the internal topic is lost");
+        self.internal.clear();
+        for at in 0..self.processes.len() {
+            self.crash(at);
         }
     }
 
@@ -84,41 +157,82 @@ impl History {
     pub(super) fn read_translated(&mut self, at: usize, opening: &mut Opening, read: Read) -> Option<()> {
         let source_log = self.source_log(at);
         let leader = self.target.leader();
+        let remembered = leader.producer_state().map(|entry| (entry.epoch, entry.last_sequence()));
         let lens = self.processes[at].lens.as_mut()?;
-        let target = &mut opening.reading.target;
-        let remembered = leader.producer_state().map(|entry| entry.last_sequence());
         match read {
-            Read::TargetEnd => lens.end = leader.end(),
+            Read::TargetEnd => {
+                (lens.remembered, lens.facts, lens.search, lens.unclear) = (remembered, None, None, None);
+            }
             Read::TargetWriter => {
-                lens.remembered = remembered;
+                let facts = Facts {
+                    remembered: lens.remembered,
+                    log_start: leader.start,
+                    log_end: leader.end(),
+                    leader_epoch: leader.leader_epoch(),
+                    epoch_end: lens.map.seal().map(|seal| leader.epoch_end(seal.epoch)),
+                };
+                lens.facts = Some((facts, leader.high_watermark));
                 for note in &self.internal[lens.heard..] {
                     lens.map.hear(note.clone());
                 }
                 lens.heard = self.internal.len();
-                let all: &[Entry] = &leader.log;
-                let kept = all.iter().filter(|entry| entry.end() <= lens.end).copied().collect::<Vec<_>>();
-                look_at_log(&mut lens.map, &kept, remembered, self.bug);
             }
-            Read::TargetWatermark => target.high_watermark = leader.high_watermark,
+            Read::TargetWatermark => self.search(at)?,
             Read::TargetEndAgain => {
-                let (map, next) = (&lens.map, lens.map.known_until());
-                let all_seen = lens.remembered.is_none_or(|last| map.number_of(last) + 1 == next);
-                let stable = lens.remembered == remembered && all_seen && target.high_watermark >= lens.end;
-                let last_sequence = OffsetMap::sequence_of(next - 1);
-                target.log_start_offset = 0;
-                target.log_end_offset = map.source_offset_of(next);
-                target.high_watermark = if stable { target.log_end_offset } else { -1 };
-                target.last_record = Some((MIRROR.producer_epoch, last_sequence));
-                target.begun = next > map.begin().number;
-                target.tail = Tail::Records {
-                    producer_id: MIRROR.producer_id,
-                    producer_epoch: MIRROR.producer_epoch,
-                    last_sequence,
-                };
+                self.search(at)?;
+                let lens = self.processes[at].lens.as_mut()?;
+                let (search, (facts, high_watermark)) = (lens.search.take()?, lens.facts?);
+                // Facts that a bug has changed are compared with themselves.
+                let high_watermark = if lens.remembered == remembered { high_watermark } else { -1 };
+                opening.reading.target = search.seen(&mut lens.map, MIRROR, facts.remembered, high_watermark);
             }
             Read::SourceEnds => opening.reading.source = source_log,
             Read::Likeness => self.compare_last(at, opening),
         }
+        Some(())
+    }
+
+    /// Reads the log as the search wants it, once it is known what the leader says. `None` if a read brought nothing.
+    fn search(&mut self, at: usize) -> Option<()> {
+        let bug = self.bug;
+        let fails = self.rng.u32(0..40) == 0 && !self.healing();
+        let leader = self.target.leader();
+        let lens = self.processes[at].lens.as_mut()?;
+        let Some((facts, high_watermark)) = lens.facts.filter(|_| lens.search.is_none()) else { return Some(()) };
+        if fails {
+            return None;
+        }
+        let facts = deceived(facts, &lens.map, bug);
+        lens.facts = Some((facts, high_watermark));
+        let mut search = Search::new(MIRROR.producer_id, facts);
+        // What is not replicated cannot be read.
+        let mut reads = high_watermark >= facts.log_end;
+        while reads {
+            match search.next(&mut lens.map) {
+                Ok(Step::Done) => reads = false,
+                Ok(Step::Look { at }) => {
+                    let header = leader.read(at).next()?;
+                    search.looked(looked(at, header, &lens.map, bug));
+                }
+                Ok(Step::Read { from }) => {
+                    let all: Vec<Header> = leader.read(from).take(BATCHES_AT_ONCE).collect();
+                    let told: Vec<Header> =
+                        all.into_iter().filter_map(|header| as_read(header, &lens.map, bug)).collect();
+                    if told.is_empty() {
+                        return None;
+                    }
+                    if let Err(unclear) = search.read(&mut lens.map, told) {
+                        lens.unclear = Some(unclear);
+                        reads = false;
+                    }
+                }
+                Err(unclear) => {
+                    lens.unclear = Some(unclear);
+                    reads = false;
+                }
+            }
+        }
+        lens.search = Some(search);
         Some(())
     }
 
@@ -130,10 +244,11 @@ impl History {
         let Some((on_target, offset)) = self.processes[at].lens.as_ref().and_then(|lens| lens.map.last_record()) else {
             return;
         };
-        let entry = self.target.leader().log.iter().find(|entry| entry.base <= on_target && on_target < entry.end());
+        let found = self.target.leader().read(on_target).next();
+        let entry = found.filter(|header| header.base_offset <= on_target && header.record_count > 0);
         let there = self.source.record_at(offset).filter(|_| offset >= self.source.start);
         reading.likeness = match (entry, there) {
-            (Some(entry), Some(id)) if entry.id == id => Likeness::Same,
+            (Some(header), Some(id)) if header.crc == id => Likeness::Same,
             (Some(_), Some(_)) => Likeness::Different { offset },
             _ => Likeness::Unknown,
         };
@@ -261,23 +376,53 @@ impl History {
     }
 }
 
-/// Brings the map up to what is in the target's log.
-fn look_at_log(map: &mut OffsetMap, log: &[Entry], remembered: Option<i32>, bug: Option<Bug>) {
-    let own = |entry: &&Entry| entry.producer_id == MIRROR.producer_id || bug == Some(Bug::CountsOthers);
-    let has = |offset: i64| log.iter().any(|entry| own(&entry) && entry.base <= offset && offset < entry.end());
-    let is_lost = |map: &OffsetMap| map.last_record().is_some_and(|(on_target, _)| !has(on_target));
-    while is_lost(map) && bug != Some(Bug::KeepsLostRecords) {
-        map.forget_last_run();
-    }
-    let behind = remembered.is_none_or(|last| map.number_of(last) >= map.known_until());
-    if !behind || (remembered.is_none() && bug == Some(Bug::DoesNotScan)) {
-        return;
-    }
-    let from = map.target_offset_next();
-    for entry in log.iter().filter(|entry| entry.base >= from).filter(own) {
-        let number = if entry.producer_id == FOREIGN { map.known_until() } else { map.number_of(entry.sequence) };
-        if number == map.known_until() {
-            map.append(number, map.source_offset_of(number), entry.base, i64::from(entry.count));
+/// What changed of a map, as it is written down.
+fn taken(map: &mut OffsetMap) -> Vec<Note> {
+    let (chunks, seal) = (map.take_changed(), map.seal());
+    chunks.into_iter().map(|(_, runs)| Note::Runs(runs, seal)).collect()
+}
+
+/// What a driver with a bug makes of what the leader says.
+fn deceived(mut facts: Facts, map: &OffsetMap, bug: Option<Bug>) -> Facts {
+    match bug {
+        Some(Bug::KeepsLostRecords) => {
+            facts.log_end = facts.log_end.max(map.target_offset_next());
+            facts.epoch_end = None;
         }
+        Some(Bug::DoesNotScan) if facts.remembered.is_none() => {
+            facts.remembered = Some((MIRROR.producer_epoch, OffsetMap::sequence_of(map.known_until() - 1)));
+        }
+        _ => {}
+    }
+    facts
+}
+
+/// What was found where the last record should be.
+fn looked(at: i64, header: Header, map: &OffsetMap, bug: Option<Bug>) -> Looked {
+    let is_there = header.base_offset <= at;
+    match bug {
+        Some(Bug::KeepsLostRecords) => Looked::Batch(Header {
+            base_offset: at,
+            last_offset_delta: 0,
+            producer_id: MIRROR.producer_id,
+            base_sequence: OffsetMap::sequence_of(map.known_until() - 1),
+            ..header
+        }),
+        // Whatever is gone is lost.
+        Some(Bug::ForgetsWhatIsCompacted) if !is_there => Looked::Other,
+        _ if is_there => Looked::Batch(header),
+        _ => Looked::Nothing,
+    }
+}
+
+/// A batch, as a driver with a bug counts it.
+fn as_read(header: Header, map: &OffsetMap, bug: Option<Bug>) -> Option<Header> {
+    match bug {
+        Some(Bug::CountsOthers) if header.producer_id == FOREIGN => {
+            let base_sequence = OffsetMap::sequence_of(map.known_until());
+            Some(Header { producer_id: MIRROR.producer_id, base_sequence, ..header })
+        }
+        Some(Bug::CountsRecordsLeft) if header.record_count == 0 => None,
+        _ => Some(header),
     }
 }

@@ -6,6 +6,7 @@
 //! the markers before them. The producer state is not stored: it is read off the log on every append, from the point on
 //! that a broker still remembers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::batch::{Header, attributes, marker};
@@ -226,6 +227,8 @@ pub(super) struct Entry {
     pub(super) sequence: i32,
     /// The offset at the source of the first record, where that is not the base.
     pub(super) source: i64,
+    /// The leader epoch in which it was appended.
+    pub(super) leader_epoch: i32,
 }
 
 impl Entry {
@@ -235,6 +238,24 @@ impl Entry {
 
     pub(super) fn end(&self) -> i64 {
         self.base + i64::from(self.count)
+    }
+
+    fn header(&self) -> Header {
+        Header {
+            base_offset: self.base,
+            length: bytes_of(self.count) as i32 - 12,
+            partition_leader_epoch: self.leader_epoch,
+            magic: 2,
+            crc: self.id,
+            attributes: 0,
+            last_offset_delta: self.count - 1,
+            base_timestamp: 0,
+            max_timestamp: 0,
+            producer_id: self.producer_id,
+            producer_epoch: self.epoch,
+            base_sequence: self.sequence,
+            record_count: self.count,
+        }
     }
 
     pub(super) fn last_sequence(&self) -> i32 {
@@ -254,6 +275,21 @@ pub(super) struct Broker {
     forgotten: usize,
     /// Batches before this one are known by their sequence only: a snapshot keeps a producer's last batch.
     coarse: usize,
+    /// What the cleaner has left of batches, by their first offsets.
+    cleaned: BTreeMap<i64, Cleaned>,
+    /// Of batches before this one it knows what the cleaner had left of them when it read its log after a restart.
+    rebuilt: usize,
+    /// Where each leader epoch begins that this replica knows of.
+    epochs: Vec<(i32, i64)>,
+}
+
+/// What the cleaner has left of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cleaned {
+    /// Its header and none of its records: the broker needs it for the producer state.
+    Emptied,
+    /// Nothing.
+    Removed,
 }
 
 /// What the producer state says about a batch.
@@ -270,7 +306,51 @@ impl Broker {
     }
 
     fn remembered(&self) -> impl Iterator<Item = &Entry> {
-        self.log[self.forgotten..].iter().rev().filter(|entry| entry.producer_id == MIRROR.producer_id)
+        let known = (self.forgotten..self.log.len()).rev().map(|at| (at, &self.log[at]));
+        let is_known = |(at, entry): &(usize, &Entry)| *at >= self.rebuilt || !self.is_removed(entry);
+        known.filter(is_known).map(|(_, entry)| entry).filter(|entry| entry.producer_id == MIRROR.producer_id)
+    }
+
+    fn is_removed(&self, entry: &Entry) -> bool {
+        self.cleaned.get(&entry.base) == Some(&Cleaned::Removed)
+    }
+
+    /// The batches that a reader gets, from the one on that has an offset or comes next.
+    pub(super) fn read(&self, from: i64) -> impl Iterator<Item = Header> + use<'_> {
+        let there = self.log.iter().filter(move |entry| entry.end() > from && !self.is_removed(entry));
+        there.map(|entry| {
+            let records = if self.cleaned.contains_key(&entry.base) { 0 } else { entry.count };
+            Header { record_count: records, ..entry.header() }
+        })
+    }
+
+    /// The cleaner takes a batch, or its records where the broker needs it for the producer state. Never the last one, which is in the
+    /// active segment.
+    pub(super) fn clean(&mut self, at: usize) {
+        if at + 1 < self.log.len() {
+            let entry = self.log[at];
+            let is_state = self.producer_state().is_some_and(|state| state.base == entry.base);
+            self.cleaned.insert(entry.base, if is_state { Cleaned::Emptied } else { Cleaned::Removed });
+        }
+    }
+
+    /// The leader epoch in which this replica appends, or did.
+    pub(super) fn leader_epoch(&self) -> i32 {
+        self.epochs.last().map_or(0, |(epoch, _)| *epoch)
+    }
+
+    /// Where a leader epoch ends (KIP-101); -1 for one that it has never heard of.
+    pub(super) fn epoch_end(&self, epoch: i32) -> i64 {
+        if epoch == self.leader_epoch() {
+            return self.end();
+        }
+        self.epochs.iter().find(|(later, _)| *later > epoch).map_or(-1, |(_, start)| *start)
+    }
+
+    fn know_epoch(&mut self, epoch: i32, start: i64) {
+        if epoch > self.leader_epoch() {
+            self.epochs.push((epoch, start));
+        }
     }
 
     /// The last batch of the mirror, as far as the producer state goes.
@@ -314,7 +394,8 @@ impl Broker {
 
     pub(super) fn append(&mut self, count: i32, id: u32, producer_id: i64, epoch: i16, sequence: i32) -> Entry {
         let base = self.end();
-        let entry = Entry { base, count, id, producer_id, epoch, sequence, source: base };
+        let leader_epoch = self.leader_epoch();
+        let entry = Entry { base, count, id, producer_id, epoch, sequence, source: base, leader_epoch };
         self.log.push(entry);
         entry
     }
@@ -340,6 +421,7 @@ impl Broker {
         if all_replayed {
             self.forgotten = 0;
         }
+        self.rebuilt = self.log.len();
         self.coarse = self.log.len().saturating_sub(1);
     }
 
@@ -360,7 +442,10 @@ impl Broker {
         self.log.truncate(len);
         self.forgotten = self.forgotten.min(len);
         self.coarse = self.coarse.min(len);
+        self.rebuilt = self.rebuilt.min(len);
         let end = self.end();
+        self.cleaned.retain(|base, _| *base < end);
+        self.epochs.retain(|(epoch, start)| *epoch == 0 || *start < end);
         self.high_watermark = self.high_watermark.min(end);
         self.start = self.start.min(end);
     }
@@ -371,6 +456,8 @@ impl Broker {
 pub(super) struct Target {
     pub(super) brokers: [Broker; 3],
     pub(super) leader: usize,
+    /// The leader epoch, which the controller counts up.
+    epoch: i32,
     pub(super) in_sync: [bool; 3],
     /// A batch of more is refused as too large.
     pub(super) max_records: i32,
@@ -387,9 +474,13 @@ impl Target {
             high_watermark: first,
             forgotten: 0,
             coarse: 0,
+            cleaned: BTreeMap::new(),
+            rebuilt: 0,
+            epochs: vec![(0, first)],
         };
         let brokers = [broker(), broker(), broker()];
-        Target { brokers, leader: 0, in_sync: [true; 3], max_records: MAX_RECORDS, compacted: Vec::new() }
+        let (max_records, compacted) = (MAX_RECORDS, Vec::new());
+        Target { brokers, leader: 0, epoch: 0, in_sync: [true; 3], max_records, compacted }
     }
 
     pub(super) fn leader(&self) -> &Broker {
@@ -419,7 +510,11 @@ impl Target {
         let watermark = self.leader().high_watermark;
         for at in have..self.leader().log.len().min(have + batches) {
             let entry = self.leader().log[at];
-            self.brokers[follower].log.push(entry);
+            let cleaned = self.leader().cleaned.get(&entry.base).copied();
+            let copy = &mut self.brokers[follower];
+            copy.know_epoch(entry.leader_epoch, entry.base);
+            copy.log.push(entry);
+            copy.cleaned.extend(cleaned.map(|cleaned| (entry.base, cleaned)));
         }
         let start = self.leader().start;
         let copy = &mut self.brokers[follower];
@@ -452,6 +547,9 @@ impl Target {
     /// Another broker leads; the others drop what it does not have.
     pub(super) fn elect(&mut self, leader: usize) {
         self.leader = leader;
+        self.epoch += 1;
+        let (epoch, end) = (self.epoch, self.leader().end());
+        self.leader_mut().know_epoch(epoch, end);
         for other in (0..self.brokers.len()).filter(|other| *other != leader) {
             let same =
                 self.brokers[other].log.iter().zip(&self.brokers[leader].log).take_while(|(a, b)| a == b).count();

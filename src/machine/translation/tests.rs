@@ -61,7 +61,7 @@ fn sequence_numbers_wrap_and_numbers_do_not() {
 #[test]
 fn what_was_written_down_gives_the_same_map() {
     let mut map = map();
-    let mut notes: Vec<Note> = map.take_changed().into_iter().map(|(_, runs)| Note::Runs(runs)).collect();
+    let mut notes: Vec<Note> = map.take_changed().into_iter().map(|(_, runs)| Note::Runs(runs, None)).collect();
     assert!(map.take_changed().is_empty(), "nothing has changed since");
     notes.push(Note::Anchors { fence: 256, anchors: map.with_anchors(&[]) });
     let restored = OffsetMap::restore(notes).unwrap();
@@ -86,7 +86,7 @@ fn many_runs_are_kept_in_chunks_of_which_only_the_last_changes() {
     }
     kept.extend(map.take_changed());
     assert_eq!(kept.len(), 4);
-    let restored = OffsetMap::restore(kept.into_values().map(Note::Runs)).unwrap();
+    let restored = OffsetMap::restore(kept.into_values().map(|runs| Note::Runs(runs, None))).unwrap();
     assert_eq!(restored.runs(), map.runs());
 }
 
@@ -109,11 +109,11 @@ fn anchors_are_kept_as_long_as_runs_before_them_are_not() {
 #[test]
 fn what_the_target_has_lost_is_forgotten_and_said_anew() {
     let mut map = map();
-    let mut notes: Vec<Note> = map.take_changed().into_iter().map(|(_, runs)| Note::Runs(runs)).collect();
+    let mut notes: Vec<Note> = map.take_changed().into_iter().map(|(_, runs)| Note::Runs(runs, None)).collect();
     map.forget_from(16);
     assert_eq!((map.known_until(), map.target_offset_next(), map.source_offset_of(16)), (16, 1006, 21));
     map.append(16, 21, 1500, 4);
-    notes.extend(map.take_changed().into_iter().map(|(_, runs)| Note::Runs(runs)));
+    notes.extend(map.take_changed().into_iter().map(|(_, runs)| Note::Runs(runs, None)));
     assert_eq!(OffsetMap::restore(notes).unwrap().runs(), map.runs());
     map.forget_from(0);
     assert_eq!((map.known_until(), map.target_offset_next(), map.source_offset_of(10)), (10, 1000, 10));

@@ -106,6 +106,17 @@ fn each_kind_of_denial_holds_up_one_topic_only_until_it_is_taken_back() -> Outco
     let topics = "free, unread, hidden, untold, unwritten, unseen, fixed";
     expect_planned(&Mirroring::of(&pair.source, &pair.target, "denials", topics).plan()?);
 
+    // Who translates offsets has to see what mirrors the other way have written down.
+    let hidden = ["deny User:ANONYMOUS DESCRIBE topic ^kmirror. 127.0.0.2"];
+    let translating = Mirroring::of(&pair.source, &pair.target, "translating", "free").set("offsets=translate");
+    let named = || -> Outcome<bool> {
+        Ok(translating.plan()?["missing_permissions"].to_string().contains("kmirror.any-mirror.internal"))
+    };
+    assert!(!named()?);
+    acls::create(&pair.source, &hidden)?;
+    wait_for("it is missed that they cannot be seen", LIMIT, || Ok(named()?.then_some(())))?;
+    acls::delete(&pair.source, &hidden)?;
+
     let mirror = start(&pair, "denials", topics, &[])?;
     for (_, _, topic, what) in DENIED {
         wait_named(&mirror, topic, what)?;

@@ -4,6 +4,7 @@
 mod aggregation;
 mod appended;
 mod both_ways;
+mod echo;
 mod memory;
 mod switch_over;
 
