@@ -13,6 +13,7 @@ use zstd::zstd_safe::{CCtx, CParameter, DCtx, InBuffer, OutBuffer, ResetDirectiv
 
 mod lz4;
 mod snappy;
+pub mod unpack;
 
 /// How the payload of a batch is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,8 @@ const SMALLEST_BUFFER: usize = 512;
 /// States that have grown beyond this are not kept.
 const KEPT_STATE: usize = 4 << 20;
 
-const TOO_LARGE: &str = "it becomes too large when it is decompressed";
+/// Why what is larger than its limit is not given.
+pub const TOO_LARGE: &str = "it becomes too large when it is decompressed";
 const DAMAGED_GZIP: &str = "its gzip payload is damaged";
 const DAMAGED_ZSTD: &str = "its zstd payload is damaged";
 const CANNOT_COMPRESS: &str = "its records cannot be compressed again";

@@ -13,11 +13,12 @@ use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopi
 use kafka_protocol::messages::{FetchResponse, MetadataResponse, ProduceResponse};
 use kafka_protocol::protocol::Encodable;
 
-use super::compression::{compress, decompress, decompress_magic_0};
+use super::compression::unpack::Unpacking;
+use super::compression::{Codec, compress, decompress, decompress_magic_0};
 use super::pieces::{Piece, Reading, pieces};
 use super::samples::log::Log;
-use super::samples::{CODECS, told};
-use super::{CHECKSUMMED_FROM, HEADER_LEN, LOG_OVERHEAD, field};
+use super::samples::{CODECS, Told, batch, header, record, told};
+use super::{CHECKSUMMED_FROM, HEADER_LEN, Header, LOG_OVERHEAD, field};
 use crate::wire::decoding::tests::made;
 use crate::wire::decoding::{Decode, samples};
 
@@ -146,14 +147,74 @@ fn damaged_payloads(count: u64) {
         let mut bytes = compress(codec, &sample).unwrap();
         damage(&mut random, &mut bytes);
         let bytes = Bytes::from(bytes);
-        let read =
-            if random.bool() { decompress(codec, &bytes, LIMIT) } else { decompress_magic_0(codec, &bytes, LIMIT) };
+        let whole = decompress(codec, &bytes, LIMIT);
+        match (&whole, unpacked(codec, &bytes, LIMIT)) {
+            (Ok(whole), Ok(some)) => assert_eq!(whole, &some, "seed {seed}"),
+            (Ok(_), Err(reason)) => assert_eq!(codec, Codec::Zstd, "seed {seed}: {reason}"),
+            (Err(reason), Ok(_)) => panic!("seed {seed}: {reason}"),
+            (Err(_), Err(_)) => {}
+        }
+        let read = if random.bool() { whole } else { decompress_magic_0(codec, &bytes, LIMIT) };
         match read {
             Ok(payload) => assert!(payload.len() <= LIMIT, "seed {seed}"),
             Err(_) => refused += 1,
         }
     }
     assert!(refused > count / 10, "{refused}");
+}
+
+/// What comes of it some at a time, up to a limit.
+fn unpacked(codec: Codec, bytes: &Bytes, limit: usize) -> Result<Vec<u8>, &'static str> {
+    let mut unpacked = Vec::new();
+    let mut unpacking = Unpacking::new(codec, bytes.clone())?.unwrap();
+    while unpacking.more(&mut unpacked)? {
+        if unpacked.len() > limit {
+            return Err("it is too large");
+        }
+    }
+    Ok(unpacked)
+}
+
+/// Batches of some kilobytes that become large; each record gets its time, so that they cannot pass as they are.
+#[cfg(target_os = "linux")]
+fn bombs() {
+    const RECORDS: i32 = 48_000;
+    const MOST: usize = 20 << 20;
+    let told = |offset: i32| Told { offset: offset.into(), value: Some(vec![b'x'; 1000]), ..Told::default() };
+    let payload: Vec<u8> = (0..RECORDS).flat_map(|offset| record(&told(offset), offset.into(), 0)).collect();
+    for codec in CODECS.into_iter().filter(|codec| *codec != Codec::None) {
+        let header = Header {
+            base_offset: 0,
+            attributes: super::attributes::LOG_APPEND_TIME | codec.bits(),
+            last_offset_delta: RECORDS - 1,
+            record_count: RECORDS,
+            ..header()
+        };
+        let bomb = Bytes::from(batch(header, &compress(codec, &payload).unwrap()));
+        let reading = Reading { from: 0, read_committed: true, batch_limit: 1 << 20, without: &[] };
+        // Codecs of C take memory that only the kernel counts: its mark goes back to what is in use now.
+        std::fs::write("/proc/self/clear_refs", "5").unwrap();
+        let before = highest_memory();
+        let (records, taken) = memory_of(|| {
+            let pieces = pieces(bomb.clone(), &[], reading, &Bytes::from).map(|piece| match piece.unwrap() {
+                Piece::Records(batch) if batch.len() <= 1 << 20 => batch.header.record_count,
+                piece => panic!("{codec:?}: {piece:?}"),
+            });
+            pieces.sum::<i32>()
+        });
+        assert_eq!(records, RECORDS, "{codec:?}");
+        let resident = highest_memory() - before;
+        println!("{codec:?}: {} bytes take {taken} bytes, {resident} resident", bomb.len());
+        assert!(taken <= MOST && resident <= 2 * MOST, "{codec:?}: {taken} bytes, {resident} resident");
+    }
+}
+
+/// What this process had resident at most.
+#[cfg(target_os = "linux")]
+fn highest_memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() << 10
 }
 
 fn damaged_answers(count: u64) {
@@ -229,11 +290,12 @@ fn damage_takes_no_memory() {
     if std::env::var_os(INSIDE).is_some() {
         // Ten bytes that claim to be 2 GiB.
         let lie = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0x07, 0, 0, 0, 0, 0]);
-        assert!(decompress(super::compression::Codec::Snappy, &lie, 1 << 31).is_err());
+        assert!(decompress(Codec::Snappy, &lie, 1 << 31).is_err());
         // 60 MB that claim to be as many topics, which would be 6 GB.
         let mut lie = made::zeros_that_claim_to_be_topics(60 << 20);
         let (answer, taken) = memory_of(|| MetadataResponse::decode_bounded(&mut lie, 1));
         assert!(answer.is_err() && taken < 1000, "{taken}");
+        bombs();
         damaged_answers(2000);
         damaged_logs(2000);
         return damaged_payloads(5000);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::compression::{self, Codec};
 use super::records::Builder;
-use super::{HEADER_LEN, Header, LARGEST_PAYLOAD, LOG_OVERHEAD, Malformed, attributes, field};
+use super::{HEADER_LEN, Header, LARGEST_WHOLE, LOG_OVERHEAD, Malformed, attributes, field};
 
 /// Checksum, magic, attributes and the lengths of key and value.
 const SMALLEST_MESSAGE: i32 = 4 + 1 + 1 + 4 + 4;
@@ -93,7 +93,7 @@ fn unwrap(wrapper: &Message<'_>, records: &Bytes) -> Result<Converted, Malformed
     }
     let value = records.slice_ref(wrapper.value.ok_or(corrupt("it wraps nothing"))?);
     let decompress = if wrapper.magic == 0 { compression::decompress_magic_0 } else { compression::decompress };
-    let inner = decompress(codec, &value, LARGEST_PAYLOAD).map_err(corrupt)?;
+    let inner = decompress(codec, &value, LARGEST_WHOLE).map_err(corrupt)?;
     let (first, last) = inner_offsets(&inner, wrapper)?;
     // Written by old versions of librdkafka, a wrapper at offset 0 counts from there, whatever it holds.
     let shift = if wrapper.magic == 1 && wrapper.offset != 0 { wrapper.offset - last } else { 0 };

@@ -14,6 +14,7 @@ pub mod legacy;
 pub mod marker;
 pub mod merge;
 pub mod pieces;
+mod portions;
 mod recode;
 pub mod records;
 pub mod transactions;
@@ -28,8 +29,12 @@ use crate::error::{Error, ErrorKind};
 pub const HEADER_LEN: usize = 61;
 /// Base offset and length field, which the length field does not count.
 const LOG_OVERHEAD: usize = 12;
-/// A payload that becomes larger than this when it is decompressed is taken for an attack on the memory.
+/// A payload that becomes larger than this when it is decompressed is taken for an attack.
 const LARGEST_PAYLOAD: usize = 128 << 20;
+/// What is decompressed as a whole may become so large.
+const LARGEST_WHOLE: usize = 32 << 20;
+/// A control batch has one record of a few bytes.
+const LARGEST_MARKER: usize = 64 << 10;
 /// The type in the key of an ABORT marker.
 const ABORT: i16 = 0;
 /// The part of the header that the checksum covers starts here.
@@ -180,7 +185,7 @@ impl Batch {
 
     /// The records, not compressed any more. The checksum has to be looked at before.
     pub fn decompressed(&self) -> Result<Bytes, Malformed> {
-        self.decompressed_within(LARGEST_PAYLOAD)
+        self.decompressed_within(LARGEST_WHOLE)
     }
 
     /// The same, if they are at most so many bytes then.
@@ -200,7 +205,7 @@ impl Batch {
         if !self.header.is_control() || self.header.record_count == 0 {
             return Ok(false);
         }
-        let payload = self.decompressed()?;
+        let payload = self.decompressed_within(LARGEST_MARKER)?;
         let mut records = Records::new(&self.header, &payload);
         let key = match records.next() {
             Some(record) => record.map_err(|reason| self.corrupt(reason))?.key,

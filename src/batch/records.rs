@@ -83,7 +83,22 @@ pub struct Cursor {
     next_delta: i64,
 }
 
-const CUT_OFF: &str = "it holds fewer records than its header says";
+impl Cursor {
+    /// The beginning of a payload of so many records, the first of which is none before `next_delta`.
+    pub fn start(record_count: i32, next_delta: i64) -> Self {
+        Cursor { read: 0, left: record_count, next_delta }
+    }
+
+    /// Offset, relative to the batch, before which no record may come any more.
+    pub fn next_delta(self) -> i64 {
+        self.next_delta
+    }
+}
+
+/// Why a payload that ends too early is refused.
+pub const CUT_OFF: &str = "it holds fewer records than its header says";
+/// Why one that does not end is.
+pub const TRAILING: &str = "bytes follow its last record";
 
 impl<'a> Records<'a> {
     /// The records of a decompressed payload under its header.
@@ -122,7 +137,7 @@ impl<'a> Iterator for Records<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         if self.left <= 0 {
             let trailing = !std::mem::take(&mut self.bytes).is_empty();
-            return trailing.then_some(Err("bytes follow its last record"));
+            return trailing.then_some(Err(TRAILING));
         }
         self.left -= 1;
         let record = self.read();
@@ -157,7 +172,8 @@ fn sized<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     }
 }
 
-fn varint(bytes: &mut &[u8]) -> Option<i32> {
+/// A number of variable size, if all of it is there.
+pub fn varint(bytes: &mut &[u8]) -> Option<i32> {
     let value = unsigned(bytes, 5)? as u32;
     Some((value >> 1) as i32 ^ -((value & 1) as i32))
 }

@@ -4,6 +4,8 @@
 //! hidden from there until its ABORT marker. One producer may have several transactions of both kinds in one
 //! answer. Nothing here looks at bytes.
 
+use std::collections::HashSet;
+
 use super::{Header, attributes};
 
 /// The aborted transactions of one fetch answer.
@@ -12,7 +14,7 @@ pub struct Aborted {
     /// First offset and producer id of those that have not begun yet, the last one first.
     ahead: Vec<(i64, i64)>,
     /// Producers that are in an aborted transaction.
-    open: Vec<i64>,
+    open: HashSet<i64>,
 }
 
 impl Aborted {
@@ -20,7 +22,7 @@ impl Aborted {
     pub fn new(transactions: &[(i64, i64)]) -> Self {
         let mut ahead: Vec<_> = transactions.iter().map(|(producer, first)| (*first, *producer)).collect();
         ahead.sort_unstable_by(|one, other| other.cmp(one));
-        Aborted { ahead, open: Vec::new() }
+        Aborted { ahead, open: HashSet::new() }
     }
 
     /// Whether a consumer of committed records leaves this batch out. Every batch of the answer has to be shown, in
@@ -30,12 +32,10 @@ impl Aborted {
             return false;
         }
         while let Some((_, producer)) = self.ahead.pop_if(|(first, _)| *first <= header.last_offset()) {
-            if !self.open.contains(&producer) {
-                self.open.push(producer);
-            }
+            self.open.insert(producer);
         }
         if abort_marker {
-            self.open.retain(|producer| *producer != header.producer_id);
+            self.open.remove(&header.producer_id);
             return false;
         }
         header.attributes & attributes::TRANSACTIONAL != 0

@@ -50,39 +50,75 @@ pub(super) fn decompress(mut input: &[u8], limit: usize, checksum: HeaderChecksu
     let descriptor = read_descriptor(&mut input, checksum)?;
     let mut output = Vec::new();
     let mut scratch = SCRATCH.take();
-    loop {
-        let length = input.split_off(..4).and_then(|bytes| bytes.first_chunk()).ok_or(DAMAGED)?;
-        let length = u32::from_le_bytes(*length);
-        if length == 0 {
-            break;
-        }
-        let compressed = input.split_off(..(length & !STORED) as usize).ok_or(DAMAGED)?;
-        if descriptor.block_checksums {
-            input.split_off(..4).ok_or(DAMAGED)?;
-        }
-        if length & STORED != 0 {
-            if compressed.len() > descriptor.largest_block {
-                return Err(DAMAGED);
-            }
-            append(&mut output, compressed, limit)?;
-            continue;
-        }
-        let room = descriptor.largest_block.min(compressed.len().saturating_mul(HIGHEST_RATIO));
-        if scratch.len() < room {
-            scratch.resize(room, 0);
-        }
-        let written = if descriptor.independent {
-            block::decompress_into(compressed, &mut scratch[..room])
-        } else {
-            let window = &output[output.len().saturating_sub(WINDOW)..];
-            block::decompress_into_with_dict(compressed, &mut scratch[..room], window)
-        };
-        append(&mut output, &scratch[..written.map_err(|_| DAMAGED)?], limit)?;
+    while let Some(block) = next_block(&mut input, &descriptor, &mut scratch, &output)? {
+        append(&mut output, block, limit)?;
     }
     scratch.truncate(KEPT_SCRATCH);
     scratch.shrink_to(KEPT_SCRATCH);
     SCRATCH.set(scratch);
     Ok(output)
+}
+
+/// What the next block becomes; none at the end. Blocks may refer back to what came `before` them.
+fn next_block<'a, 'input: 'a>(
+    input: &mut &'input [u8],
+    descriptor: &Descriptor,
+    scratch: &'a mut Vec<u8>,
+    before: &[u8],
+) -> Result<Option<&'a [u8]>, &'static str> {
+    let length = input.split_off(..4).and_then(|bytes| bytes.first_chunk()).ok_or(DAMAGED)?;
+    let length = u32::from_le_bytes(*length);
+    if length == 0 {
+        return Ok(None);
+    }
+    let compressed = input.split_off(..(length & !STORED) as usize).ok_or(DAMAGED)?;
+    if descriptor.block_checksums {
+        input.split_off(..4).ok_or(DAMAGED)?;
+    }
+    if length & STORED != 0 {
+        return if compressed.len() > descriptor.largest_block { Err(DAMAGED) } else { Ok(Some(compressed)) };
+    }
+    let room = descriptor.largest_block.min(compressed.len().saturating_mul(HIGHEST_RATIO));
+    if scratch.len() < room {
+        scratch.resize(room, 0);
+    }
+    let written = if descriptor.independent {
+        block::decompress_into(compressed, &mut scratch[..room])
+    } else {
+        let window = &before[before.len().saturating_sub(WINDOW)..];
+        block::decompress_into_with_dict(compressed, &mut scratch[..room], window)
+    };
+    Ok(Some(&scratch[..written.map_err(|_| DAMAGED)?]))
+}
+
+/// A frame that is decompressed block by block.
+pub(super) struct Unpacking {
+    descriptor: Descriptor,
+    scratch: Vec<u8>,
+    /// The end of what came before, if blocks may refer to it.
+    window: Vec<u8>,
+}
+
+impl Unpacking {
+    /// Reads the header of the frame.
+    pub(super) fn new(input: &mut &[u8]) -> Result<Self, &'static str> {
+        let descriptor = read_descriptor(input, HeaderChecksum::Checked)?;
+        Ok(Unpacking { descriptor, scratch: Vec::new(), window: Vec::new() })
+    }
+
+    /// Appends what the next block becomes; `false` at the end.
+    pub(super) fn next_block(&mut self, input: &mut &[u8], output: &mut Vec<u8>) -> Result<bool, &'static str> {
+        let Some(block) = next_block(input, &self.descriptor, &mut self.scratch, &self.window)? else {
+            return Ok(false);
+        };
+        output.extend_from_slice(block);
+        if !self.descriptor.independent {
+            self.window.extend_from_slice(block);
+            let beyond = self.window.len().saturating_sub(WINDOW);
+            self.window.drain(..beyond);
+        }
+        Ok(true)
+    }
 }
 
 fn append(output: &mut Vec<u8>, bytes: &[u8], limit: usize) -> Result<(), &'static str> {

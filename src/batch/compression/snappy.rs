@@ -19,25 +19,37 @@ const DAMAGED: &str = "its snappy payload is damaged";
 
 pub(super) fn decompress(mut input: &[u8], limit: usize) -> Result<Vec<u8>, &'static str> {
     let mut output = Vec::new();
-    if !input.starts_with(&MAGIC) {
+    if !is_framed(input) {
         block(input, &mut output, limit)?;
         return Ok(output);
     }
-    while !input.is_empty() {
-        if input.starts_with(&MAGIC) {
-            input = input.get(HEADER_LEN..).ok_or(DAMAGED)?;
-            continue;
-        }
-        let (length, rest) = input.split_first_chunk().ok_or(DAMAGED)?;
-        let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| DAMAGED)?;
-        let (compressed, rest) = rest.split_at_checked(length).ok_or(DAMAGED)?;
-        block(compressed, &mut output, limit)?;
-        input = rest;
-    }
+    while next_block(&mut input, &mut output, limit)? {}
     Ok(output)
 }
 
-fn block(input: &[u8], output: &mut Vec<u8>, limit: usize) -> Result<(), &'static str> {
+/// Whether it is framed, and not one bare block.
+pub(super) fn is_framed(input: &[u8]) -> bool {
+    input.starts_with(&MAGIC)
+}
+
+/// Appends the next block of a frame; `false` at the end.
+pub(super) fn next_block(input: &mut &[u8], output: &mut Vec<u8>, limit: usize) -> Result<bool, &'static str> {
+    while input.starts_with(&MAGIC) {
+        *input = input.get(HEADER_LEN..).ok_or(DAMAGED)?;
+    }
+    if input.is_empty() {
+        return Ok(false);
+    }
+    let (length, rest) = input.split_first_chunk().ok_or(DAMAGED)?;
+    let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| DAMAGED)?;
+    let (compressed, rest) = rest.split_at_checked(length).ok_or(DAMAGED)?;
+    block(compressed, output, limit)?;
+    *input = rest;
+    Ok(true)
+}
+
+/// Appends one block.
+pub(super) fn block(input: &[u8], output: &mut Vec<u8>, limit: usize) -> Result<(), &'static str> {
     let start = output.len();
     let length = decompress_len(input).map_err(|_| DAMAGED)?;
     if length > input.len().saturating_mul(HIGHEST_RATIO) {

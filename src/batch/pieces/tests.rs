@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use super::super::compression::compress;
 use super::super::samples::log::Log;
 use super::super::samples::{
     CODECS, Told, at_the_target, batch, batch_of, header, java_cases, marker, random_record, record, told,
@@ -184,6 +185,47 @@ fn an_estimate_that_was_wrong_is_made_good() {
         let (read, _) = read(cut(&bytes, &[], reading), reading);
         assert_eq!(read, all, "{codec:?}");
     }
+}
+
+/// What does not become large is read as a whole, so these are read some records at a time.
+#[test]
+fn batches_that_become_large_are_cut_into_the_same_records() {
+    // One record is longer than what comes at a time, and some offsets are missing.
+    let value = |offset: i64| if offset == 1003 { vec![b'y'; 2 << 20] } else { vec![b'x'; 1500] };
+    let all: Vec<Told> = records((1000..5000).filter(|offset| offset % 100 != 7))
+        .into_iter()
+        .map(|told| Told { value: Some(value(told.offset)), ..told })
+        .collect();
+    for codec in CODECS.into_iter().filter(|codec| *codec != Codec::None) {
+        let bytes = batch_of(&all, at(1000), codec, 5009);
+        let reading = Reading { from: 1002, batch_limit: 1 << 20, ..EVERYTHING };
+        let (read, position) = read(cut(&bytes, &[], reading), reading);
+        assert_eq!(read, all[2..], "{codec:?}");
+        assert_eq!(position, 5010, "{codec:?}");
+    }
+}
+
+#[test]
+fn batches_that_become_large_and_lie_are_refused_as_a_whole() {
+    let all: Vec<Told> =
+        records(0..4000).into_iter().map(|told| Told { value: Some(vec![b'x'; 1500]), ..told }).collect();
+    let refused = |change: &dyn Fn(Header) -> Header| {
+        let payload: Vec<u8> = all.iter().flat_map(|told| record(told, told.offset, 0)).collect();
+        let base = Header { attributes: 1, last_offset_delta: 4009, record_count: 4000, ..at(0) };
+        let bytes = batch(change(base), &compress(Codec::Gzip, &payload).unwrap());
+        let pieces = cut(&bytes, &[], EVERYTHING);
+        match pieces.first() {
+            Some(Err(Malformed::Corrupt { offset: 0, reason })) if pieces.len() == 1 => Some(*reason),
+            _ => None,
+        }
+    };
+    assert_eq!(refused(&|header| header), None);
+    let more = |header| Header { record_count: 4001, ..header };
+    assert_eq!(refused(&more), Some("it holds fewer records than its header says"));
+    let fewer = |header| Header { record_count: 3999, ..header };
+    assert_eq!(refused(&fewer), Some("bytes follow its last record"));
+    let shorter = |header| Header { record_count: 3990, last_offset_delta: 3990, ..header };
+    assert_eq!(refused(&shorter), Some("bytes follow its last record"));
 }
 
 #[test]
