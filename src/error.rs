@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::text;
+
 macro_rules! error_kinds {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, retriable: $retriable:literal, fatal: $fatal:literal,
        exit: $exit:literal, $help:literal;)*) => {
@@ -127,11 +129,12 @@ struct Inner {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error of a kind, with the sentence for the user.
+    /// An error of a kind, with the sentence for the user. What names and brokers' texts in it could do to a terminal or a log
+    /// is escaped, and a very long one is cut; only the lists of [`ErrorKind::Config`] have several lines.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Error(Box::new(Inner {
             kind,
-            message: message.into(),
+            message: text::sentence(message.into(), kind == ErrorKind::Config),
             kafka_code: None,
             topic: None,
             partition: None,
@@ -178,7 +181,8 @@ impl Error {
     /// Puts words before the sentence, to say what was being done.
     #[must_use]
     pub fn context(mut self, what: impl fmt::Display) -> Self {
-        self.0.message = format!("{what}: {}", self.0.message);
+        let message = format!("{what}: {}", self.0.message);
+        self.0.message = text::sentence(message, self.0.kind == ErrorKind::Config);
         self
     }
 
@@ -240,6 +244,17 @@ impl std::error::Error for Error {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_sentence_is_two_lines_or_moves_the_cursor() {
+        let evil = "a\n2026-01-01T00:00:00Z ERROR forged\u{1b}[2J";
+        let error =
+            Error::new(ErrorKind::Broker, format!("the source refuses: {evil}")).context(format!("group '{evil}'"));
+        assert!(!error.message().chars().any(text::is_obeyed), "{error}");
+        assert!(error.message().contains(r"a\n2026-01-01T00:00:00Z ERROR forged\u{1b}[2J"), "{error}");
+        let list = Error::new(ErrorKind::Config, "two problems:\n  one\n  two\u{1b}");
+        assert_eq!(list.message(), "two problems:\n  one\n  two\\u{1b}");
+    }
 
     #[test]
     fn numbers_and_names_are_unique_and_never_success() {

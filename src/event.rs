@@ -15,6 +15,7 @@ use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 use crate::status::{Lag, State};
+use crate::text;
 pub use callbacks::{Callbacks, Told};
 use queue::Queue;
 
@@ -99,7 +100,7 @@ fn kind_name<S: Serializer>(error: &Option<Error>, serializer: S) -> Result<S::O
 impl Event {
     /// An event of a kind, now.
     pub(crate) fn new(kind: EventKind, message: impl Into<String>) -> Self {
-        let (message, timestamp_ms) = (message.into(), now_ms());
+        let (message, timestamp_ms) = (text::sentence(message.into(), false), now_ms());
         Event {
             kind,
             timestamp_ms,

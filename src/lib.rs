@@ -29,6 +29,7 @@ mod promote;
 mod shared;
 mod status;
 mod stream;
+pub mod text;
 mod throttle;
 mod verify;
 mod waiting;

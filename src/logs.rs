@@ -3,7 +3,7 @@
 //! So nothing global is installed in the host's process, and two mirrors do not hear each other. What listened on the thread that
 //! started the mirror hears as much as it would without.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -11,6 +11,7 @@ use tracing::subscriber::Interest;
 use tracing::{Dispatch, Level, Metadata, Subscriber};
 
 use crate::event::{Callbacks, now_ms};
+use crate::text;
 
 /// How much something that is logged matters; the lower, the more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,10 +95,9 @@ impl fmt::Display for LogRecord {
 impl Visit for LogRecord {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
-            // A `String` takes everything.
-            let _ = write!(self.message, "{value:?}");
+            self.message = text::sentence(format!("{value:?}"), false);
         } else {
-            self.fields.push((field.name(), format!("{value:?}")));
+            self.fields.push((field.name(), text::sentence(format!("{value:?}"), false)));
         }
     }
 

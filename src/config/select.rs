@@ -4,7 +4,7 @@
 //! whole name. What MirrorMaker 1 takes as `--whitelist` means the same here: a comma is "or", blanks and
 //! surrounding quotes do not count, and a lone `*` is everything.
 
-use regex::{Regex, RegexSet};
+use regex::{Regex, RegexSet, RegexSetBuilder};
 
 /// Topics of brokers: their records mean something to that one cluster only.
 const OF_BROKERS: [&str; 4] =
@@ -147,7 +147,10 @@ impl Patterns {
         for part in &parts {
             Regex::new(part).map_err(|error| explain(part, list.contains(','), &error))?;
         }
-        let set = RegexSet::new(parts.iter().map(|part| format!(r"\A(?:{part})\z")))
+        // A dot is every character: the name of a group may have line breaks, and `.*` is everything.
+        let set = RegexSetBuilder::new(parts.iter().map(|part| format!(r"\A(?:{part})\z")))
+            .dot_matches_new_line(true)
+            .build()
             .map_err(|_| "the entries are too large as one regular expression: use fewer or simpler ones".to_owned())?;
         Ok(Patterns { parts, set })
     }
@@ -227,6 +230,14 @@ mod tests {
         for topic in ["orders2", "my-orders", "ab", "billing", "orders\n"] {
             assert!(!topics.matches(topic), "{topic}");
         }
+    }
+
+    #[test]
+    fn a_dot_is_every_character_of_a_name() {
+        let groups = Patterns::parse(".*").expect("a pattern");
+        assert!(groups.matches("evil\ngroup") && groups.matches("\r\u{2028}"));
+        let some = Patterns::parse("evil.*").expect("a pattern");
+        assert!(some.matches("evil\ngroup") && !some.matches("group\nevil"));
     }
 
     #[test]

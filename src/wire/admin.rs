@@ -17,6 +17,7 @@ use super::configs;
 use super::connection::Connection;
 use super::errors::{BrokerError, Class};
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::printable;
 
 /// A topic to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +41,8 @@ pub fn refused(cluster: &Cluster, what: &str, broker: BrokerError, detail: Optio
         Class::Refused => ErrorKind::Topic,
         _ => ErrorKind::Broker,
     };
-    let detail = detail.filter(|text| !text.is_empty()).map(|text| format!(" ({text})")).unwrap_or_default();
+    let detail =
+        detail.filter(|text| !text.is_empty()).map(|text| format!(" ({})", printable(text))).unwrap_or_default();
     Error::new(kind, format!("the {} cluster refuses to {what}: {broker}{detail}", cluster.side))
         .with_kafka_code(broker.code)
 }

@@ -16,6 +16,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::connection::Connection;
 use crate::config::ClientConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::printable;
 
 /// What a cluster says of itself.
 #[derive(Debug, Clone, Default)]
@@ -232,8 +233,9 @@ impl Cluster {
         self.check_id(connection, response.cluster_id.as_deref())?;
         let mut addresses = BTreeMap::new();
         for broker in &response.brokers {
-            let host = broker.host.as_str();
-            let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+            // No host has such a name that anything of it is changed here; it is what messages show.
+            let host = printable(&broker.host);
+            let host = if host.contains(':') { format!("[{host}]") } else { host.into_owned() };
             addresses.insert(broker.node_id.0, format!("{host}:{}", broker.port));
         }
         let broker_count = addresses.len();

@@ -1,6 +1,7 @@
 //! `kmirror check`: whether a mirror would run, a line for each thing that was looked at, with what to do where something is wrong.
 //! Asks both clusters and writes nothing; its exit code is the one that a start would come to.
 
+use kmirror::text::escaped;
 use kmirror::{CheckLine, CheckOutcome, CheckReport};
 
 use crate::args::LookOptions;
@@ -26,5 +27,5 @@ fn line(line: &CheckLine) -> String {
         _ => "FAILED",
     };
     let fix = line.fix.as_ref().map(|fix| format!("{:21}-> {fix}\n", "")).unwrap_or_default();
-    format!("{outcome:7}  {:11} {line}\n{fix}", line.subject.name())
+    format!("{outcome:7}  {:11} {}\n{fix}", line.subject.name(), escaped(&line.to_string()))
 }

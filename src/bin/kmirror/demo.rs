@@ -69,7 +69,7 @@ pub(crate) fn command(options: &DemoOptions, program: &[OsString]) -> ExitCode {
 fn play(options: &DemoOptions, program: &[OsString]) -> Outcome<bool> {
     let started = Instant::now();
     let (json, program) = (options.json, program.to_vec());
-    let demo = Demo { json, program, started, signals: Signals::listen(|| {})?, clusters: Clusters::start()? };
+    let demo = Demo { json, program, started, signals: Signals::listen()?, clusters: Clusters::start()? };
     let (source, target) = (demo.clusters.source(), demo.clusters.target());
     demo.say(&format!("two clusters of {BROKERS} brokers: source {source}, target {target}"));
     let writer = Writer::start(&source)?;

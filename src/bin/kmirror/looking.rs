@@ -15,7 +15,7 @@ pub(crate) fn at_each<T: Serialize>(
     look: impl Fn(Config) -> kmirror::Result<T>,
     text: impl Fn(&T) -> String,
 ) -> Result<Vec<T>, ExitCode> {
-    let found = logs::start(LogFormat::Text, &Display::new())
+    let found = logs::start(LogFormat::Text, Display::new())
         .and_then(|()| settings::configure(&options.mirror))
         .and_then(|configs| configs.into_iter().map(look).collect::<kmirror::Result<Vec<T>>>())
         .map_err(|error| {

@@ -20,6 +20,7 @@ mod progress;
 mod promote;
 mod reverse;
 mod run;
+mod screen;
 mod settings;
 mod signals;
 mod summary;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
 /// Does what the arguments say; the first of them is the name of the program. How this program is started is told for
 /// commands that start another one of it.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, program: &[OsString]) -> ExitCode {
-    output::settle(match args::parse(arguments) {
+    let code = match args::parse(arguments) {
         Ok(args::Command::Run(options)) => run::command(&options),
         Ok(args::Command::Plan(options)) => plan::command(&options),
         Ok(args::Command::Check(options)) => check::command(&options),
@@ -46,5 +47,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, program: &[OsString]) 
         Ok(args::Command::Demo(options)) => demo::command(&options, program),
         Ok(args::Command::Config(options)) => config::command(&options),
         Err(code) => code,
-    })
+    };
+    screen::finish(signals::interrupted);
+    output::settle(code)
 }

@@ -9,6 +9,7 @@ mod permissions;
 use std::collections::BTreeSet;
 
 use kmirror::config::utc;
+use kmirror::text::printable;
 use kmirror::{GroupPlan, MarkerPermission, Plan, TopicAction, TopicPlan};
 
 use crate::args::LookOptions;
@@ -43,7 +44,7 @@ pub(crate) fn text(plan: &Plan) -> String {
     configs::push(&mut text, &plan.configs);
     acls::push(&mut text, &plan.acls);
     for (what, why) in &plan.groups_unseen {
-        text.push_str(&format!("{what}: {why}\n"));
+        text.push_str(&format!("{}: {why}\n", printable(what)));
     }
     for group in &plan.groups {
         push_group(&mut text, group);
@@ -65,8 +66,9 @@ fn push_topic(text: &mut String, topic: &TopicPlan) {
         (TopicAction::Mirror, _) => "mirror into the topic that is there".to_owned(),
         _ => format!("refuse: {}", topic.reason.as_deref().unwrap_or("no reason is known")),
     };
-    let renamed = topic.target_topic.as_ref().map(|name| format!(" as {name}")).unwrap_or_default();
-    text.push_str(&format!("{}{renamed}  {}: {what}\n", topic.topic, counted(topic.partitions as u64, "partition")));
+    let renamed = topic.target_topic.as_ref().map(|name| format!(" as {}", printable(name))).unwrap_or_default();
+    let (topic_name, partitions) = (printable(&topic.topic), counted(topic.partitions as u64, "partition"));
+    text.push_str(&format!("{topic_name}{renamed}  {partitions}: {what}\n"));
     for prefix in &topic.prefixes {
         text.push_str(&format!(
             "    partition {} begins at {}: fill from {}, about {}\n",
@@ -93,5 +95,5 @@ fn push_group(text: &mut String, group: &GroupPlan) {
         (Some(why), true) => format!("skip: {why}"),
         (Some(why), false) => format!("{set}; {why}"),
     };
-    text.push_str(&format!("group {}: {what}\n", group.group));
+    text.push_str(&format!("group {}: {what}\n", printable(&group.group)));
 }

@@ -3,14 +3,13 @@
 //! What it shows is decided in [`lines`], a function of a status and two rates; the rest is about when and where to draw.
 
 use std::collections::VecDeque;
-use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use console::{Term, style};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kmirror::text::printable;
 use kmirror::{GroupsStatus, State, Status};
 
-use crate::output;
+use crate::screen;
 use crate::text::{clock, counted, grouped, megabytes, milliseconds};
 
 /// How often the display is redrawn.
@@ -22,53 +21,33 @@ const WINDOW: Duration = Duration::from_secs(5);
 /// Topics that are shown with their lag, where there is room.
 const TOPICS: usize = 5;
 
-/// The place on the terminal where the progress is shown; nowhere if standard error is no terminal. Clones share it.
-#[derive(Clone)]
-pub(crate) struct Display(ProgressBar);
+/// The place on the terminal where the progress is shown; nowhere if standard error is no terminal.
+#[derive(Clone, Copy)]
+pub(crate) struct Display(bool);
 
 impl Display {
     pub(crate) fn new() -> Self {
-        let smart = std::env::var("TERM").is_ok_and(|term| term != "dumb");
-        if !std::io::stderr().is_terminal() || !smart {
-            return Display::hidden();
-        }
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        if let Ok(style) = ProgressStyle::with_template("{msg}") {
-            bar.set_style(style);
-        }
-        Display(bar)
+        Display(screen::show())
     }
 
     /// Nowhere.
     pub(crate) fn hidden() -> Self {
-        Display(ProgressBar::hidden())
+        Display(false)
     }
 
-    pub(crate) fn is_shown(&self) -> bool {
-        !self.0.is_hidden()
-    }
-
-    /// Writes something to the terminal that stays, above the display.
-    pub(crate) fn above(&self, write: impl FnOnce()) {
-        self.0.suspend(write);
+    pub(crate) fn is_shown(self) -> bool {
+        self.0 && screen::is_shown()
     }
 
     /// Removes it from the terminal.
-    pub(crate) fn clear(&self) {
-        self.0.finish_and_clear();
+    pub(crate) fn clear(self) {
+        screen::clear();
     }
 
-    /// Lets it stand as it is. A terminal echoes Ctrl-C into it, and what is redrawn after that is drawn in the wrong place.
-    pub(crate) fn leave(&self) {
-        if self.is_shown() {
-            self.0.set_draw_target(ProgressDrawTarget::hidden());
-            output::note("");
+    pub(crate) fn draw(self, lines: &[String]) {
+        if self.0 {
+            screen::draw(lines);
         }
-    }
-
-    pub(crate) fn draw(&self, lines: &[String]) {
-        self.0.set_message(lines.join("\n"));
-        self.0.tick();
     }
 }
 
@@ -252,7 +231,7 @@ fn most_behind(status: &Status, room: usize) -> Vec<String> {
     topics.truncate(room);
     let width = topics.iter().map(|topic| topic.topic.chars().count()).max().unwrap_or(0).min(40);
     let line = |topic: &&kmirror::TopicStatus| {
-        format!("  {:width$}  {} behind", topic.topic, grouped(topic.lag.records.unwrap_or(0)))
+        format!("  {:width$}  {} behind", printable(&topic.topic), grouped(topic.lag.records.unwrap_or(0)))
     };
     topics.iter().map(line).collect()
 }

@@ -2,6 +2,7 @@
 //! The report goes to standard output. Whatever it says, exit code 0 means that the mirror is marked.
 
 use kmirror::config::{Config, utc};
+use kmirror::text::printable;
 use kmirror::{
     Error, ErrorKind, MovedEnd, PromoteOptions, PromoteReport, PromotedGroups, PromotedPartition, PromotionUndone,
     Result,
@@ -21,7 +22,7 @@ const LISTED: usize = 20;
 
 pub(crate) fn command(arguments: &PromoteArguments) -> ExitCode {
     let display = Display::new();
-    let end = match prepare(arguments, &display) {
+    let end = match prepare(arguments, display) {
         Ok((config, signals)) if !arguments.undo => promote(arguments, config, &signals),
         Ok((config, _)) => kmirror::undo_promotion(config).map_or_else(End::Failed, End::Undone),
         Err(error) => End::Failed(error),
@@ -74,10 +75,9 @@ impl End {
 }
 
 /// All that can be wrong before a cluster is asked.
-fn prepare(arguments: &PromoteArguments, display: &Display) -> Result<(Config, Signals)> {
+fn prepare(arguments: &PromoteArguments, display: Display) -> Result<(Config, Signals)> {
     logs::start(arguments.log_format, display)?;
-    let shown = display.clone();
-    let signals = Signals::listen(move || shown.leave())?;
+    let signals = Signals::listen()?;
     Ok((settings::configure_one(&arguments.mirror)?, signals))
 }
 
@@ -141,11 +141,12 @@ fn text(report: &PromoteReport) -> String {
         behind.map(|partition| line(&topic.topic, partition))
     });
     push_some(&mut lines, behind.collect());
-    let refused = report.not_mirrored.iter().map(|(topic, why)| format!("{topic} was not mirrored: {why}"));
+    let refused =
+        report.not_mirrored.iter().map(|(topic, why)| format!("{} was not mirrored: {why}", printable(topic)));
     push_some(&mut lines, refused.collect());
     lines.extend(report.groups.as_ref().map(groups));
     let skipped = report.groups.iter().flat_map(|groups| &groups.not_copied);
-    push_some(&mut lines, skipped.map(|(name, why)| format!("{name}: {why}")).collect());
+    push_some(&mut lines, skipped.map(|(name, why)| format!("{}: {why}", printable(name))).collect());
     push_some(&mut lines, report.written_afterwards.iter().map(afterwards).collect());
     lines.join("\n") + "\n"
 }
@@ -182,7 +183,8 @@ fn line(topic: &str, partition: &PromotedPartition) -> String {
     let at = partition.source_known_at_ms.map(|at| format!(" at {}", utc(at))).unwrap_or_default();
     let ms = partition.ms_not_copied.map(|ms| format!(", up to {} of data", milliseconds(ms))).unwrap_or_default();
     format!(
-        "{topic}-{}: target next offset {}, source had at least {}{at}: {} not copied{ms}",
+        "{}-{}: target next offset {}, source had at least {}{at}: {} not copied{ms}",
+        printable(topic),
         partition.partition,
         grouped(partition.target_offset_next.unsigned_abs()),
         grouped(known.unsigned_abs()),
@@ -195,11 +197,11 @@ fn afterwards(moved: &MovedEnd) -> String {
     match moved.to {
         Some(to) => format!(
             "{}-{} was written to after this mirror had ended: it ended at {from} and ends at {}",
-            moved.topic,
+            printable(&moved.topic),
             moved.partition,
             grouped(to.unsigned_abs())
         ),
-        None => format!("{}-{} ended at {from} and is gone", moved.topic, moved.partition),
+        None => format!("{}-{} ended at {from} and is gone", printable(&moved.topic), moved.partition),
     }
 }
 

@@ -2,6 +2,7 @@
 //! It writes nothing, on either side.
 
 use kmirror::config::utc;
+use kmirror::text::printable;
 use kmirror::{ReversePartition, ReversePlan, ReverseTopic, ReverseTopicAction};
 
 use crate::args::RunOptions;
@@ -12,7 +13,7 @@ use crate::{logs, output, plan, settings};
 
 pub(crate) fn command(options: &RunOptions, name: &str) -> ExitCode {
     let name = Some(name.to_owned()).filter(|name| !name.is_empty());
-    let plan = logs::start(options.log_format, &Display::new())
+    let plan = logs::start(options.log_format, Display::new())
         .and_then(|()| settings::configure_one(&options.mirror))
         .and_then(|config| kmirror::plan_reverse(config, name));
     match plan {
@@ -51,7 +52,7 @@ fn push_topic(text: &mut String, topic: &ReverseTopic) {
         ReverseTopicAction::DeleteFirst => "is to be deleted at the old source first, and is copied into a fresh topic",
         _ => "only at the old source: nothing to copy back",
     };
-    text.push_str(&format!("{}: {what}\n", topic.topic));
+    text.push_str(&format!("{}: {what}\n", printable(&topic.topic)));
     for partition in &topic.partitions {
         push_partition(text, partition);
     }

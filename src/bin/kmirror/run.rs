@@ -28,8 +28,8 @@ pub(crate) fn command(options: &RunOptions) -> ExitCode {
     }
     let started = Instant::now();
     let display = Display::new();
-    let ended: Vec<Ended> = match prepare(options, &display) {
-        Ok((configs, signals)) => run_all(options, configs, &signals, &display, started),
+    let ended: Vec<Ended> = match prepare(options, display) {
+        Ok((configs, signals)) => run_all(options, configs, &signals, display, started),
         Err(error) => vec![(End::Failed(error), None)],
     };
     display.clear();
@@ -51,13 +51,13 @@ fn run_all(
     options: &RunOptions,
     configs: Vec<Config>,
     signals: &Signals,
-    display: &Display,
+    display: Display,
     started: Instant,
 ) -> Vec<Ended> {
     // One display shows one mirror; of several there are log lines.
-    let display = if configs.len() == 1 { display.clone() } else { Display::hidden() };
+    let display = if configs.len() == 1 { display } else { Display::hidden() };
     let run = |config| {
-        let run = Run { options, signals: signals.clone(), started, progress: Progress::new(display.clone()) };
+        let run = Run { options, signals: signals.clone(), started, progress: Progress::new(display) };
         run.mirror(config)
     };
     let lost = |_| (End::Failed(Error::new(ErrorKind::Internal, "the thread of a mirror ended unexpectedly")), None);
@@ -78,10 +78,9 @@ fn run_all(
 }
 
 /// All that can be wrong before a cluster is asked.
-fn prepare(options: &RunOptions, display: &Display) -> Result<(Vec<Config>, Signals)> {
+fn prepare(options: &RunOptions, display: Display) -> Result<(Vec<Config>, Signals)> {
     logs::start(options.log_format, display)?;
-    let shown = display.clone();
-    let signals = Signals::listen(move || shown.leave())?;
+    let signals = Signals::listen()?;
     let objections = options.obsolete.objections();
     if !objections.errors.is_empty() {
         return Err(Error::new(ErrorKind::Config, objections.errors.join("\n  ")));

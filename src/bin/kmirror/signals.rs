@@ -4,13 +4,22 @@
 //! cannot keep the process alive: the second signal is acted on by a thread of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use kmirror::{Error, ErrorKind};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals as Incoming;
 
 use crate::exit::ExitCode;
+use crate::screen;
+
+/// Whether any signal has come.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether a signal asks this process to stop, whichever command runs.
+pub(crate) fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
 
 /// The signals that stop a command.
 #[derive(Clone)]
@@ -24,8 +33,9 @@ pub(crate) struct Signal(i32);
 const NO_DESCRIPTOR: i32 = 24;
 
 impl Signals {
-    /// Listens from now on, and does something as soon as the first one comes.
-    pub(crate) fn listen(on_first: impl Fn() + Send + 'static) -> kmirror::Result<Self> {
+    /// Listens from now on. The first one lets what is drawn stand as it is; nothing is waited for here, so that the second one
+    /// is heard whatever the rest of the process waits for.
+    pub(crate) fn listen() -> kmirror::Result<Self> {
         let failed = |error: std::io::Error| match error.raw_os_error() {
             Some(NO_DESCRIPTOR) => Error::no_thread("waiting for signals", &error),
             _ => Error::new(ErrorKind::Internal, format!("signals cannot be handled: {error}")),
@@ -38,7 +48,8 @@ impl Signals {
                 if first.swap(number, Ordering::Relaxed) != 0 {
                     Signal(number).exit_now();
                 }
-                on_first();
+                INTERRUPTED.store(true, Ordering::Relaxed);
+                screen::leave();
             }
         };
         let thread = std::thread::Builder::new().name("kmirror-signals".to_owned()).spawn(listen);

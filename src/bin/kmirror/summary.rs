@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use kmirror::text::printable;
 use kmirror::{Error, ErrorKind, State, Status};
 use serde::Serialize;
 
@@ -223,5 +224,5 @@ fn stuck(status: &Status) -> Vec<String> {
 
 /// Most sentences name their topic themselves.
 fn about(topic: &str, name: &str, why: &str) -> String {
-    if why.contains(topic) { why.to_owned() } else { format!("{name}: {why}") }
+    if why.contains(&*printable(topic)) { why.to_owned() } else { format!("{}: {why}", printable(name)) }
 }

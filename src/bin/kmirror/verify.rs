@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use kmirror::config::{Config, TopicSelection};
+use kmirror::text::escaped;
 use kmirror::{
     Error, ErrorKind, Finding, FindingKind, Result, VerifyOptions, VerifyOutcome, VerifyProgress, VerifyReport,
 };
@@ -28,9 +29,9 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) fn command(arguments: &VerifyArguments) -> ExitCode {
     let started = Instant::now();
     let display = Display::new();
-    let ends: Vec<End> = match prepare(arguments, &display) {
+    let ends: Vec<End> = match prepare(arguments, display) {
         Ok((configs, options, signals)) => {
-            let one = |config| verify(arguments, config, options.clone(), &signals, &display, started);
+            let one = |config| verify(arguments, config, options.clone(), &signals, display, started);
             configs.into_iter().map(one).collect()
         }
         Err(error) => vec![End::Failed(error)],
@@ -93,10 +94,9 @@ impl End {
 }
 
 /// All that can be wrong before a cluster is asked.
-fn prepare(arguments: &VerifyArguments, display: &Display) -> Result<(Vec<Config>, VerifyOptions, Signals)> {
+fn prepare(arguments: &VerifyArguments, display: Display) -> Result<(Vec<Config>, VerifyOptions, Signals)> {
     logs::start(arguments.log_format, display)?;
-    let shown = display.clone();
-    let signals = Signals::listen(move || shown.leave())?;
+    let signals = Signals::listen()?;
     let configs = settings::configure(&arguments.mirror)?;
     let mut options = VerifyOptions::default();
     if let Some(topics) = &arguments.topics {
@@ -116,7 +116,7 @@ fn verify(
     config: Config,
     options: VerifyOptions,
     signals: &Signals,
-    display: &Display,
+    display: Display,
     started: Instant,
 ) -> End {
     let mut next = if display.is_shown() { started } else { started + LOG_INTERVAL };
@@ -135,7 +135,7 @@ fn verify(
     }
 }
 
-fn show(display: &Display, progress: &VerifyProgress, running: Duration) {
+fn show(display: Display, progress: &VerifyProgress, running: Duration) {
     if !display.is_shown() {
         tracing::info!(
             partitions = progress.partitions,
@@ -194,12 +194,13 @@ const LISTED: usize = 20;
 
 /// The result for people: what is wrong, line by line, what to do, and at last the sentence that counts.
 fn text(report: &VerifyReport, running: Duration) -> String {
-    let mut lines: Vec<String> = report.differences().iter().map(ToString::to_string).collect();
+    let mut lines: Vec<String> =
+        report.differences().iter().map(|difference| escaped(&difference.to_string()).into_owned()).collect();
     if report.more_differences {
         lines.push("and more differences (--differences lists more of them)".to_owned());
     }
     let allowed = |finding: &Finding| if finding.allowed { " (allowed)" } else { "" };
-    lines.extend(report.findings.iter().take(LISTED).map(|finding| format!("{finding}{}", allowed(finding))));
+    lines.extend(report.findings.iter().take(LISTED).map(|finding| format!("{}{}", escaped(&finding.to_string()), allowed(finding))));
     if report.findings.len() > LISTED {
         lines.push(format!("and {} more of the kind (--json lists them all)", report.findings.len() - LISTED));
     }

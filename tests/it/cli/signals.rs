@@ -10,7 +10,15 @@ use super::unreachable::Stranger;
 use super::{LIMIT, finish, run};
 use crate::support::ledger::{expect_identical, wait_caught_up};
 use crate::support::process::Kmirror;
-use crate::support::{Outcome, wait_for};
+use crate::support::{Outcome, nursery, wait_for};
+
+/// A command whose standard error is a pipe that is full before it starts, and that nobody reads.
+fn start_unheard(arguments: Vec<String>) -> Outcome<Kmirror> {
+    let mut command = nursery::command("sh");
+    let script = "mkfifo full && exec 3<>full && { timeout 1 cat /dev/zero >&3; exec \"$@\" 2>&3; }";
+    command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_kmirror")]).args(arguments);
+    Kmirror::start_as(command, nursery::directory("kmirror")?)
+}
 
 const SIGNALS: [(Signal, i32, &str); 2] = [(Signal::SIGINT, 130, "SIGINT"), (Signal::SIGTERM, 143, "SIGTERM")];
 
@@ -80,6 +88,33 @@ fn a_second_signal_does_not_wait() -> Outcome {
     std::thread::sleep(Duration::from_secs(2));
     kmirror.signal(Signal::SIGTERM)?;
     wait_for("it stops", LIMIT, || Ok(kmirror.stderr().contains("stopping").then_some(())))?;
+    kmirror.signal(Signal::SIGINT)?;
+    let finished = finish(kmirror)?.expect(130, &[])?;
+    assert!(finished.stdout.is_empty(), "a clean stop would have printed its result: {finished}");
+    Ok(())
+}
+
+#[test]
+fn who_does_not_read_standard_error_holds_up_neither_the_mirror_nor_its_end() -> Outcome {
+    let mocks = Mocks::start(&[("orders", 1)])?;
+    let (source, target) = (mocks.source.bootstrap_servers(), mocks.target.bootstrap_servers());
+    for (signal, code, name) in SIGNALS {
+        fill(&mocks.source, "orders", 0, 500)?;
+        let mut kmirror = start_unheard(mocks.arguments("orders", &["--json"]))?;
+        wait_caught_up(&source, &target, "orders", LIMIT)?;
+        kmirror.signal(signal)?;
+        let document = finish(kmirror)?.expect(code, &[])?.json()?;
+        assert_eq!((&document["outcome"], &document["signal"]), (&"stopped".into(), &name.into()));
+    }
+    // The target does not answer any more, so the stop takes longer than anybody waits; the second signal ends it.
+    let mut kmirror = start_unheard(mocks.arguments("orders", &["--set", "source.fetch.max.wait.ms=10"]))?;
+    fill(&mocks.source, "orders", 0, 10)?;
+    wait_caught_up(&source, &target, "orders", LIMIT)?;
+    mocks.target.broker_round_trip_time(-1, Duration::from_secs(3600))?;
+    fill(&mocks.source, "orders", 0, 500)?;
+    std::thread::sleep(Duration::from_secs(2));
+    kmirror.signal(Signal::SIGTERM)?;
+    std::thread::sleep(Duration::from_millis(500));
     kmirror.signal(Signal::SIGINT)?;
     let finished = finish(kmirror)?.expect(130, &[])?;
     assert!(finished.stdout.is_empty(), "a clean stop would have printed its result: {finished}");

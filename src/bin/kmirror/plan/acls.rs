@@ -1,6 +1,7 @@
 //! The lines of `kmirror plan` about ACLs.
 //! One for each that would be created or deleted, after what stands in the way.
 
+use kmirror::text::escaped;
 use kmirror::{AclAction, AclPlan};
 
 pub(super) fn push(text: &mut String, acls: &[AclPlan]) {
@@ -11,7 +12,7 @@ pub(super) fn push(text: &mut String, acls: &[AclPlan]) {
             _ => "refuse",
         };
         match &plan.acl {
-            Some(acl) => text.push_str(&format!("ACL  {action}: {acl}, as {}\n", plan.reason)),
+            Some(acl) => text.push_str(&format!("ACL  {action}: {}, as {}\n", escaped(&acl.to_string()), plan.reason)),
             None => text.push_str(&format!("ACLs  {action}: {}\n", plan.reason)),
         }
     }

@@ -1,13 +1,14 @@
 //! The part of `kmirror plan` about configurations of topics.
 //! A line for each topic, and under it what would be changed and why.
 
+use kmirror::text::{escaped, printable};
 use kmirror::{ConfigChange, ConfigPlan};
 
 pub(super) fn push(text: &mut String, plans: &[ConfigPlan]) {
     for plan in plans {
-        text.push_str(&format!("configuration of {}\n", plan.topic));
+        text.push_str(&format!("configuration of {}\n", printable(&plan.topic)));
         for change in &plan.changes {
-            text.push_str(&format!("    {}\n", line(change)));
+            text.push_str(&format!("    {}\n", escaped(&line(change))));
         }
         if let Some(trouble) = &plan.trouble {
             text.push_str(&format!("    cannot be done: {trouble}\n"));
