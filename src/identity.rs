@@ -90,6 +90,8 @@ struct Start {
     nonce: u64,
 }
 
+/// How often a start tries to be the first to take a number.
+const TRIES: usize = 100;
 const START_PREFIX: &str = "start/";
 /// Numbers of a start are for the attempts of one process.
 const ATTEMPTS: i32 = 256;
@@ -189,9 +191,9 @@ pub(crate) fn start_number_of(identity: Identity) -> i32 {
 /// Takes the next number of a start: the one whose record comes first has it. Also returns everything that is there, and up to
 /// where that was read.
 async fn take_start(log: &InternalLog<'_>, name: &str, mut records: Vec<Record>) -> Result<(i32, Vec<Record>, i64)> {
-    loop {
+    for _ in 0..TRIES {
         let before = records.iter().filter_map(start_number).max().unwrap_or(0);
-        let number = before.saturating_add(1);
+        let number = next_start(before, &log.topic)?;
         let start = Start { started_at_ms: now_ms(), nonce: nonce() };
         log.append(&start_key(number), Some(json(&start)?)).await?;
         let end;
@@ -205,6 +207,25 @@ async fn take_start(log: &InternalLog<'_>, name: &str, mut records: Vec<Record>)
             return Ok((number, records, end));
         }
     }
+    let message = format!(
+        "a start of this mirror was written to '{}' on the target {TRIES} times, and it does not show it: what is written there \
+         is not kept, or others write their starts all the time; look at the topic's configuration and at who writes to it",
+        log.topic
+    );
+    Err(Error::new(ErrorKind::TargetConflict, message))
+}
+
+/// The number behind another one, if there is any that makes a fence.
+fn next_start(before: i32, topic: &str) -> Result<i32> {
+    let last = i32::MAX / ATTEMPTS - 1;
+    if (0..last).contains(&before) {
+        return Ok(before + 1);
+    }
+    let message = format!(
+        "'{topic}' on the target says that this mirror was started {before} times, and starts are numbered up to {last}: that was \
+         not written by a mirror; take the record start/{before} away, or restore the topic"
+    );
+    Err(Error::new(ErrorKind::TargetConflict, message))
 }
 
 /// Whether a number belongs to this start: its record is the first, and there is no later number. Behind one it would be no
@@ -387,7 +408,7 @@ async fn find_or_create(target: &Cluster, topic: &str, replication_factor: Repli
         // A cluster whose brokers are all about to come back shows none: as many replicas cannot be had.
         let is_missing = error.code == BrokerError::UNKNOWN_PARTITION.code && metadata.broker_count > 0;
         if is_missing && !created {
-            let brokers = metadata.broker_count as i16;
+            let brokers = i16::try_from(metadata.broker_count).unwrap_or(i16::MAX);
             let replicas = match replication_factor {
                 ReplicationFactor::Source => REPLICAS.min(brokers),
                 ReplicationFactor::Count(count) => count.min(brokers),

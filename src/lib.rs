@@ -29,6 +29,7 @@ mod promote;
 mod shared;
 mod status;
 mod stream;
+mod tasks;
 pub mod text;
 mod throttle;
 mod verify;

@@ -9,11 +9,11 @@ use super::compression::{self, Codec};
 use super::pieces::Reading;
 use super::portions::Portions;
 use super::records::{Builder, Cursor, RECORD_OVERHEAD, Records};
-use super::{Batch, HEADER_LEN, Header, LARGEST_PAYLOAD, LARGEST_WHOLE, Malformed};
+use super::{Batch, HEADER_LEN, Header, LARGEST_PAYLOAD, Malformed};
 
 /// A batch that becomes larger than this is decompressed some records at a time.
 const WHOLE: usize = 4 << 20;
-/// Bytes of records that are written anew at a time, unless the target takes larger batches that are not compressed.
+/// Bytes of records that are compressed anew at a time; larger batches would only take more memory.
 const LARGEST_PIECE: usize = 4 << 20;
 
 /// A batch that is being written anew.
@@ -180,5 +180,5 @@ fn raw_limit(codec: Codec, limit: usize, payload: usize, compressed: usize) -> u
     }
     // Three quarters, because what is cut off from the rest is compressed less well.
     let scaled = (limit / 4 * 3) as u128 * payload as u128 / compressed.max(HEADER_LEN) as u128;
-    limit.max(usize::try_from(scaled).unwrap_or(usize::MAX)).min(limit.clamp(LARGEST_PIECE, LARGEST_WHOLE))
+    limit.max(usize::try_from(scaled).unwrap_or(usize::MAX)).min(LARGEST_PIECE)
 }

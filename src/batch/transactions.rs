@@ -76,4 +76,19 @@ mod tests {
             assert_eq!(aborted.hides(&header, abort_marker), hidden, "{header:?}");
         }
     }
+
+    /// Looked for one by one, they would take minutes.
+    #[test]
+    fn many_open_transactions_are_no_more_work_than_few() {
+        const MANY: i64 = 400_000;
+        let all: Vec<(i64, i64)> = (0..MANY).map(|producer| (producer, producer)).collect();
+        let mut aborted = Aborted::new(&all);
+        for producer in 0..MANY {
+            assert!(aborted.hides(&batch(MANY + producer, producer, attributes::TRANSACTIONAL), false));
+        }
+        for producer in 0..MANY {
+            aborted.hides(&batch(2 * MANY, producer, attributes::TRANSACTIONAL | attributes::CONTROL), true);
+        }
+        assert!(aborted.open.is_empty());
+    }
 }

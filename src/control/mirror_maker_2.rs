@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::machine::mirror_maker_2::{OffsetPair, checkpoint_is_news, new_topic, sync_is_due};
 use crate::status::{Progress, State, Subject};
+use crate::tasks;
 use crate::wire::admin;
 use crate::wire::append::{self, Entry};
 use crate::wire::cluster::Cluster;
@@ -78,7 +79,7 @@ impl Control {
     /// A task for each topic.
     pub(super) fn start_emitting(self: &Rc<Self>) -> Vec<JoinTask> {
         let numbers = 0..self.emitters.topics.len();
-        numbers.map(|number| tokio::task::spawn_local(self.clone().emit(number))).collect()
+        numbers.map(|number| tasks::spawn(self.clone().emit(number))).collect()
     }
 
     async fn emit(self: Rc<Self>, number: usize) {

@@ -39,6 +39,7 @@ use crate::machine::topics::{Mirrored, TopicIds, selects};
 use crate::shared::Shared;
 use crate::status::{Lag, State};
 use crate::stream;
+use crate::tasks;
 use crate::waiting::Answer;
 use crate::wire::cluster::{Cluster, Metadata};
 use crate::wire::transactions;
@@ -107,6 +108,9 @@ struct Stream {
     partitions: usize,
 }
 
+/// A start looks at least so often whether what stood in its way has passed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// Runs a mirror on the thread that calls it. `started` hears once whether it could start.
 pub(crate) fn run(
     config: Arc<Config>,
@@ -145,8 +149,7 @@ pub(crate) fn run(
         tasks: RefCell::default(),
     });
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, control.serve(requests, started));
-    Ok(())
+    local.block_on(&runtime, tasks::watched(control.serve(requests, started)))
 }
 
 impl Control {
@@ -172,9 +175,9 @@ impl Control {
                 () = self.switch_over.over.notified() => return self.end_promoted().await,
             };
             match request {
-                Some(Request::CatchUp(answer)) => drop(tokio::task::spawn_local(self.clone().catch_up(answer))),
+                Some(Request::CatchUp(answer)) => drop(tasks::spawn(self.clone().catch_up(answer))),
                 Some(Request::Pause(paused)) => self.pause(paused).await,
-                Some(Request::Promote(promotion)) => drop(tokio::task::spawn_local(self.clone().promote(promotion))),
+                Some(Request::Promote(promotion)) => drop(tasks::spawn(self.clone().promote(promotion))),
                 Some(Request::Stop(deadline)) => break deadline,
                 None => break Instant::now(),
             }
@@ -185,18 +188,18 @@ impl Control {
 
     fn start_tasks(self: &Rc<Self>) {
         let mut tasks = self.tasks.borrow_mut();
-        tasks.push(tokio::task::spawn_local(self.clone().keep_fresh()));
-        tasks.push(tokio::task::spawn_local(self.clone().keep_looking()));
-        tasks.push(tokio::task::spawn_local(self.clone().watch()));
-        tasks.push(tokio::task::spawn_local(self.clone().watch_transactions()));
-        tasks.push(tokio::task::spawn_local(self.clone().see_to_starts()));
-        tasks.push(tokio::task::spawn_local(self.clone().keep_configs()));
-        tasks.push(tokio::task::spawn_local(self.clone().keep_groups()));
-        tasks.push(tokio::task::spawn_local(self.clone().keep_translations()));
-        tasks.push(tokio::task::spawn_local(self.clone().watch_for_mark()));
-        tasks.push(tokio::task::spawn_local(self.clone().write_down_ends()));
+        tasks.push(tasks::spawn(self.clone().keep_fresh()));
+        tasks.push(tasks::spawn(self.clone().keep_looking()));
+        tasks.push(tasks::spawn(self.clone().watch()));
+        tasks.push(tasks::spawn(self.clone().watch_transactions()));
+        tasks.push(tasks::spawn(self.clone().see_to_starts()));
+        tasks.push(tasks::spawn(self.clone().keep_configs()));
+        tasks.push(tasks::spawn(self.clone().keep_groups()));
+        tasks.push(tasks::spawn(self.clone().keep_translations()));
+        tasks.push(tasks::spawn(self.clone().watch_for_mark()));
+        tasks.push(tasks::spawn(self.clone().write_down_ends()));
         if self.config.sync_topic_acls {
-            tasks.push(tokio::task::spawn_local(self.clone().keep_acls()));
+            tasks.push(tasks::spawn(self.clone().keep_acls()));
         }
         tasks.extend(self.start_emitting());
     }
@@ -275,14 +278,21 @@ impl Control {
     /// take.
     async fn patiently<T>(&self, step: impl AsyncFn() -> Result<T>) -> Result<T> {
         let deadline = tokio::time::Instant::now() + self.target.config().request_timeout;
+        let mut pause = self.target.config().retry_backoff;
+        let mut told = String::new();
         loop {
             match step().await {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::Connect | ErrorKind::Broker)
                         && tokio::time::Instant::now() < deadline =>
                 {
-                    tracing::warn!(%error, "not started yet; will be tried again");
-                    tokio::time::sleep(self.target.config().retry_backoff).await;
+                    // The same is said once.
+                    if told != error.message() {
+                        tracing::warn!(%error, "not started yet; will be tried again");
+                        told = error.message().to_owned();
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(self.target.config().retry_backoff_max).min(LONGEST_PAUSE);
                 }
                 outcome => return outcome,
             }
@@ -457,10 +467,14 @@ impl Control {
         if let Err(error) = self.keep_changed_translations().await {
             tracing::warn!(%error, "where the last records are on the target is not written down; the next start reads it off the target's log");
         }
-        for stream in streams {
-            drop(stream.commands);
-            if stream.thread.is_finished() || deadline > Instant::now() {
-                let _ = stream.thread.join();
+        for Stream { commands, thread, .. } in streams {
+            drop(commands);
+            // One that hangs is left to itself.
+            while !thread.is_finished() && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if thread.is_finished() {
+                let _ = thread.join();
             }
         }
     }

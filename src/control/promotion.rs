@@ -22,6 +22,7 @@ use crate::promote::marking::{self, Stopped};
 use crate::promote::report::{self, KnownEnds, PromotedGroups};
 use crate::promote::{PromoteOptions, PromoteReport, given_up};
 use crate::status::{State, Subject};
+use crate::tasks;
 use crate::waiting::{Answer, GivenUp};
 use crate::wire::log_ends::Ends;
 use crate::wire::positions::Which;
@@ -167,7 +168,7 @@ impl Control {
     async fn drain(self: &Rc<Self>, options: &PromoteOptions, abandoned: &GivenUp) -> Result<Drained> {
         let deadline = tokio::time::Instant::now() + options.timeout;
         // A task of its own that goes on: what it does about topics must not be broken off in the middle.
-        let mut attempt = tokio::task::spawn_local(self.clone().reach_rest(deadline, abandoned.clone()));
+        let mut attempt = tasks::spawn(self.clone().reach_rest(deadline, abandoned.clone()));
         let outcome = loop {
             tokio::select! {
                 outcome = &mut attempt => break outcome.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "draining ended unexpectedly"))),

@@ -98,3 +98,13 @@ fn a_claim_says_what_it_does_with_offsets_and_the_first_ones_can_be_read() {
     let new = Claim { offsets: Some(Mode::Translate), ..first };
     assert_eq!(String::from_utf8(json(&new).unwrap()).unwrap(), claim(r#","offsets":"translate""#));
 }
+
+#[test]
+fn a_start_that_no_number_can_follow_is_refused() {
+    assert_eq!(next_start(0, "t").unwrap(), 1);
+    assert_eq!(next_start(41, "t").unwrap(), 42);
+    for impossible in [i32::MAX, i32::MAX / ATTEMPTS, -1, i32::MIN] {
+        let error = next_start(impossible, "kmirror.t.internal").unwrap_err();
+        assert!(error.message().contains(&format!("start/{impossible}")), "{error}");
+    }
+}

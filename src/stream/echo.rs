@@ -15,6 +15,7 @@ use crate::batch;
 use crate::batch::marker::Origin;
 use crate::error::Result;
 use crate::identity::origins::{Clusters, Origins};
+use crate::tasks;
 use crate::wire::fetch::FetchedPartition;
 
 /// Looks at the source's internal topics follow each other no faster.
@@ -69,7 +70,7 @@ impl Stream {
     pub(super) async fn look_up_producers(self: &Rc<Self>, fetched: &[FetchedPartition]) -> Result<()> {
         let Unknown { mut new, old } = self.unknown_producers(fetched);
         if old && !self.echo.looking_again.replace(true) {
-            tokio::task::spawn_local(look_again(self.clone()));
+            tasks::spawn(look_again(self.clone()));
         }
         let target = Origin::of_cluster(&self.target_id);
         let from_target = new.iter().copied().filter(|id| Origin::of_producer(*id) == Some(target));

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::{Lane, Side, Stream, Tries};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::{Filled, Ticket};
+use crate::tasks;
 use crate::wire::connection::Connection;
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::markers::{self, MARKERS_AT_ONCE, Markers};
@@ -173,7 +174,7 @@ impl Filler {
         for order in orders {
             let (stream, connection) = (self.stream.clone(), connection.clone());
             let (places, told) = (self.places.clone(), self.told.clone());
-            tokio::task::spawn_local(async move {
+            tasks::spawn(async move {
                 // It is never closed; if it were, there would be no limit.
                 let _place = places.acquire().await;
                 let filled = commit_empty(&stream, &connection, &order).await;

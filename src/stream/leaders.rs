@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::{NO_LEADER, Side, Stream, Tries, fetching, filling, producing};
 use crate::machine::partition::Phase;
+use crate::tasks;
 use crate::wire::cluster::Metadata;
 
 /// Runs for ever.
@@ -103,12 +104,12 @@ fn start_lane(stream: &Rc<Stream>, side: Side, broker: i32) {
     let lane = Rc::default();
     lanes.borrow_mut().insert(broker, Rc::clone(&lane));
     match side {
-        Side::Source => drop(tokio::task::spawn_local(fetching::run(stream.clone(), broker, lane))),
+        Side::Source => drop(tasks::spawn(fetching::run(stream.clone(), broker, lane))),
         Side::Target => {
-            drop(tokio::task::spawn_local(producing::run(stream.clone(), broker, lane)));
+            drop(tasks::spawn(producing::run(stream.clone(), broker, lane)));
             let lane = Rc::default();
             stream.fillers.borrow_mut().insert(broker, Rc::clone(&lane));
-            drop(tokio::task::spawn_local(filling::run(stream.clone(), broker, lane)));
+            drop(tasks::spawn(filling::run(stream.clone(), broker, lane)));
         }
     }
 }

@@ -35,6 +35,7 @@ use crate::identity::offsets::Notebook;
 use crate::machine::partition::{Holes, Identity, Limits, Partition, Phase};
 use crate::shared::Shared;
 use crate::status::{Progress, Side, State};
+use crate::tasks;
 use crate::throttle::Throttle;
 use crate::wire::cluster::Cluster;
 use crate::wire::memory::Budget;
@@ -217,16 +218,15 @@ pub(crate) fn run(
         halted: Cell::new(false),
     });
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, stream.serve(commands));
-    Ok(())
+    local.block_on(&runtime, tasks::watched(stream.serve(commands)))
 }
 
 impl Stream {
     async fn serve(self: Rc<Self>, mut commands: mpsc::Receiver<Command>) {
-        tokio::task::spawn_local(opening::run(self.clone()));
-        tokio::task::spawn_local(leaders::run(self.clone()));
-        tokio::task::spawn_local(silence::watch(self.clone()));
-        tokio::task::spawn_local(mapping::run(self.clone(), self.mapper.clone()));
+        tasks::spawn(opening::run(self.clone()));
+        tasks::spawn(leaders::run(self.clone()));
+        tasks::spawn(silence::watch(self.clone()));
+        tasks::spawn(mapping::run(self.clone(), self.mapper.clone()));
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Assign(partitions) => self.assign(partitions),

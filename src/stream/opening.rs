@@ -12,6 +12,7 @@ use super::{NO_LEADER, Side, Stream, leaders, likeness, translated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::{Phase, Reading, SourceLog, Tail, TargetLog, is_end_of_filler};
 use crate::machine::translation::search::Unclear;
+use crate::tasks;
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
 
@@ -28,7 +29,7 @@ pub(super) async fn run(stream: Rc<Stream>) {
         }
         let due = take_due(&stream);
         for (leaders, slots) in leaders::by_leaders(&stream, &due) {
-            tokio::task::spawn_local(open(stream.clone(), leaders, slots));
+            tasks::spawn(open(stream.clone(), leaders, slots));
         }
     }
 }

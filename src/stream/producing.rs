@@ -10,6 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{Lane, PATIENCE, Side, Stream, Tries};
 use crate::error::{Error, Result};
 use crate::machine::partition::{Produced, Ticket};
+use crate::tasks;
+use crate::text::printable;
 use crate::wire::connection::Connection;
 use crate::wire::errors::{BrokerError, Class};
 use crate::wire::produce::{self, Part, Sent, TopicParts};
@@ -77,7 +79,7 @@ impl Sender {
         let sent = produce::send(&connection, &topics, self.stream.config.target.request_timeout).await;
         match sent {
             Ok(sent) => {
-                tokio::task::spawn_local(receive(self.stream.clone(), connection, sent, tickets, permit));
+                tasks::spawn(receive(self.stream.clone(), connection, sent, tickets, permit));
                 Ok(())
             }
             Err(error) => {
@@ -188,11 +190,19 @@ async fn receive(
                                 Class::Topic => stream.is_another_topic(slot, Side::Target, &error),
                                 _ => {}
                             }
-                            Produced::Refused(error, partition.error_message.as_ref().map(ToString::to_string))
+                            let detail = partition.error_message.as_ref().map(|text| printable(text).into_owned());
+                            Produced::Refused(error, detail)
                         }
                     };
                     stream.with_machine(slot, |machine| machine.handle_produced(under.ticket, produced, now));
                 }
+            }
+            // An answer that does not speak of a batch says nothing of it; whether it landed is read off the log.
+            for (slot, under) in tickets.drain() {
+                let silence = "its answer does not name the partition".to_owned();
+                let produced = Produced::Refused(BrokerError::UNKNOWN_PARTITION, Some(silence));
+                stream.leaders_are_stale(Side::Target);
+                stream.with_machine(slot, |machine| machine.handle_produced(under.ticket, produced, now));
             }
         }
         Err(error) => {

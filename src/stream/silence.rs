@@ -14,6 +14,7 @@ use super::fetching::Fetcher;
 use super::{Lane, Side, Stream, Tries};
 use crate::error::{Error, ErrorKind};
 use crate::machine::partition::Phase;
+use crate::tasks;
 
 /// How often it is looked for such partitions.
 const WATCH: Duration = Duration::from_secs(1);
@@ -69,7 +70,7 @@ fn ask_apart(stream: &Rc<Stream>, index: usize, broker: i32) {
         .entry(broker)
         .or_insert_with(|| {
             let lane = Rc::<Lane>::default();
-            tokio::task::spawn_local(run(stream.clone(), broker, lane.clone()));
+            tasks::spawn(run(stream.clone(), broker, lane.clone()));
             lane
         })
         .clone();

@@ -67,7 +67,7 @@ pub async fn append(
     let response = connection.call(&request, connection.version::<ProduceRequest>(8)?).await?;
     let answer = response.responses.into_iter().flat_map(|topic| topic.partition_responses).next();
     let Some(answer) = answer else { return Ok(Err(BrokerError::UNKNOWN_PARTITION)) };
-    Ok(BrokerError::of(answer.error_code).map_or(Ok(answer.base_offset + count), Err))
+    Ok(BrokerError::of(answer.error_code).map_or(Ok(answer.base_offset.saturating_add(count)), Err))
 }
 
 /// Makes records one batch: brokers refuse a request with more of them for a partition.

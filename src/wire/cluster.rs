@@ -49,6 +49,9 @@ pub struct TopicMetadata {
 /// Another broker is asked when one does not describe the cluster within this time.
 const METADATA_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Brokers of the largest cluster: each may be connected to, and be told of.
+const MOST_BROKERS: usize = 10_000;
+
 /// Where the connection to a broker is, once the first who needs it has made it.
 type Place = Rc<tokio::sync::Mutex<Option<Rc<Connection>>>>;
 
@@ -231,6 +234,15 @@ impl Cluster {
         let limit = self.config.request_timeout.min(METADATA_PATIENCE);
         let response = connection.call_within(&request, version, limit).await?;
         self.check_id(connection, response.cluster_id.as_deref())?;
+        if response.brokers.len() > MOST_BROKERS {
+            let message = format!(
+                "{} names {} brokers of the {} cluster, and no cluster has more than {MOST_BROKERS}; none of them is believed",
+                connection.address(),
+                response.brokers.len(),
+                self.side
+            );
+            return Err(Error::new(ErrorKind::Broker, message));
+        }
         let mut addresses = BTreeMap::new();
         for broker in &response.brokers {
             // No host has such a name that anything of it is changed here; it is what messages show.
@@ -240,7 +252,8 @@ impl Cluster {
         }
         let broker_count = addresses.len();
         self.remember(addresses);
-        let topics = response.topics.iter().filter_map(|topic| {
+        // Each is dropped as it is taken over: there may be a million.
+        let topics = response.topics.into_iter().filter_map(|topic| {
             let name = topic.name.as_ref()?.0.to_string();
             let mut leaders = vec![-1; topic.partitions.len()];
             for partition in &topic.partitions {
@@ -254,7 +267,8 @@ impl Cluster {
                 id: topic.topic_id.as_u128(),
                 is_internal: topic.is_internal,
                 leaders,
-                replication_factor: first.map_or(1, |partition| partition.replica_nodes.len() as i16),
+                replication_factor: first
+                    .map_or(1, |partition| i16::try_from(partition.replica_nodes.len()).unwrap_or(i16::MAX)),
             };
             Some((name, described))
         });

@@ -25,6 +25,7 @@ use super::transport::{Reader, Transport, Writer};
 use crate::config::ClientConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+use crate::tasks;
 
 /// No answer is this long; a length beyond it is something else than a length. What an answer may have is said by its kind.
 const FRAME_LIMIT: usize = 512 << 20;
@@ -122,7 +123,7 @@ impl Connection {
         let transport = connect(address, is_resolved).await?;
         let (reader, writer) = transport.split();
         let pending = Rc::new(RefCell::new(Pending::default()));
-        let reading = tokio::task::spawn_local(read_answers(reader, pending.clone(), address.to_owned()));
+        let reading = tasks::spawn(read_answers(reader, pending.clone(), address.to_owned()));
         pending.borrow_mut().reading = Some(reading.abort_handle());
         let mut connection = Connection {
             address: address.to_owned(),

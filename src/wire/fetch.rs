@@ -93,6 +93,8 @@ pub struct Session {
     /// Not told yet to the broker.
     changed: BTreeSet<Key>,
     forgotten: BTreeSet<Key>,
+    /// Whether the last answer was that there is no such session.
+    was_refused: bool,
 }
 
 impl Session {
@@ -198,12 +200,13 @@ impl Session {
             // A session that is gone is no trouble, and not worth telling anybody.
             self.reset();
             return match error.class {
-                Class::Session => Ok(Vec::new()),
+                Class::Session if !std::mem::replace(&mut self.was_refused, true) => Ok(Vec::new()),
                 _ => {
                     Err(Error::new(ErrorKind::Broker, format!("{} answers a fetch with {error}", connection.address())))
                 }
             };
         }
+        self.was_refused = false;
         self.advance(response.session_id);
         let mut fetched = Vec::with_capacity(response.responses.len());
         for topic in response.responses {

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kmirror::Sample;
 use kmirror::config::Flow;
@@ -171,8 +171,8 @@ pub(crate) struct MirrorOptions {
     #[arg(long, value_name = "FLOW")]
     pub(crate) flow: Vec<Flow>,
     /// One property; counts before what files say; can be repeated
-    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
-    pub(crate) set: Vec<(String, String)>,
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<Property>,
     /// Worker threads (property num.streams)
     #[arg(long = "num.streams", value_name = "N")]
     pub(crate) num_streams: Option<String>,
@@ -284,6 +284,13 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         let _ = error.print();
         return Err(ExitCode::SUCCESS);
     }
+    if is_left_over(&error) {
+        output::complain(
+            "an argument is left over that belongs to no flag: is there a blank where '=' should be? It is not repeated here, \
+             because it may be a secret",
+        );
+        return Err(ExitCode::from(2));
+    }
     let text = error.render().to_string();
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         output::note(text.trim_end());
@@ -293,9 +300,27 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     Err(ExitCode::from(2))
 }
 
-fn key_and_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("a property is KEY=VALUE")?;
-    Ok((key.trim().to_owned(), value.trim().to_owned()))
+/// Whether it is about something that is no flag, as what stands behind a blank in `--set key value`.
+fn is_left_over(error: &clap::Error) -> bool {
+    let what = error.get(ContextKind::InvalidArg);
+    let is_word = matches!(what, Some(ContextValue::String(word)) if !word.starts_with('-'));
+    error.kind() == ErrorKind::UnknownArgument && is_word
+}
+
+/// What `--set` was given. One without '=' is told later, and not repeated: what stands there may be a secret.
+#[derive(Clone)]
+pub(crate) enum Property {
+    Is { key: String, value: String },
+    Malformed,
+}
+
+impl From<String> for Property {
+    fn from(text: String) -> Self {
+        match text.split_once('=') {
+            Some((key, value)) => Property::Is { key: key.trim().to_owned(), value: value.trim().to_owned() },
+            None => Property::Malformed,
+        }
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use kmirror::config::{Config, Properties, Side, properties};
 use kmirror::{Error, ErrorKind, Result};
 
-use crate::args::MirrorOptions;
+use crate::args::{MirrorOptions, Property};
 
 /// The configuration of each mirror: several only of a MirrorMaker 2 file. What is worth a warning is logged.
 pub(crate) fn configure(options: &MirrorOptions) -> Result<Vec<Config>> {
@@ -21,7 +21,12 @@ pub(crate) fn configure(options: &MirrorOptions) -> Result<Vec<Config>> {
             properties.set_from(flag, key, value);
         }
     }
-    for (key, value) in &options.set {
+    for property in &options.set {
+        let Property::Is { key, value } = property else {
+            let message = "--set: an argument has no '='; write --set KEY=VALUE, without blanks. It is not repeated here, because it \
+                           may be a secret";
+            return Err(Error::new(ErrorKind::Config, message));
+        };
         properties.set_from("--set", key, value);
         if is_secret(key) && !value.is_empty() {
             // At once, as it is out in the open whether the rest of the configuration is right or not.

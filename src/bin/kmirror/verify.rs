@@ -200,7 +200,13 @@ fn text(report: &VerifyReport, running: Duration) -> String {
         lines.push("and more differences (--differences lists more of them)".to_owned());
     }
     let allowed = |finding: &Finding| if finding.allowed { " (allowed)" } else { "" };
-    lines.extend(report.findings.iter().take(LISTED).map(|finding| format!("{}{}", escaped(&finding.to_string()), allowed(finding))));
+    lines.extend(
+        report
+            .findings
+            .iter()
+            .take(LISTED)
+            .map(|finding| format!("{}{}", escaped(&finding.to_string()), allowed(finding))),
+    );
     if report.findings.len() > LISTED {
         lines.push(format!("and {} more of the kind (--json lists them all)", report.findings.len() - LISTED));
     }

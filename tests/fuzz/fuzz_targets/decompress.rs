@@ -7,6 +7,8 @@
 mod batch;
 #[path = "../../../src/error.rs"]
 mod error;
+#[path = "../../../src/text.rs"]
+mod text;
 
 use batch::compression::{Codec, compress, decompress, decompress_magic_0};
 use bytes::Bytes;

@@ -7,6 +7,8 @@
 mod batch;
 #[path = "../../../src/error.rs"]
 mod error;
+#[path = "../../../src/text.rs"]
+mod text;
 
 use batch::pieces::{Piece, Reading, pieces};
 use bytes::Bytes;
@@ -35,7 +37,7 @@ fuzz_target!(|input: (u16, u16, bool, &[u8])| {
     let (from, batch_limit, read_committed, bytes) = input;
     let mut bytes = bytes.to_vec();
     bless(&mut bytes);
-    let reading = Reading { from: from.into(), read_committed, batch_limit: batch_limit.into() };
+    let reading = Reading { from: from.into(), read_committed, batch_limit: batch_limit.into(), without: &[] };
     let mut position = reading.from;
     for piece in pieces(Bytes::from(bytes), &[(0, 0), (1, 100)], reading, &Bytes::from) {
         match piece {

@@ -30,6 +30,11 @@ fn nothing_at_all_shows_the_help() -> Outcome {
 fn a_misspelt_flag_is_named_with_its_neighbour() -> Outcome {
     run(["run", "--until-cought-up"])?.expect(2, &["kmirror: unexpected argument", "--until-caught-up"])?;
     run(["run", "--set", "topics"])?.expect(2, &["--set", "KEY=VALUE"])?;
+    // Where a blank is in place of '=', what stands behind it may be a secret.
+    for secret in [&["--set", "sasl.password canary"][..], &["--set", "sasl.password", "canary"], &["canary"]] {
+        let finished = run(["run"].iter().chain(secret))?.expect(2, &["'='", "may be a secret"])?;
+        assert!(!finished.stderr.contains("canary") && !finished.stdout.contains("canary"), "{finished}");
+    }
     run(["run", "--timeout", "soon"])?.expect(2, &["--timeout", "number of seconds"])?;
     run(["run", "--timeout=-1"])?.expect(2, &["--timeout", "number of seconds"])?;
     Ok(())
