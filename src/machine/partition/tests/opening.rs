@@ -258,6 +258,23 @@ fn the_same_epoch_is_kept_where_the_position_is_the_same() {
 }
 
 #[test]
+fn a_log_that_does_not_come_to_rest_is_told_of_and_not_looked_at_for_ever_without_a_word() {
+    let moves = || TargetLog { high_watermark: -1, ..filled_to(10) };
+    let mut partition = new();
+    let (mut now, mut pauses) = (Duration::ZERO, Vec::new());
+    while now < Duration::from_secs(60) {
+        read_once(&mut partition, source(0, 100), moves(), now);
+        pauses.push(due(&partition) - now);
+        now = due(&partition);
+    }
+    assert!(pauses[..20].iter().all(|pause| *pause == REPLICATION_PAUSE), "it is over in a moment, mostly");
+    assert!(pauses.len() < 250, "{} readings in a minute", pauses.len());
+    let error = partition.error().expect("it says why").message().to_owned();
+    assert!(error.contains("does not come to rest") && partition.is_failing(), "{error}");
+    assert_eq!(read_once(&mut partition, source(0, 100), filled_to(10), now), Phase::Running);
+}
+
+#[test]
 fn records_that_differ_are_believed_only_when_read_twice() {
     let different = |target| Reading { likeness: Likeness::Different { offset: 9 }, ..reading(source(0, 100), target) };
     let mut partition = new();
