@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
@@ -41,14 +41,24 @@ pub struct Lens {
     pub echo: Counter,
 }
 
-/// A count that readers add to.
+/// Records that were seen, and up to which offset: what is read once more is not counted once more.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub struct Counter {
+    records: AtomicU64,
+    until: AtomicI64,
+}
 
 impl Counter {
     /// What was counted.
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.records.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, batch: &Batch) {
+        if batch.first_offset >= self.until.load(Ordering::Relaxed) {
+            self.records.fetch_add(u64::from(batch.record_count.max(0).unsigned_abs()), Ordering::Relaxed);
+            self.until.store(batch.last_offset.saturating_add(1), Ordering::Relaxed);
+        }
     }
 }
 
@@ -74,7 +84,7 @@ impl Lens {
         batches.retain(|batch| {
             let comes_back = self.without.contains(batch.producer_id);
             if comes_back {
-                self.echo.0.fetch_add(u64::from(batch.record_count.max(0).unsigned_abs()), Ordering::Relaxed);
+                self.echo.add(batch);
             }
             !comes_back
         });
@@ -241,6 +251,8 @@ mod tests {
         lens.leave_out_echo(&mut batches);
         assert_eq!(batches.iter().map(|batch| batch.producer_id).collect::<Vec<_>>(), of_others);
         assert_eq!(lens.echo.get(), 5);
+        lens.leave_out_echo(&mut vec![batch(5, 3, 9), batch(20, 4, 9)]);
+        assert_eq!(lens.echo.get(), 9, "what is read again is not counted again");
     }
 
     #[test]

@@ -76,7 +76,7 @@ fn records_say_that_they_came_from_the_other_side_also_when_nothing_else_does() 
     write(&pair.source, &topic, 2, 5)?;
     let internal = format!("kmirror.{topic}-back.internal");
     pair.source.client().delete_topic(&internal)?;
-    wait_for("the internal topic is gone", LIMIT, || Ok(pair.source.leader_of(&internal, 0)?.is_none().then_some(())))?;
+    wait_for("the internal topic is gone", LIMIT, || Ok(pair.source.leader_of(&internal, 0).is_err().then_some(())))?;
     assert_eq!(left_out(&there)?, 10);
     assert_eq!((records(&pair.source, &topic)?, records(&pair.target, &topic)?), (15, 15));
     expect_verified(&there, 5, 10)

@@ -94,7 +94,7 @@ fn brokers_take_the_producer_ids_that_say_where_records_come_from() -> Outcome {
 fn delete_memory(cluster: &Cluster, mirror: &str) -> Outcome {
     let topic = format!("kmirror.{mirror}.internal");
     cluster.client().delete_topic(&topic)?;
-    wait_for("the internal topic is gone", LIMIT, || Ok(cluster.leader_of(&topic, 0)?.is_none().then_some(())))
+    wait_for("the internal topic is gone", LIMIT, || Ok(cluster.leader_of(&topic, 0).is_err().then_some(())))
 }
 
 /// What a mirror remembered is gone: its own copies tell it that there was one, and those of another one of the same source do so too.
