@@ -47,9 +47,14 @@ struct Mirror {
     mark: Option<promotion::Mark>,
     /// What was told of it, so that it is told once.
     told: Option<String>,
-    unreadable: bool,
+    /// Records that were taken in.
+    notes: usize,
+    /// How often in a row nobody could make sense of it.
+    unreadable: u32,
 }
 
+/// So often in a row it is read until it is left out: what was damaged on its way comes whole the next time.
+const UNREADABLE: u32 = 3;
 /// Records of an internal topic of somebody else's that are taken in: maps of more were not made by a mirror.
 const MOST_NOTES: usize = 1_000_000;
 
@@ -84,17 +89,23 @@ impl Origins {
         self.mirrors.retain(|name, _| names.contains(name));
         for name in names {
             let mirror = self.mirrors.entry(name.clone()).or_default();
-            if mirror.unreadable {
+            if mirror.unreadable >= UNREADABLE {
                 continue;
             }
             match mirror.read(clusters.source, &name, clusters.target_id).await {
-                Ok(()) => mirror.confirm(clusters, &name).await,
+                Ok(()) => {
+                    mirror.unreadable = 0;
+                    mirror.confirm(clusters, &name).await;
+                }
                 // Nobody can make sense of it, so no mirror of today has written it.
-                Err(error) if error.kind() == ErrorKind::TargetConflict => {
-                    mirror.unreadable = true;
+                Err(error) if error.kind() == ErrorKind::TargetConflict && mirror.unreadable + 1 == UNREADABLE => {
+                    mirror.unreadable = UNREADABLE;
                     tracing::warn!(%error, "an internal topic at the source is left out: no record is known by it to come from the target");
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    mirror.unreadable += u32::from(error.kind() == ErrorKind::TargetConflict);
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -144,18 +155,17 @@ impl Mirror {
     }
 
     async fn read(&mut self, source: &Cluster, name: &str, target_id: &str) -> Result<()> {
-        let Mirror { follower, claimed, written, mark, confirmed, .. } = self;
-        let mut notes = 0;
+        let Mirror { follower, claimed, written, mark, confirmed, notes, .. } = self;
         let take = |followed: Followed| match followed {
             Followed::Anew => {
-                (*claimed, *written, *mark, *confirmed) =
-                    (BTreeSet::new(), WrittenDown::default(), None, BTreeSet::new());
+                (*claimed, *confirmed, *notes) = (BTreeSet::new(), BTreeSet::new(), 0);
+                (*written, *mark) = (WrittenDown::default(), None);
             }
             Followed::Records(records) => {
                 *mark = promotion::mark_of(&records, mark.take());
                 claimed.extend(records.iter().filter_map(|record| claimed_by(record, target_id)));
-                notes += records.len();
-                if notes > MOST_NOTES {
+                *notes += records.len();
+                if *notes > MOST_NOTES {
                     *written = WrittenDown::default();
                 } else {
                     records.iter().for_each(|record| written.take_in(record));
