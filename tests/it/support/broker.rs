@@ -24,8 +24,6 @@ pub(crate) enum Version {
     Latest,
     /// The newest release of the line before, which many still run.
     Previous,
-    /// Of the first line with tiered storage, whose brokers give up a read from the remote store when the request has waited.
-    FirstTiered,
     /// The last line that writes message formats 0 and 1 (topic config `message.format.version`). Needs a ZooKeeper,
     /// which is started with it; one broker only.
     Old,
@@ -39,7 +37,6 @@ impl Version {
         match self {
             Self::Latest => "4.3.1",
             Self::Previous => "3.9.2",
-            Self::FirstTiered => "3.7.2",
             Self::Old => "2.8.2",
         }
     }
