@@ -49,12 +49,12 @@ struct Mirror {
     told: Option<String>,
     /// Records that were taken in.
     notes: usize,
-    /// How often in a row nobody could make sense of it.
-    unreadable: u32,
+    /// Nobody can make sense of it.
+    unreadable: bool,
 }
 
-/// So often in a row it is read until it is left out: what was damaged on its way comes whole the next time.
-const UNREADABLE: u32 = 3;
+/// So often it is read until it is left out: what was damaged on its way comes whole the next time.
+const TRIES: u32 = 3;
 /// Records of an internal topic of somebody else's that are taken in: maps of more were not made by a mirror.
 const MOST_NOTES: usize = 1_000_000;
 
@@ -89,22 +89,22 @@ impl Origins {
         self.mirrors.retain(|name, _| names.contains(name));
         for name in names {
             let mirror = self.mirrors.entry(name.clone()).or_default();
-            if mirror.unreadable >= UNREADABLE {
+            if mirror.unreadable {
                 continue;
             }
-            match mirror.read(clusters.source, &name, clusters.target_id).await {
-                Ok(()) => {
-                    mirror.unreadable = 0;
-                    mirror.confirm(clusters, &name).await;
-                }
-                // Nobody can make sense of it, so no mirror of today has written it.
-                Err(error) if error.kind() == ErrorKind::TargetConflict && mirror.unreadable + 1 == UNREADABLE => {
-                    mirror.unreadable = UNREADABLE;
-                    tracing::warn!(%error, "an internal topic at the source is left out: no record is known by it to come from the target");
-                }
-                Err(error) => {
-                    mirror.unreadable += u32::from(error.kind() == ErrorKind::TargetConflict);
-                    return Err(error);
+            for left in (0..TRIES).rev() {
+                match mirror.read(clusters.source, &name, clusters.target_id).await {
+                    Ok(()) => {
+                        mirror.confirm(clusters, &name).await;
+                        break;
+                    }
+                    Err(error) if error.kind() != ErrorKind::TargetConflict => return Err(error),
+                    Err(_) if left > 0 => {}
+                    // No mirror of today has written it.
+                    Err(error) => {
+                        mirror.unreadable = true;
+                        tracing::warn!(%error, "an internal topic at the source is left out: no record is known by it to come from the target");
+                    }
                 }
             }
         }
