@@ -7,7 +7,6 @@ import "C"
 
 import (
 	"encoding/json"
-	"time"
 )
 
 // Status is what a mirror knew of itself at one moment.

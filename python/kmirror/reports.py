@@ -64,8 +64,8 @@ class Status(Table):
     state: str
     """For example "in_sync"."""
     lag: Lag
-    """The lag of all topics together; milliseconds are those of the worst partition. It says as of when both clusters were
-    heard."""
+    """The lag of all topics together; milliseconds are those of the worst partition. It says as of when both clusters
+    were heard."""
     replicated_records: int
     """Records replicated since the start."""
     replicated_bytes: int
@@ -328,8 +328,8 @@ class VerifyReport(Table):
     """What a verification found. As a table: the partitions, with how many of each class. It is true if identical."""
 
     outcome: str
-    """"identical"; "identical_in_a_sample" if only a sample was asked for; "incomplete" if no difference was seen, but not
-    everything is proved to be equal; "different"."""
+    """"identical"; "identical_in_a_sample" if only a sample was asked for; "incomplete" if no difference was seen, but
+    not everything is proved to be equal; "different"."""
     identical: bool
     """Whether the outcome is "identical", or "identical_in_a_sample" where a sample was asked for."""
     topics: int

@@ -97,9 +97,9 @@ class _Operator(BaseOperator):
         if report.identical:
             return found
         findings = [one for one in report.findings if not one.allowed]
-        for listed in (report.differences, findings, report.unread):
-            for one in listed[: results.MOST_LISTED]:
-                self.log.error("%s", one)
+        most = results.MOST_LISTED
+        for one in [*report.differences[:most], *findings[:most], *report.unread[:most]]:
+            self.log.error("%s", one)
         if is_error:
             # A task that fails returns nothing.
             context["ti"].xcom_push(key="verify", value=found)

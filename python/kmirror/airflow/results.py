@@ -48,14 +48,14 @@ def of_verify(report: VerifyReport) -> dict[str, Any]:
 def of_lag(report: VerifyReport) -> dict[str, Any]:
     """How far the target is behind, of a comparison that did not wait. A partition that the target does not have is
     behind by all that the source has; one that could not be read is not known to be in step."""
-    behind = []
+    behind: list[dict[str, Any]] = []
     for one in report.details:
         counts = one.to_dict()["counts"]
         records = counts["not_yet_replicated"] + counts["parked"]
         if counts["missing_partitions"]:
-            records = one.source_offset_end - one.source_offset_start  # type: ignore[attr-defined]
+            records = one.source_offset_end - one.source_offset_start
         if records > 0:
-            behind.append({"topic": one.topic, "partition": one.partition, "records": records})  # type: ignore[attr-defined]
+            behind.append({"topic": one.topic, "partition": one.partition, "records": records})
     behind.sort(key=lambda one: (-one["records"], one["topic"], one["partition"]))
     return {
         "records": sum(one["records"] for one in behind),
