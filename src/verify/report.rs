@@ -349,6 +349,29 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_has_every_class_and_every_field() {
+        let manual = include_str!("../manual/verify.md");
+        let mut report = VerifyReport { outcome: VerifyOutcome::Different, ..VerifyReport::default() };
+        report.findings.push(finding(FindingKind::Parked));
+        let document = serde_json::to_value(&report).expect("it is JSON");
+        let names =
+            |value: &serde_json::Value| value.as_object().map(|it| it.keys().cloned().collect()).unwrap_or_default();
+        let classes: Vec<String> = names(&document["counts"]);
+        assert!(classes.len() > FindingKind::ALL.len(), "{classes:?}");
+        for class in classes {
+            assert!(manual.contains(&format!("| `{class}` |")), "{class}");
+        }
+        let fields: Vec<String> = names(&document);
+        for field in fields.into_iter().filter(|field| field != "outcome").chain(names(&document["findings"][0])) {
+            let places = ["`result.", "`."].map(|before| format!("{before}{field}"));
+            assert!(
+                places.iter().any(|place| manual.contains(place)) || manual.contains(&format!("`{field}`")),
+                "{field}"
+            );
+        }
+    }
+
+    #[test]
     fn a_parked_partition_is_not_merely_behind() {
         let mut report = judged(&[FindingKind::NotYetReplicated], true, false);
         report.counts.not_yet_replicated = 10;
