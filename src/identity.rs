@@ -14,7 +14,7 @@ pub(crate) mod offsets;
 pub(crate) mod origins;
 pub(crate) mod promotion;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -104,6 +104,16 @@ struct Ids {
     /// Whether the mirror has created it.
     #[serde(default)]
     created: bool,
+    /// The copy that the mirror has created last, where that is another one or the target has ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    created_topic_id: Option<String>,
+}
+
+impl Ids {
+    fn numbers(&self) -> Option<TopicIds> {
+        let number = |text: &str| u128::from_str_radix(text, 16).ok();
+        Some(TopicIds { source: number(&self.source_topic_id)?, target: number(&self.target_topic_id)? })
+    }
 }
 
 const TOPIC_PREFIX: &str = "topic/";
@@ -115,8 +125,8 @@ pub(crate) struct Established {
     pub(crate) identity: Identity,
     /// The topics it has mirrored, as they were.
     pub(crate) topics: BTreeMap<String, TopicIds>,
-    /// Topics that it has created, whose settings are its business.
-    pub(crate) created: BTreeSet<String>,
+    /// The ids on the target of the topics that it has created there, whose settings are its business.
+    pub(crate) created: BTreeMap<String, u128>,
     /// Where records are whose offsets are translated.
     pub(crate) maps: BTreeMap<offsets::Place, OffsetMap>,
     /// Offsets of groups on the target that are its work.
@@ -206,6 +216,7 @@ async fn take_start(log: &InternalLog<'_>, name: &str, mut records: Vec<Record>)
             }
             return Ok((number, records, end));
         }
+        tokio::time::sleep(PAUSE).await;
     }
     let message = format!(
         "a start of this mirror was written to '{}' on the target {TRIES} times, and it does not show it: what is written there \
@@ -232,8 +243,12 @@ fn next_start(before: i32, topic: &str) -> Result<i32> {
 /// fence, and whose it was first may have been removed meanwhile.
 fn has_number(records: &[Record], number: i32, start: &Start) -> bool {
     let first = records.iter().find(|record| start_number(record) == Some(number));
-    let whose = first.and_then(|record| serde_json::from_slice::<Start>(record.value.as_ref()?).ok());
-    whose.as_ref() == Some(start) && records.iter().filter_map(start_number).all(|other| other <= number)
+    first.and_then(start_of).as_ref() == Some(start)
+        && records.iter().filter_map(start_number).all(|other| other <= number)
+}
+
+fn start_of(record: &Record) -> Option<Start> {
+    serde_json::from_slice(record.value.as_ref()?).ok()
 }
 
 fn start_key(number: i32) -> String {
@@ -271,34 +286,29 @@ fn ids_of_topics(records: &[Record]) -> BTreeMap<&str, Ids> {
 
 /// The topics that were mirrored, as they were then.
 fn remembered(records: &[Record]) -> BTreeMap<String, TopicIds> {
-    let number = |text: &str| u128::from_str_radix(text, 16).ok();
-    let known = |(name, ids): (&str, Ids)| {
-        let ids = TopicIds { source: number(&ids.source_topic_id)?, target: number(&ids.target_topic_id)? };
-        Some((name.to_owned(), ids))
-    };
+    let known = |(name, ids): (&str, Ids)| Some((name.to_owned(), ids.numbers()?));
     ids_of_topics(records).into_iter().filter_map(known).collect()
 }
 
-/// The topics that the mirror has created.
-fn created(records: &[Record]) -> BTreeSet<String> {
-    let created = ids_of_topics(records).into_iter().filter(|(_, ids)| ids.created);
-    created.map(|(name, _)| name.to_owned()).collect()
+/// The ids on the target of the topics that the mirror has created there.
+fn created(records: &[Record]) -> BTreeMap<String, u128> {
+    let id = |ids: &Ids| match &ids.created_topic_id {
+        Some(id) => u128::from_str_radix(id, 16).ok(),
+        None => ids.numbers().filter(|_| ids.created).map(|numbers| numbers.target),
+    };
+    ids_of_topics(records).into_iter().filter_map(|(name, ids)| Some((name.to_owned(), id(&ids)?))).collect()
 }
 
-/// Writes down which topics are mirrored, and which of them the mirror has created, so that the next start knows them again.
-pub(crate) async fn remember(
-    target: &Cluster,
-    name: &str,
-    topics: &[(String, TopicIds)],
-    created: &BTreeSet<String>,
-) -> Result<()> {
+/// Writes down which topics are mirrored, and which copies the mirror has created, so that the next start knows them again.
+pub(crate) async fn remember(target: &Cluster, name: &str, topics: &[(String, TopicIds, Option<u128>)]) -> Result<()> {
     let log = InternalLog::open_existing(target, name).await?;
     let hexadecimal = |id: u128| format!("{id:032x}");
-    let entry = |(topic, ids): &(String, TopicIds)| {
+    let entry = |(topic, ids, created): &(String, TopicIds, Option<u128>)| {
         let ids = Ids {
             source_topic_id: hexadecimal(ids.source),
             target_topic_id: hexadecimal(ids.target),
-            created: created.contains(topic),
+            created: *created == Some(ids.target),
+            created_topic_id: created.map(hexadecimal),
         };
         Ok((format!("{TOPIC_PREFIX}{topic}"), Some(json(&ids)?)))
     };

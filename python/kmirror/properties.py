@@ -115,6 +115,10 @@ class Properties(TypedDict, total=False):
     topic_configs_exclude: Value
     """``topic.configs.exclude``: Settings of topics that are not copied: the target's topics keep what they
     have. Those that are bound to brokers, clocks or tiered storage never are."""
+    topic_configs_target_defaults: Value
+    """``topic.configs.target.defaults``: Whether what nobody has set on a topic of the source is left to the
+    defaults of the target's brokers, also where they let records go sooner or refuse more of them. false: a
+    copy that the mirror creates keeps and takes records as the source does."""
     throttle_bytes_per_second: Value
     """``throttle.bytes.per.second``: The most the whole mirror copies in a second."""
     on_data_loss: Value
@@ -122,9 +126,9 @@ class Properties(TypedDict, total=False):
     stops, the others go on. continue: it is told, and the partition goes on behind them, at the same
     offsets."""
     on_topic_reset: Value
-    """``on.topic.reset``: When a topic of the source was deleted and created again while the mirror runs. fail:
-    its partitions stop, the others go on. recreate-target: its copy on the target is deleted with all its
-    records, and copied anew."""
+    """``on.topic.reset``: When a topic of the source was deleted and created again. fail: its partitions stop,
+    the others go on. recreate-target: its copy on the target is deleted with all its records, and copied
+    anew, if the mirror has created it and nobody else has written to it; else its partitions stop."""
     on_target_conflict: Value
     """``on.target.conflict``: When the target has something the mirror did not write. fail: that partition
     stops, the others go on."""

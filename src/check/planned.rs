@@ -5,13 +5,14 @@
 use super::{CheckLine, CheckSubject};
 use crate::config::utc;
 use crate::error::{Error, ErrorKind};
-use crate::plan::{MarkerPermission, MissingPermission, Plan, TopicPlan};
+use crate::plan::{ConfigPlan, MarkerPermission, MissingPermission, Plan, TopicPlan};
 
 pub(super) fn lines(plan: &Plan) -> Vec<CheckLine> {
     let mut lines = vec![mirror(plan)];
     // First, because they may be why topics are refused.
     lines.extend(permissions(plan));
     lines.extend(topics(&plan.topics));
+    lines.extend(configs(&plan.configs));
     lines.extend(groups(plan));
     lines
 }
@@ -72,6 +73,15 @@ fn topics(topics: &[TopicPlan]) -> Vec<CheckLine> {
         lines.push(CheckLine::warning(Some("target"), SUBJECT, message, fix));
     }
     lines
+}
+
+fn configs(configs: &[ConfigPlan]) -> Option<CheckLine> {
+    let stricter =
+        configs.iter().flat_map(|plan| plan.warnings.iter().map(move |what| format!("topic '{}': {what}", plan.topic)));
+    let message =
+        first_of(stricter, "settings let records go sooner on the target than at the source, or refuse more")?;
+    let fix = "set it on the target's topic, at the source's, or with topic.configs.override";
+    Some(CheckLine::warning(Some("target"), CheckSubject::Topics, message, fix))
 }
 
 fn permissions(plan: &Plan) -> Vec<CheckLine> {

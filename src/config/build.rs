@@ -436,6 +436,7 @@ fn blank() -> Config {
         topic_acls_downgrade: AclDowngrade::None,
         topic_configs_override: BTreeMap::new(),
         topic_configs_exclude: ConfigExclusion::default(),
+        topic_configs_target_defaults: false,
         throttle_bytes_per_second: None,
         on_data_loss: OnDataLoss::Fail,
         on_topic_reset: OnTopicReset::Fail,

@@ -128,6 +128,8 @@ pub struct Config {
     pub topic_configs_override: BTreeMap<String, String>,
     /// `topic.configs.exclude`.
     pub topic_configs_exclude: ConfigExclusion,
+    /// `topic.configs.target.defaults`: whether stricter defaults of the target are left as they are.
+    pub topic_configs_target_defaults: bool,
     /// `throttle.bytes.per.second`: the most the whole mirror copies in a second.
     pub throttle_bytes_per_second: Option<u64>,
     /// `on.data.loss`: when records are gone before they were copied.

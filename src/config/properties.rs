@@ -206,6 +206,10 @@ static MIRROR: &[Property] = &[
         "Settings of topics that are not copied: the target's topics keep what they have. Those that are bound to brokers, \
          clocks or tiered storage never are.")
         .default("").aliases(&["config.properties.exclude", "config.properties.blacklist"]),
+    mirror("topic.configs.target.defaults", Kind::Boolean, field!(topic_configs_target_defaults),
+        "Whether what nobody has set on a topic of the source is left to the defaults of the target's brokers, also where they let \
+         records go sooner or refuse more of them. false: a copy that the mirror creates keeps and takes records as the source does.")
+        .default("false"),
     mirror("throttle.bytes.per.second", Kind::OptionalInteger { min: 1, max: i64::MAX }, field!(throttle_bytes_per_second),
         "The most the whole mirror copies in a second.")
         .default(NONE).unit(Unit::Bytes),
@@ -214,8 +218,9 @@ static MIRROR: &[Property] = &[
          continue: it is told, and the partition goes on behind them, at the same offsets.")
         .default("fail"),
     mirror("on.topic.reset", Kind::Choice(&["fail", "recreate-target"]), field!(on_topic_reset),
-        "When a topic of the source was deleted and created again while the mirror runs. fail: its partitions stop, the others \
-         go on. recreate-target: its copy on the target is deleted with all its records, and copied anew.")
+        "When a topic of the source was deleted and created again. fail: its partitions stop, the others go on. recreate-target: \
+         its copy on the target is deleted with all its records, and copied anew, if the mirror has created it and nobody else has \
+         written to it; else its partitions stop.")
         .default("fail"),
     mirror("on.target.conflict", Kind::Choice(&["fail"]), field!(on_target_conflict),
         "When the target has something the mirror did not write. fail: that partition stops, the others go on.")

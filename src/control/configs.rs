@@ -11,12 +11,12 @@ use std::time::Duration;
 use super::Control;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::machine::configs::{self, Change, Policy, TargetTopic};
+use crate::machine::configs::{self, Change, Policy, SourceTopic, TargetTopic};
 use crate::machine::topics::{names_on_target, under_source_names};
 use crate::status::{Progress, State, Subject};
 use crate::wire;
 use crate::wire::cluster::{Cluster, Metadata};
-use crate::wire::configs::{ByTopic, MIN_IN_SYNC, TopicConfigs};
+use crate::wire::configs::{ByTopic, TopicConfigs};
 use crate::wire::errors::BrokerError;
 
 /// How often is looked whether all topics have begun, before they are looked at for the first time.
@@ -69,7 +69,7 @@ impl Control {
     /// Waits until all topics have begun, but not for long: before that there is little that can be kept in step.
     pub(super) async fn await_begin(&self) {
         let soon = tokio::time::Instant::now() + self.config.refresh_interval;
-        while tokio::time::Instant::now() < soon && self.followed().len() < self.mirrored.borrow().len() {
+        while tokio::time::Instant::now() < soon && self.followed().len() < self.lives.borrow().count() {
             tokio::time::sleep(TICK).await;
         }
     }
@@ -98,7 +98,7 @@ impl Control {
         let mut topics = self.followed();
         if self.translates() {
             // Others may use the topic, too. What the mirror has created it keeps like the source's.
-            topics.retain(|topic| self.created.borrow().contains(topic));
+            topics.retain(|topic| self.lives.borrow().has_created_copy_of(topic));
         }
         if topics.is_empty() {
             return Ok(BTreeMap::new());
@@ -116,13 +116,21 @@ impl Control {
                     let replicas = self.configs.replicas.borrow().get(&topic).copied();
                     // Without them the next look at the topics has to come first.
                     let Some(replicas) = replicas else { continue };
-                    pairs.push((topic, source.own.clone(), target_topic(target, source, replicas.target)));
+                    let is_created = self.lives.borrow().has_created_copy_of(&topic);
+                    let target = target_topic(target, source, replicas.target, is_created);
+                    pairs.push((topic, source_topic(source), target));
                 }
                 (Err(error), _) | (_, Err(error)) => drop(troubles.insert(topic, error)),
                 _ => {}
             }
         }
-        ask_for_minimum(&self.target, &self.config, &mut pairs, self.config_policy()).await?;
+        ask_for_inherited(&self.target, &self.config, &mut pairs, self.config_policy()).await?;
+        for (topic, source, target) in &pairs {
+            let stricter = configs::stricter(source, target, self.config_policy());
+            if !stricter.is_empty() {
+                troubles.insert(topic.clone(), loses_records(topic, &stricter));
+            }
+        }
         let changes = pairs.into_iter().map(|(topic, source, target)| {
             let changes = configs::plan(&source, &target, self.config_policy());
             (topic, changes)
@@ -169,16 +177,16 @@ impl Control {
             let is_begun = !self.prefixes.has(&progress) && is_of_mirror(&progress);
             *begun.entry(progress.topic.clone()).or_insert(true) &= is_begun;
         }
-        let parked = self.parked.borrow();
-        let begun = begun.into_iter().filter(|(topic, begun)| *begun && !parked.contains(&**topic));
+        let lives = self.lives.borrow();
+        let begun = begun.into_iter().filter(|(topic, begun)| *begun && !lives.is_stopped(topic));
         begun.map(|(topic, _)| topic.to_string()).collect()
     }
 
     /// The topics that have fewer replicas than they should, because the target has too few brokers.
     fn too_few_replicas(&self) -> BTreeMap<String, Error> {
         let replicas = self.configs.replicas.borrow();
-        let mirrored = self.mirrored.borrow();
-        let few = replicas.iter().filter(|(topic, _)| mirrored.contains_key(*topic)).filter(|(_, replicas)| {
+        let lives = self.lives.borrow();
+        let few = replicas.iter().filter(|(topic, _)| lives.get(topic).is_some()).filter(|(_, replicas)| {
             replicas.target < replicas.wanted && replicas.brokers < replicas.wanted.unsigned_abs().into()
         });
         few.map(|(topic, replicas)| {
@@ -229,36 +237,80 @@ pub(crate) async fn alter_target(
     Ok(under_source_names(config, &topics, answers))
 }
 
+/// What a topic on the target does to records that it does not do at the source.
+fn loses_records(topic: &str, stricter: &[String]) -> Error {
+    let message = format!(
+        "topic '{topic}' lets records go on the target that the source keeps, or refuses what the source takes: {}; set it on the \
+         target's topic, at the source's, or with topic.configs.override",
+        stricter.join(", ")
+    );
+    Error::new(ErrorKind::Topic, message).with_topic(topic)
+}
+
+/// Topics that would give every record the time at which it was appended, and why they are not mirrored to. Of what is not told
+/// nothing is said: the answer to the first batch shows it.
+pub(crate) async fn restamping(target: &Cluster, config: &Config, topics: &[String]) -> BTreeMap<String, Error> {
+    let names = names_on_target(config, topics);
+    // Left open: the answer to the first batch shows it.
+    let Ok(answers) = wire::configs::timestamp_types(target, &names).await else { return BTreeMap::new() };
+    let answers = under_source_names(config, topics, answers).into_iter();
+    let restamps = answers.filter(|(_, answer)| matches!(answer, Ok(Some(kind)) if kind == configs::LOG_APPEND_TIME));
+    let error = |(topic, _): (String, Result<Option<String>>)| {
+        let message = format!(
+            "topic '{}' has message.timestamp.type=LogAppendTime on the target, so that every record would get the time at which it \
+             is copied in place of its own: set it to CreateTime there, and delete the topic there if records were copied to it \
+             before",
+            config.names.on_target(&topic)
+        );
+        (topic.clone(), Error::new(ErrorKind::TargetConflict, message).with_topic(&topic))
+    };
+    restamps.map(error).collect()
+}
+
+/// A topic at the source as `machine::configs` sees it.
+pub(crate) fn source_topic(described: &TopicConfigs) -> SourceTopic {
+    SourceTopic { own: described.own.clone(), counting: described.counting.clone() }
+}
+
 /// A topic on the target as `machine::configs` sees it.
-pub(crate) fn target_topic(described: &TopicConfigs, source: &TopicConfigs, replication_factor: i16) -> TargetTopic {
-    let has_own = described.own.contains_key(MIN_IN_SYNC);
+pub(crate) fn target_topic(
+    described: &TopicConfigs,
+    source: &TopicConfigs,
+    replication_factor: i16,
+    is_created: bool,
+) -> TargetTopic {
+    let mut inherited = described.counting.clone();
+    inherited.retain(|key, _| !described.own.contains_key(*key));
     let is_only_there = |key: &&String| !source.known.is_empty() && !source.known.contains(*key);
     TargetTopic {
         own: described.own.clone(),
         only_there: described.own.keys().filter(is_only_there).cloned().collect(),
-        inherited_minimum: described.minimum.filter(|_| !has_own),
+        inherited,
         replication_factor,
+        is_created,
     }
 }
 
-/// A topic, what was set on it at the source, and what it has on the target.
-pub(crate) type Sides = (String, configs::Configs, TargetTopic);
+/// A topic, and what it has at the source and on the target.
+pub(crate) type Sides = (String, SourceTopic, TargetTopic);
 
-/// Asks for what decides whether a `min.insync.replicas` may be removed. That is rare.
-pub(crate) async fn ask_for_minimum(
+/// Asks for what decides whether a setting may be removed. That is rare.
+pub(crate) async fn ask_for_inherited(
     target: &Cluster,
     config: &Config,
     pairs: &mut [Sides],
     policy: Policy<'_>,
 ) -> Result<()> {
-    let needs = |(_, source, target): &&mut Sides| configs::needs_inherited_minimum(source, target, policy);
+    let needs = |(_, source, target): &&mut Sides| configs::needs_inherited(source, target, policy);
     let mut open: Vec<&mut Sides> = pairs.iter_mut().filter(needs).collect();
     let names: Vec<String> = open.iter().map(|(topic, ..)| topic.clone()).collect();
-    let minimums = wire::configs::inherited_minimum(target, &names_on_target(config, &names)).await?;
-    let minimums = under_source_names(config, &names, minimums);
+    let inherited = wire::configs::inherited(target, &names_on_target(config, &names)).await?;
+    let mut inherited = under_source_names(config, &names, inherited);
     for (topic, _, target) in &mut open {
-        // Left open: a minimum that is not known is not removed.
-        target.inherited_minimum = minimums.get(topic).and_then(|answer| answer.as_ref().ok().copied().flatten());
+        // Left open: what is not known is not removed.
+        if let Some(Ok(more)) = inherited.remove(topic) {
+            target.inherited.extend(more);
+        }
     }
     Ok(())
 }

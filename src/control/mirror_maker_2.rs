@@ -302,7 +302,7 @@ async fn find_or_create(cluster: &Cluster, topic: &EmittedTopic) -> Result<(i32,
                 if !std::mem::replace(&mut created, true) {
                     let new = new_topic(topic, metadata.broker_count);
                     let answers = admin::create_topics(cluster, metadata.controller_id, &[new]).await?;
-                    answers.into_values().collect::<Result<Vec<()>>>()?;
+                    answers.into_values().collect::<Result<Vec<_>>>()?;
                 }
             }
             Some(error) => return Err(refused(cluster, "show", topic, error)),

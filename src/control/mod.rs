@@ -19,7 +19,7 @@ mod topics;
 mod translations;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -35,7 +35,7 @@ use crate::identity::{self, Established};
 use crate::limits;
 use crate::machine::lifecycle::{KnownLag, LagAlarm};
 use crate::machine::partition::Identity;
-use crate::machine::topics::{Mirrored, TopicIds, selects};
+use crate::machine::topics::{Lives, selects};
 use crate::shared::Shared;
 use crate::status::{Lag, State};
 use crate::stream;
@@ -67,19 +67,10 @@ struct Control {
     source: Cluster,
     target: Cluster,
     streams: RefCell<Vec<Stream>>,
-    mirrored: RefCell<BTreeMap<String, Mirrored>>,
-    /// The ids of topics that were mirrored before, by the internal topic.
-    remembered: RefCell<BTreeMap<String, TopicIds>>,
-    /// The topics that the mirror has created on the target, by their names at the source.
-    created: RefCell<BTreeSet<String>>,
+    lives: RefCell<Lives>,
     translations: translations::Translations,
-    parked: RefCell<BTreeSet<String>>,
-    /// Topics that were parked to be mirrored anew.
-    let_go: RefCell<BTreeSet<String>>,
-    /// Topics that the source does not show any more, and how often in a row it did not.
-    gone: RefCell<BTreeMap<String, u32>>,
-    /// The ids of topics that were deleted on the target to be made anew, by their names there.
-    deleted: RefCell<BTreeMap<String, u128>>,
+    /// When the streams were told to drop topics whose copies are to be deleted.
+    let_go_at: RefCell<BTreeMap<String, Instant>>,
     source_metadata: RefCell<Metadata>,
     ends: looks::Looks,
     /// The mirror's producer id, once it is known.
@@ -126,14 +117,9 @@ pub(crate) fn run(
         config,
         shared,
         streams: RefCell::default(),
-        mirrored: RefCell::default(),
-        remembered: RefCell::default(),
-        created: RefCell::default(),
+        lives: RefCell::default(),
         translations: translations::Translations::default(),
-        parked: RefCell::default(),
-        let_go: RefCell::default(),
-        gone: RefCell::default(),
-        deleted: RefCell::default(),
+        let_go_at: RefCell::default(),
         source_metadata: RefCell::default(),
         ends: looks::Looks::default(),
         identity: Cell::new(None),
@@ -233,8 +219,7 @@ impl Control {
         let Established { identity, topics, created, maps, groups, read_until, topic_id, .. } =
             self.patiently(async || self.identify(&name, &source_id).await).await?;
         self.switch_over.read_until.set(read_until);
-        *self.remembered.borrow_mut() = topics;
-        *self.created.borrow_mut() = created;
+        *self.lives.borrow_mut() = Lives::restored(topics, created);
         *self.groups.turn.lock().await = Notebook::of(groups, read_until);
         *self.translations.restored.borrow_mut() = maps;
         self.translations.memory_id.set(topic_id);
@@ -401,7 +386,8 @@ impl Control {
         const LOOKS: u64 = 2;
         let since = self.failed_at_look.get().unwrap_or(self.looks.get());
         self.failed_at_look.set(Some(since));
-        self.config.on_topic_reset == OnTopicReset::RecreateTarget && self.looks.get() - since < LOOKS
+        let is_fresh = self.config.on_topic_reset == OnTopicReset::RecreateTarget && self.looks.get() - since < LOOKS;
+        is_fresh || self.lives.borrow().may_be_made_anew(&self.config)
     }
 
     fn tell_lag(&self, alarm: &mut LagAlarm) {

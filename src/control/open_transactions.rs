@@ -1,7 +1,7 @@
 //! Names transactions of the source that have been open for long: nothing behind them can be copied, or read by anybody who
 //! reads what is committed only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::Control;
 use crate::config::IsolationLevel;
 use crate::error::Result;
 use crate::event::{Event, EventKind};
-use crate::status::Progress;
+use crate::status::{Progress, State};
 use crate::wire::admin;
 use crate::wire::positions::{self, TopicPartition};
 
@@ -51,6 +51,10 @@ struct HeldUp {
     told: bool,
 }
 
+fn key_of(progress: &Progress) -> (Arc<str>, i32) {
+    (progress.topic.clone(), progress.partition)
+}
+
 impl Control {
     /// Looks for open transactions for ever.
     pub(super) async fn watch_transactions(self: Rc<Self>) {
@@ -60,9 +64,14 @@ impl Control {
         let mut held_up: HashMap<(Arc<str>, i32), HeldUp> = HashMap::new();
         loop {
             tokio::time::sleep(INTERVAL).await;
-            for progress in self.shared.partitions() {
-                let key = (progress.topic.clone(), progress.partition);
-                let Some(last_stable_offset) = progress.held_up_at() else {
+            let partitions = self.shared.partitions();
+            let keys: HashSet<(Arc<str>, i32)> = partitions.iter().map(|progress| key_of(progress)).collect();
+            held_up.retain(|key, _| keys.contains(key));
+            for progress in partitions {
+                let key = key_of(&progress);
+                // What is parked is not asked about any more: its numbers are of different times, perhaps of two topics.
+                let held_up_at = progress.held_up_at().filter(|_| progress.state() != State::Failed);
+                let Some(last_stable_offset) = held_up_at else {
                     if held_up.remove(&key).is_some() {
                         progress.set_open_transaction(None);
                     }

@@ -218,9 +218,9 @@ impl Control {
     }
 
     fn due(&self) -> Vec<Rc<Waiting>> {
-        let parked = self.parked.borrow();
+        let lives = self.lives.borrow();
         let waiting = self.prefixes.waiting.borrow();
-        let is_due = |waiting: &&Rc<Waiting>| !waiting.rests.get() && !parked.contains(&*waiting.name.0);
+        let is_due = |waiting: &&Rc<Waiting>| !waiting.rests.get() && !lives.is_stopped(&waiting.name.0);
         waiting.values().filter(is_due).cloned().collect()
     }
 

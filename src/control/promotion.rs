@@ -268,7 +268,7 @@ impl Control {
 
     /// The mirrored topics, without heartbeats.
     pub(super) fn topics_of_data(&self) -> Vec<String> {
-        self.mirrored.borrow().keys().filter(|topic| !self.config.beats(topic)).cloned().collect()
+        self.lives.borrow().names().filter(|topic| !self.config.beats(topic)).cloned().collect()
     }
 
     /// What is known of the source: what it says now, what the streams were told last, and what was written down.

@@ -1,32 +1,36 @@
 //! Sees to it that what matches is mirrored: plans by `machine::topics`, does it on the target, assigns partitions to streams.
 //!
-//! A topic that cannot be mirrored is refused for itself only; one that the source does not show any more is parked
-//! after a while, and goes on when it is back.
+//! A topic that cannot be mirrored is refused for itself only. What becomes of one that is gone, back, or another one now is decided in
+//! `machine::topics`, and done here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Control;
+use super::configs::{restamping, source_topic};
+use super::prefix::survey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind};
 use crate::identity;
-use crate::machine;
-use crate::machine::topics::{self, Action, Mirrored, TopicIds};
+use crate::machine::configs::{SourceTopic, for_new_topic};
+use crate::machine::topics::{self, Action, TopicIds};
 use crate::status::{Progress, State};
 use crate::stream;
 use crate::wire::admin::{self, NewTopic};
 use crate::wire::cluster::Metadata;
-use crate::wire::configs::{self, TopicConfigs};
+use crate::wire::configs::{self, Counting, TopicConfigs};
 use crate::wire::errors::{BrokerError, Class};
+use crate::wire::positions::TopicPartition;
 
 /// Pause between looks at topics that were just created and have no leaders yet.
 const CREATION_PAUSE: Duration = Duration::from_millis(100);
 /// Topics in one request to create them: brokers work on a request as a whole.
 const CREATED_AT_ONCE: usize = 200;
-/// A topic that is missing so often in a row is gone.
-const GONE_AFTER: u32 = 3;
+/// What the streams, or a process before this one, had under way to a copy has arrived by then, or never will: it must not get into the
+/// next copy, which has the same name.
+const LATE: Duration = Duration::from_secs(2);
 
 impl Control {
     /// Plans, applies, and plans again until what was created can be mirrored.
@@ -50,16 +54,27 @@ impl Control {
         self.add_hidden(&mut source).await?;
         self.find_other_writers();
         let selected = topics::names_on_target(&self.config, &topics::selected(&self.config, &source));
-        let mut target = self.target.metadata(Some(&selected), false).await?;
-        // Brokers may show a topic for a moment after it was deleted.
-        target.topics.retain(|name, topic| topic.id == 0 || self.deleted.borrow().get(name) != Some(&topic.id));
-        let actions = topics::plan(&source, &target, &self.mirrored.borrow(), &self.remembered.borrow(), &self.config);
+        let target = self.target.metadata(Some(&selected), false).await?;
+        let in_doubt = self.ask_all_about_others(&source, &target).await;
+        let actions = self.lives.borrow_mut().look(&source, &target, &in_doubt, &self.config);
         self.prefixes.remember(&source);
         self.remember_replicas(&source, &target);
         *self.source_metadata.borrow_mut() = source;
         let target = Rc::new(target);
         *self.ends.target_metadata.borrow_mut() = target.clone();
         Ok((actions, target))
+    }
+
+    /// Asks every broker about topics that seem to be other ones now; returns those on which brokers do not agree.
+    async fn ask_all_about_others(&self, source: &Metadata, target: &Metadata) -> BTreeSet<String> {
+        let suspicious = self.lives.borrow().suspicious(source, target, &self.config);
+        if suspicious.is_empty() {
+            return suspicious;
+        }
+        let names: Vec<String> = suspicious.iter().cloned().collect();
+        let on_target = topics::names_on_target(&self.config, &names);
+        let (sources, targets) = tokio::join!(self.source.views(&names), self.target.views(&on_target));
+        self.lives.borrow().in_doubt(&suspicious, &sources, &targets, &self.config)
     }
 
     /// Does what was planned; `true` if something was changed on the target, so that it has to be looked at again. What was created is not
@@ -72,7 +87,7 @@ impl Control {
     ) -> Result<bool> {
         let (mut creations, mut growths) = (BTreeMap::new(), BTreeMap::new());
         let mut assigned = Vec::new();
-        let (mut refused, mut gone) = (BTreeMap::new(), BTreeMap::new());
+        let mut refused = BTreeMap::new();
         for (name, action) in actions {
             match action {
                 Action::Create { partitions, replication_factor, clamped_from } => {
@@ -90,22 +105,25 @@ impl Control {
                 Action::Mirror { from, to, ids } => assigned.push((name, from, to, ids)),
                 Action::Refuse(error) => drop(refused.insert(name, error)),
                 Action::Park(error) => self.park(&name, &error, EventKind::Error).await,
-                Action::Recreate(error) => self.recreate(&name, error, target).await,
-                Action::Anew(error) => self.mirror_anew(&name, error).await,
-                Action::Gone(error) => drop(gone.insert(name, error)),
+                Action::Gone(error) => self.park(&name, &error, EventKind::TopicRemoved).await,
+                Action::Resume => self.command_all(|| stream::Command::Resume(Arc::from(name.as_str()))).await,
+                Action::LetGo(error) => self.let_go(&name, &error).await,
+                Action::Delete { id, error } => self.delete_copy(&name, id, &error, target).await,
+                Action::Forget { why } => self.forget(&name, why).await,
             }
         }
-        self.see_to_gone(gone).await;
         let asked = creations.len() + growths.len();
         creations.retain(|name, _| !created_before.contains(name));
         let created: Vec<String> = creations.keys().cloned().collect();
         let mut unchanged = self.create(creations, target.controller_id).await?;
-        let created: Vec<String> = created.into_iter().filter(|name| !unchanged.contains_key(name)).collect();
-        self.created.borrow_mut().extend(created.iter().cloned());
-        created_before.extend(created);
+        created_before.extend(created.into_iter().filter(|name| !unchanged.contains_key(name)));
         unchanged.extend(self.grow(growths, target.controller_id).await?);
         let changed = asked > unchanged.len();
         refused.append(&mut unchanged);
+        let new: Vec<String> = assigned.iter().map(|(name, ..)| name.clone()).collect();
+        let restamped = restamping(&self.target, &self.config, &new).await;
+        assigned.retain(|(name, ..)| !restamped.contains_key(name));
+        refused.extend(restamped);
         self.begin(assigned).await;
         self.refuse(refused);
         Ok(changed)
@@ -131,22 +149,32 @@ impl Control {
             BTreeMap::new()
         };
         let policy = self.config_policy();
+        let mut sources = BTreeMap::new();
         for (name, (partitions, replication_factor)) in topics {
-            let configs = match configs.get(&name) {
+            let source = match configs.get(&name) {
                 Some(Err(error)) => {
                     refused.insert(name, error.clone());
                     continue;
                 }
-                Some(Ok(configs)) => configs.own.clone(),
-                None => BTreeMap::new(),
+                Some(Ok(configs)) => source_topic(configs),
+                None => SourceTopic::default(),
             };
-            let configs = machine::configs::for_new_topic(&configs, replication_factor, policy);
+            let configs = for_new_topic(&source, replication_factor, &Counting::new(), policy);
             let on_target = self.config.names.on_target(&name).into_owned();
+            sources.insert(on_target.clone(), source);
             new.push(NewTopic { name: on_target.clone(), partitions, replication_factor, configs });
             at_source.insert(on_target, name);
         }
-        for some in new.chunks(CREATED_AT_ONCE) {
+        for some in new.chunks_mut(CREATED_AT_ONCE) {
+            // What its brokers would do with them shows what has to be set beside.
+            let inherited = admin::may_create_topics(&self.target, controller_id, some).await?;
+            for topic in some.iter_mut() {
+                if let (Some(source), Some(Ok(inherited))) = (sources.get(&topic.name), inherited.get(&topic.name)) {
+                    topic.configs = for_new_topic(source, topic.replication_factor, inherited, policy);
+                }
+            }
             let created = admin::create_topics(&self.target, controller_id, some).await?;
+            self.remember_created(&created, &at_source).await;
             refused.extend(of_source(created, &at_source));
         }
         Ok(refused)
@@ -184,13 +212,11 @@ impl Control {
                 self.shared.add_partition(progress.clone());
                 new.push(progress);
             }
-            let known = self
-                .mirrored
-                .borrow_mut()
-                .insert(name.clone(), Mirrored { ids, partitions: to, has_other_writer: false });
+            let known = self.lives.borrow().get(&name).is_some();
+            self.lives.borrow_mut().handle_mirrored(&name, ids, to);
             let message = match known {
-                None => format!("topic '{name}' is mirrored, {to} partitions"),
-                Some(_) => format!("topic '{name}' has {to} partitions now"),
+                false => format!("topic '{name}' is mirrored, {to} partitions"),
+                true => format!("topic '{name}' has {to} partitions now"),
             };
             tracing::info!(topic = name, partitions = to, "topic is mirrored");
             self.shared.events.send(Event { topic: Some(topic), ..Event::new(EventKind::TopicAdded, message) });
@@ -204,17 +230,39 @@ impl Control {
     /// Writes down the ids of topics that are new to the mirror. Without them a topic that is created again while no mirror
     /// runs is found by what it holds.
     async fn remember(&self, topics: &[(String, usize, usize, TopicIds)]) {
-        let new = |(name, _, _, ids): &(String, usize, usize, TopicIds)| {
-            let known = self.remembered.borrow().get(name).copied();
-            (ids.source != 0 && known != Some(*ids)).then(|| (name.clone(), *ids))
-        };
-        let new: Vec<(String, TopicIds)> = topics.iter().filter_map(new).collect();
+        let ids = topics.iter().map(|(name, _, _, ids)| (name.clone(), *ids));
+        self.write_down(ids.collect()).await;
+    }
+
+    /// Takes over which copies the target has created, and writes it down before anything else: a copy that is not known to be the mirror's
+    /// own is never deleted.
+    async fn remember_created(
+        &self,
+        created: &BTreeMap<String, Result<Option<u128>>>,
+        at_source: &BTreeMap<String, String>,
+    ) {
+        let mut new = Vec::new();
+        for (on_target, id) in created {
+            let (Some(name), Ok(Some(id))) = (at_source.get(on_target), id) else { continue };
+            self.lives.borrow_mut().handle_created(name, *id);
+            let source = self.source_metadata.borrow().topics.get(name).map_or(0, |topic| topic.id);
+            new.push((name.clone(), TopicIds { source, target: *id }));
+        }
+        self.write_down(new).await;
+    }
+
+    async fn write_down(&self, mut new: Vec<(String, TopicIds)>) {
+        new.retain(|(name, ids)| ids.source != 0 && !self.lives.borrow().remembers(name, *ids));
         if new.is_empty() {
             return;
         }
-        let created = self.created.borrow().clone();
-        match identity::remember(&self.target, &self.shared.name(), &new, &created).await {
-            Ok(()) => self.remembered.borrow_mut().extend(new),
+        let created =
+            |(name, ids): &(String, TopicIds)| (name.clone(), *ids, self.lives.borrow().created_copy_of(name));
+        let entries: Vec<_> = new.iter().map(created).collect();
+        match identity::remember(&self.target, &self.shared.name(), &entries).await {
+            Ok(()) => {
+                new.into_iter().for_each(|(name, ids)| self.lives.borrow_mut().handle_remembered(&name, ids));
+            }
             Err(error) => tracing::warn!(%error, "topic ids cannot be remembered for the next start"),
         }
     }
@@ -235,69 +283,86 @@ impl Control {
     }
 
     pub(super) async fn park(&self, topic: &str, error: &Error, kind: EventKind) {
-        if self.parked.borrow_mut().insert(topic.to_owned()) {
-            self.shared.events.send(Event::of_error(kind, error));
-            self.command_all(|| stream::Command::Park(Arc::from(topic), error.clone())).await;
+        self.shared.events.send(Event::of_error(kind, error));
+        // No stream shows the error of a topic that was let go.
+        for progress in self.shared.partitions().iter().filter(|progress| &*progress.topic == topic) {
+            progress.set_state(State::Failed, Some(error));
         }
+        self.command_all(|| stream::Command::Park(Arc::from(topic), error.clone())).await;
     }
 
-    /// Parks a topic that is not the one that was mirrored and, the next time, deletes it on the target and forgets it: what was
-    /// under way to it has arrived by then, and cannot get into the new one.
-    async fn recreate(&self, topic: &str, error: Error, target: &Metadata) {
-        if !self.let_go(topic, error).await {
+    /// Parks a topic that is to be copied anew, and has the streams drop it.
+    async fn let_go(&self, topic: &str, error: &Error) {
+        tracing::warn!(topic, %error, "topic is made anew");
+        self.park(topic, error, EventKind::Error).await;
+        self.prefixes.forget(topic, &self.config.names.on_target(topic));
+        self.command_all(|| stream::Command::Forget(Arc::from(topic))).await;
+        self.let_go_at.borrow_mut().insert(topic.to_owned(), Instant::now());
+    }
+
+    /// Deletes the copy of a topic that was let go, unless somebody else has written to it.
+    async fn delete_copy(&self, topic: &str, id: u128, error: &Error, target: &Metadata) {
+        let let_go_at = self.let_go_at.borrow().get(topic).copied();
+        if let_go_at.is_some_and(|at| at.elapsed() < LATE) {
             return;
         }
-        let on_target = self.config.names.on_target(topic);
-        if let Err(error) = admin::delete_topic(&self.target, target.controller_id, &on_target).await {
+        let deleted = match self.other_writer_of(topic, target).await {
+            Ok(None) => {
+                let on_target = self.config.names.on_target(topic);
+                admin::delete_topic(&self.target, target.controller_id, &on_target, id).await
+            }
+            Ok(Some(partition)) => {
+                tracing::warn!(topic, partition, %error, "its copy is not deleted: somebody else has written to this partition");
+                return self.lives.borrow_mut().handle_other_writer(topic);
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = deleted {
             tracing::error!(topic, %error, "topic cannot be made anew; will be tried again");
             self.shared.events.send(Event::of_error(EventKind::Error, &error));
             return;
         }
-        if let Some(known) = target.topics.get(&*on_target) {
-            self.deleted.borrow_mut().insert(on_target.into_owned(), known.id);
-        }
-        tracing::info!(topic, "topic was deleted on the target, and is copied anew");
-        self.forget(topic);
+        self.lives.borrow_mut().handle_deleted(topic, id);
+        self.forget(topic, "its copy was deleted on the target, and it is copied anew").await;
     }
 
-    /// What somebody else had written is out of the way: parks the topic and, the next time, forgets it, so that it is found as if it
-    /// were new.
-    async fn mirror_anew(&self, topic: &str, error: Error) {
-        if self.let_go(topic, error).await {
-            tracing::info!(topic, "the target's topic is another one, and the topic is copied anew");
-            self.forget(topic);
+    /// A partition of a topic's copy to which somebody else has written.
+    async fn other_writer_of(&self, topic: &str, target: &Metadata) -> Result<Option<i32>> {
+        let on_target: Rc<str> = Rc::from(&*self.config.names.on_target(topic));
+        let count = target.topics.get(&*on_target).map_or(0, |topic| topic.leaders.len() as i32);
+        let partitions: Vec<TopicPartition> = (0..count).map(|partition| (on_target.clone(), partition)).collect();
+        let Some(identity) = self.identity.get() else { return Ok(Some(0)) };
+        let others = survey::other_writers(&self.target, target, &partitions, identity).await;
+        for partition in partitions {
+            match others.get(&partition) {
+                Some(Ok(true)) => return Ok(Some(partition.1)),
+                Some(Ok(false)) => {}
+                Some(Err(error)) => return Err(error.clone()),
+                None => {
+                    let message = format!("the last record of partition {} of its copy cannot be read", partition.1);
+                    return Err(Error::new(ErrorKind::Broker, message).with_topic(topic));
+                }
+            }
         }
+        Ok(None)
     }
 
-    /// Has the streams have nothing more to do with a topic; `true` if that was so at the last look already.
-    async fn let_go(&self, topic: &str, error: Error) -> bool {
-        if self.let_go.borrow().contains(topic) {
-            return true;
-        }
-        tracing::warn!(topic, %error, "topic is made anew");
-        self.park(topic, &error, EventKind::Error).await;
+    /// Nothing of this topic is shown any more, and what comes under its name is new.
+    async fn forget(&self, topic: &str, why: &str) {
+        tracing::info!(topic, "{why}");
         self.prefixes.forget(topic, &self.config.names.on_target(topic));
         self.command_all(|| stream::Command::Forget(Arc::from(topic))).await;
-        self.let_go.borrow_mut().insert(topic.to_owned());
-        false
-    }
-
-    fn forget(&self, topic: &str) {
         self.shared.remove_topic(topic);
-        self.mirrored.borrow_mut().remove(topic);
-        self.remembered.borrow_mut().remove(topic);
-        self.parked.borrow_mut().remove(topic);
-        self.let_go.borrow_mut().remove(topic);
+        self.let_go_at.borrow_mut().remove(topic);
     }
 
     /// Remembers which topics of the target hold what somebody else has written. What is parked as a whole says nothing of that.
     fn find_other_writers(&self) {
-        let mut mirrored = self.mirrored.borrow_mut();
+        let mut lives = self.lives.borrow_mut();
         for progress in self.shared.partitions().iter().filter(|progress| progress.state() == State::Failed) {
-            let is_conflict = progress.error().is_some_and(|error| error.kind() == ErrorKind::TargetConflict)
-                && !self.parked.borrow().contains(&*progress.topic);
-            if let Some(topic) = mirrored.get_mut(&*progress.topic).filter(|_| is_conflict) {
-                topic.has_other_writer = true;
+            let is_conflict = progress.error().is_some_and(|error| error.kind() == ErrorKind::TargetConflict);
+            if is_conflict && !lives.is_stopped(&progress.topic) {
+                lives.handle_other_writer(&progress.topic);
             }
         }
     }
@@ -306,9 +371,7 @@ impl Control {
     /// told so only if he asks for it.
     async fn add_hidden(&self, source: &mut Metadata) -> Result<()> {
         let is_hidden = |name: &&str| {
-            !source.topics.contains_key(*name)
-                && self.config.mirrors(name)
-                && !self.mirrored.borrow().contains_key(*name)
+            !source.topics.contains_key(*name) && self.config.mirrors(name) && self.lives.borrow().get(name).is_none()
         };
         let names: Vec<String> = self.config.topics.named().filter(is_hidden).map(str::to_owned).collect();
         if names.is_empty() {
@@ -321,51 +384,11 @@ impl Control {
         source.topics.extend(denied);
         Ok(())
     }
-
-    /// A topic that stays away is parked, and goes on when it is back: what is seen of it may depend on a permission, or
-    /// on a broker that has just started.
-    async fn see_to_gone(&self, gone: BTreeMap<String, Error>) {
-        let back: Vec<String> = self.gone.borrow().keys().filter(|topic| !gone.contains_key(*topic)).cloned().collect();
-        for topic in back {
-            let times = self.gone.borrow_mut().remove(&topic).unwrap_or_default();
-            if self.let_go.borrow().contains(&topic) {
-                // No stream has it any more.
-                self.forget(&topic);
-                continue;
-            }
-            // One that is another topic now is parked for that by the next plan.
-            if times >= GONE_AFTER && self.parked.borrow_mut().remove(&topic) && !self.is_reset(&topic) {
-                self.command_all(|| stream::Command::Resume(Arc::from(topic.as_str()))).await;
-            }
-        }
-        for (topic, error) in gone {
-            let times = {
-                let mut gone = self.gone.borrow_mut();
-                let times = gone.entry(topic.clone()).or_insert(0);
-                *times += 1;
-                *times
-            };
-            let is_of_target = error.kind() == ErrorKind::TargetConflict;
-            let has_other_writer = self.mirrored.borrow().get(&topic).is_some_and(|topic| topic.has_other_writer);
-            if times >= GONE_AFTER && is_of_target && has_other_writer {
-                self.mirror_anew(&topic, error).await;
-            } else if times >= GONE_AFTER {
-                self.park(&topic, &error, EventKind::TopicRemoved).await;
-            }
-        }
-    }
-
-    /// Whether the topic that is there now is not the one that was mirrored.
-    fn is_reset(&self, topic: &str) -> bool {
-        let mirrored = self.mirrored.borrow().get(topic).map(|mirrored| mirrored.ids.source);
-        let now = self.source_metadata.borrow().topics.get(topic).map(|topic| topic.id);
-        mirrored != now
-    }
 }
 
 /// What failed of what was done on the target, under the names that the topics have at the source.
-fn of_source(
-    results: impl IntoIterator<Item = (String, Result<()>)>,
+fn of_source<T>(
+    results: impl IntoIterator<Item = (String, Result<T>)>,
     at_source: &BTreeMap<String, String>,
 ) -> BTreeMap<String, Error> {
     let failed = results.into_iter().filter_map(|(name, result)| Some((name, result.err()?)));

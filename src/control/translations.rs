@@ -48,7 +48,7 @@ impl Control {
     }
 
     fn place_of(&self, progress: &Progress) -> Place {
-        let ids = self.mirrored.borrow().get(&*progress.topic).map(|mirrored| mirrored.ids);
+        let ids = self.lives.borrow().get(&progress.topic).map(|mirrored| mirrored.ids);
         Place {
             topic: progress.topic.to_string(),
             target_topic_id: ids.map_or(0, |ids| ids.target),
@@ -129,9 +129,9 @@ impl Control {
         if !self.translates() {
             return Scale { origins, partitions: HashMap::new() };
         }
-        let mirrored = self.mirrored.borrow();
+        let lives = self.lives.borrow();
         let partition = |progress: Arc<Progress>| {
-            let source_id = mirrored.get(&*progress.topic).map_or(0, |mirrored| mirrored.ids.source);
+            let source_id = lives.get(&progress.topic).map_or(0, |mirrored| mirrored.ids.source);
             ((Rc::from(&*progress.topic), progress.partition), (progress, source_id))
         };
         Scale { origins, partitions: self.shared.partitions().into_iter().map(partition).collect() }
@@ -163,9 +163,11 @@ impl Control {
 
     /// Nothing more is copied that could not be found again.
     async fn stop_without_memory(&self, error: &Error) {
-        let topics: Vec<String> = self.mirrored.borrow().keys().cloned().collect();
+        let topics: Vec<String> = self.lives.borrow().names().cloned().collect();
         for topic in topics {
-            self.park(&topic, error, EventKind::Error).await;
+            if self.lives.borrow_mut().handle_parked(&topic) {
+                self.park(&topic, error, EventKind::Error).await;
+            }
         }
     }
 

@@ -108,3 +108,18 @@ fn a_start_that_no_number_can_follow_is_refused() {
         assert!(error.message().contains(&format!("start/{impossible}")), "{error}");
     }
 }
+
+#[test]
+fn which_copy_the_mirror_has_created_is_known_whatever_copy_it_has_now() {
+    let written = |target: u128, created: bool, id: Option<u128>| {
+        let id = id.map(|id| format!(r#","created_topic_id":"{id:032x}""#)).unwrap_or_default();
+        format!(r#"{{"source_topic_id":"{:032x}","target_topic_id":"{target:032x}","created":{created}{id}}}"#, 1)
+    };
+    let created = created(&records(&[
+        ("topic/before", Some(&written(2, true, None))),
+        ("topic/foreign", Some(&written(2, false, None))),
+        ("topic/ours", Some(&written(2, true, Some(2)))),
+        ("topic/other", Some(&written(3, false, Some(2)))),
+    ]));
+    assert_eq!(created, ["before", "other", "ours"].map(|name| (name.to_owned(), 2)).into());
+}

@@ -1,12 +1,16 @@
 //! Decides how the configuration of a topic on the target has to be changed to follow the source's: `plan(source, target, policy)`.
 //!
-//! What counts is what was set on the topics themselves: what is default on the source is left to the default on the target.
+//! What is set on the source's topics is set on the target's. What is default at the source is left to the default on the target, but for
+//! copies that the mirror has made where that default would let records go sooner, refuse or change them ([`strictness`]).
 //! [`NOT_COPIED`] is the one list of what stays as it is there, with the reasons.
 
+mod strictness;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use crate::config::{Config, ConfigExclusion};
-use crate::wire::configs::MIN_IN_SYNC;
+use crate::wire::configs::{Counting, MIN_IN_SYNC, TIMESTAMP_TYPE};
 use crate::wire::removal::{self, Settings};
 
 /// What was set on a topic itself.
@@ -42,6 +46,10 @@ pub const NOT_COPIED: &[(&str, &str)] = &[
 ];
 const TIERED: &str = "where old segments are kept is decided on the target, which may have no tiered storage";
 
+/// Records carry the time at which they reached a broker.
+pub const LOG_APPEND_TIME: &str = "LogAppendTime";
+/// Records carry the time that their writer gave them.
+const CREATE_TIME: &str = "CreateTime";
 const AFTER_MAX: &str = "message.timestamp.after.max.ms";
 /// The default of [`AFTER_MAX`].
 const HOUR_MS: i64 = 3_600_000;
@@ -53,13 +61,28 @@ pub struct Policy<'a> {
     pub overrides: &'a Configs,
     /// `topic.configs.exclude`.
     pub excluded: &'a ConfigExclusion,
+    /// `topic.configs.target.defaults`: what nobody has set is left to the target's brokers.
+    pub keeps_defaults: bool,
 }
 
 impl<'a> Policy<'a> {
     /// The one that is configured.
     pub fn of(config: &'a Config) -> Self {
-        Policy { overrides: &config.topic_configs_override, excluded: &config.topic_configs_exclude }
+        Policy {
+            overrides: &config.topic_configs_override,
+            excluded: &config.topic_configs_exclude,
+            keeps_defaults: config.topic_configs_target_defaults,
+        }
     }
+}
+
+/// A topic at the source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SourceTopic {
+    /// What was set on it.
+    pub own: Configs,
+    /// What counts for it, set on it or not.
+    pub counting: Counting,
 }
 
 /// A topic on the target.
@@ -69,10 +92,18 @@ pub struct TargetTopic {
     pub own: Configs,
     /// What of that the source's brokers do not know, so that its topics cannot say anything about it.
     pub only_there: BTreeSet<String>,
-    /// The `min.insync.replicas` it has when none is set on it, as far as that is known.
-    pub inherited_minimum: Option<i16>,
+    /// What counts for it where nothing is set on it, as far as that is known.
+    pub inherited: Counting,
     /// Its replicas.
     pub replication_factor: i16,
+    /// Whether the mirror has created it.
+    pub is_created: bool,
+}
+
+impl TargetTopic {
+    fn inherited_minimum(&self) -> Option<i16> {
+        self.inherited.get(MIN_IN_SYNC).and_then(|value| value.parse().ok())
+    }
 }
 
 /// Something to be changed on a topic of the target.
@@ -130,20 +161,27 @@ impl Change {
     }
 }
 
-/// The configurations with which a topic is created on the target.
-pub fn for_new_topic(source: &Configs, replication_factor: i16, policy: Policy<'_>) -> Configs {
-    let wanted = wanted(source, replication_factor, policy);
+/// The configurations with which a topic is created on the target, given what its brokers would do with one on which nothing is set.
+pub fn for_new_topic(
+    source: &SourceTopic,
+    replication_factor: i16,
+    inherited: &Counting,
+    policy: Policy<'_>,
+) -> Configs {
+    let inherited = inherited.clone();
+    let target = TargetTopic { replication_factor, inherited, is_created: true, ..TargetTopic::default() };
+    let wanted = wanted_of(source, &target, policy);
     wanted.into_iter().map(|(key, (value, _))| (key, value)).collect()
 }
 
 /// What has to be changed on the target's topic so that it follows the source's.
-pub fn plan(source: &Configs, target: &TargetTopic, policy: Policy<'_>) -> Vec<Change> {
+pub fn plan(source: &SourceTopic, target: &TargetTopic, policy: Policy<'_>) -> Vec<Change> {
     if is_being_filled(&target.own) {
         return Vec::new();
     }
-    let mut wanted = wanted(source, target.replication_factor, policy);
+    let mut wanted = wanted_of(source, target, policy);
     if leaves_minimum(target, &wanted, policy)
-        && target.inherited_minimum.is_some_and(|minimum| minimum > target.replication_factor)
+        && target.inherited_minimum().is_some_and(|minimum| minimum > target.replication_factor)
     {
         wanted.insert(MIN_IN_SYNC.to_owned(), at_most_replicas(target.replication_factor));
     }
@@ -168,12 +206,46 @@ pub fn plan(source: &Configs, target: &TargetTopic, policy: Policy<'_>) -> Vec<C
     changes
 }
 
-/// Whether it matters what `min.insync.replicas` the topic has without its own, and that is not known.
-pub fn needs_inherited_minimum(source: &Configs, target: &TargetTopic, policy: Policy<'_>) -> bool {
-    let wanted = wanted(source, target.replication_factor, policy);
-    target.inherited_minimum.is_none()
+/// Whether it matters what the topic has without its own settings, and that is not known.
+pub fn needs_inherited(source: &SourceTopic, target: &TargetTopic, policy: Policy<'_>) -> bool {
+    let wanted = wanted_of(source, target, policy);
+    let needs_minimum = target.inherited_minimum().is_none()
         && target.own.contains_key(MIN_IN_SYNC)
-        && leaves_minimum(target, &wanted, policy)
+        && leaves_minimum(target, &wanted, policy);
+    let is_open = |key: &&str| {
+        let stays = is_left_alone(key, policy) || wanted.contains_key(*key);
+        let is_known = target.inherited.contains_key(*key) || !source.counting.contains_key(*key);
+        !stays && !is_known && target.own.contains_key(*key)
+    };
+    needs_minimum || (may_adjust(target, policy) && strictness::KEYS.iter().any(is_open))
+}
+
+/// What the target would do to records that the source does not do, as sentences: with these settings they go sooner there than at the
+/// source, or are refused. What is overridden or excluded is as somebody wants it.
+pub fn stricter(source: &SourceTopic, target: &TargetTopic, policy: Policy<'_>) -> Vec<String> {
+    let wanted = wanted_of(source, target, policy);
+    let counts = |key: &str| counts_there(key, target, &wanted, policy);
+    let is_decided = |key: &&&str| !policy.overrides.contains_key(**key) && !policy.excluded.matches(key);
+    let told = |key: &&str| {
+        let (theirs, ours) = (counts(key)?, source.counting.get(key)?);
+        let is_strict = strictness::is_stricter(key, &theirs, ours, &source.counting, counts);
+        is_strict.then(|| format!("{key} is {theirs} on the target and {ours} at the source"))
+    };
+    strictness::KEYS.iter().filter(is_decided).filter_map(told).collect()
+}
+
+/// What counts for a topic on the target when it has what is wanted.
+fn counts_there(key: &str, target: &TargetTopic, wanted: &Wanted, policy: Policy<'_>) -> Option<Rc<str>> {
+    let stays = is_left_alone(key, policy) || key == AFTER_MAX;
+    let own = target.own.get(key).filter(|_| stays).map(|value| Rc::from(value.as_str()));
+    let wanted = wanted.get(key).map(|(value, _)| Rc::from(value.as_str()));
+    let inherited = || target.inherited.iter().find(|(known, _)| **known == key).map(|(_, value)| value.clone());
+    wanted.or(own).or_else(inherited)
+}
+
+/// Whether what nobody has set may be set on the target's topic.
+fn may_adjust(target: &TargetTopic, policy: Policy<'_>) -> bool {
+    target.is_created && !policy.keeps_defaults
 }
 
 /// Whether the topic is to have no `min.insync.replicas` of its own. One that an exclusion protects stays.
@@ -184,6 +256,40 @@ fn leaves_minimum(target: &TargetTopic, wanted: &Wanted, policy: Policy<'_>) -> 
 
 /// What is to be set on a topic, and why.
 type Wanted = BTreeMap<String, (String, String)>;
+
+/// What is to be set on a topic: what is set on the source's, and what keeps a copy that the mirror has made from losing or changing
+/// records because the target's brokers have other defaults.
+fn wanted_of(source: &SourceTopic, target: &TargetTopic, policy: Policy<'_>) -> Wanted {
+    let mut wanted = wanted(&source.own, target.replication_factor, policy);
+    let is_free = |key: &str, wanted: &Wanted| {
+        !wanted.contains_key(key) && !policy.overrides.contains_key(key) && !policy.excluded.matches(key)
+    };
+    // Without it every record would get another time, whatever the defaults are meant for.
+    let restamps = counts_there(TIMESTAMP_TYPE, target, &wanted, policy).as_deref() == Some(LOG_APPEND_TIME);
+    if target.is_created && restamps && is_free(TIMESTAMP_TYPE, &wanted) {
+        let reason = "the target's brokers would give every record a time of their own".to_owned();
+        wanted.insert(TIMESTAMP_TYPE.to_owned(), (CREATE_TIME.to_owned(), reason));
+    }
+    if !may_adjust(target, policy) {
+        return wanted;
+    }
+    for key in strictness::KEYS {
+        let Some(ours) = source.counting.get(key).filter(|_| is_free(key, &wanted)) else { continue };
+        // It was set for this reason before: what the brokers' default is does not matter as long as it is the source's value.
+        let is_set_already = target.own.get(key).is_some_and(|own| **own == **ours);
+        let theirs = counts_there(key, target, &wanted, policy);
+        let counts = |key: &str| counts_there(key, target, &wanted, policy);
+        let is_strict = |theirs: &Rc<str>| strictness::is_stricter(key, theirs, ours, &source.counting, counts);
+        if is_set_already || theirs.as_ref().is_some_and(is_strict) {
+            let reason = match &theirs {
+                Some(theirs) => format!("it is the source's default, and the target's is {theirs}"),
+                None => "it is the source's default, and the target's may be stricter".to_owned(),
+            };
+            wanted.insert(key.to_owned(), (ours.to_string(), reason));
+        }
+    }
+    wanted
+}
 
 fn wanted(source: &Configs, replication_factor: i16, policy: Policy<'_>) -> Wanted {
     let mut wanted = Wanted::new();
@@ -255,10 +361,26 @@ mod tests {
         rows.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
+    fn at_source(own: &[(&str, &str)]) -> SourceTopic {
+        SourceTopic { own: configs(own), ..SourceTopic::default() }
+    }
+
+    fn counting(rows: &[(&'static str, &str)]) -> Counting {
+        rows.iter().map(|(key, value)| (*key, Rc::from(*value))).collect()
+    }
+
+    fn policy_of<'a>(overrides: &'a Configs, excluded: &'a ConfigExclusion) -> Policy<'a> {
+        Policy { overrides, excluded, keeps_defaults: false }
+    }
+
+    fn new_topic(source: &[(&str, &str)], replicas: i16, policy: Policy<'_>) -> Configs {
+        for_new_topic(&at_source(source), replicas, &Counting::new(), policy)
+    }
+
     /// What is left of a topic's own configurations after all changes, each of which changes something.
     fn follow(source: &[(&str, &str)], target: &TargetTopic, policy: Policy<'_>) -> Configs {
         let mut after = target.clone();
-        for change in plan(&configs(source), target, policy) {
+        for change in plan(&at_source(source), target, policy) {
             assert_eq!(change.from(), target.own.get(change.key()).map(String::as_str));
             assert_ne!(change.from(), change.to(), "{change:?} changes nothing");
             match change.to() {
@@ -266,12 +388,17 @@ mod tests {
                 None => after.own.remove(change.key()),
             };
         }
-        assert_eq!(plan(&configs(source), &after, policy), [], "once is enough");
+        assert_eq!(plan(&at_source(source), &after, policy), [], "once is enough");
         after.own
     }
 
     fn topic(own: &[(&str, &str)]) -> TargetTopic {
-        TargetTopic { own: configs(own), inherited_minimum: Some(1), replication_factor: 2, ..TargetTopic::default() }
+        TargetTopic {
+            own: configs(own),
+            inherited: counting(&[(MIN_IN_SYNC, "1")]),
+            replication_factor: 2,
+            ..TargetTopic::default()
+        }
     }
 
     fn exclusion(list: &str) -> ConfigExclusion {
@@ -281,13 +408,13 @@ mod tests {
     #[test]
     fn what_is_set_altered_or_removed_follows() {
         let (overrides, excluded) = (Configs::new(), exclusion(""));
-        let policy = Policy { overrides: &overrides, excluded: &excluded };
+        let policy = policy_of(&overrides, &excluded);
         let target = topic(&[("retention.ms", "1"), ("cleanup.policy", "compact"), ("segment.ms", "7")]);
         let source = [("retention.ms", "2"), ("segment.ms", "7"), ("flush.ms", "9")];
         assert_eq!(follow(&source, &target, policy), configs(&source));
         assert_eq!(follow(&[], &target, policy), Configs::new());
         let reasons: Vec<_> =
-            plan(&configs(&source), &target, policy).into_iter().map(|c| c.reason().to_owned()).collect();
+            plan(&at_source(&source), &target, policy).into_iter().map(|c| c.reason().to_owned()).collect();
         assert_eq!(reasons, ["it is not set on the source", "it is set on the source", "it is set on the source"]);
     }
 
@@ -295,7 +422,7 @@ mod tests {
     fn what_is_excluded_stays_as_it_is_and_an_override_wins() {
         let overrides = configs(&[("retention.ms", "5"), ("unclean.leader.election.enable", "true")]);
         let excluded = exclusion(r"delete\.retention\.ms, segment\..*");
-        let policy = Policy { overrides: &overrides, excluded: &excluded };
+        let policy = policy_of(&overrides, &excluded);
         let target =
             topic(&[("delete.retention.ms", "2000"), ("segment.ms", "3"), ("message.timestamp.type", "CreateTime")]);
         let source = [
@@ -314,7 +441,7 @@ mod tests {
             ("unclean.leader.election.enable", "true"),
         ];
         assert_eq!(follow(&source, &target, policy), configs(&expected));
-        assert_eq!(for_new_topic(&configs(&source), 1, policy), overrides);
+        assert_eq!(new_topic(&source, 1, policy), overrides);
     }
 
     #[test]
@@ -323,36 +450,39 @@ mod tests {
         let there = [("newest.ms", "1"), ("newer.ms", "2"), ("segment.ms", "3")];
         let only_there = ["newest.ms", "newer.ms"].map(str::to_owned).into();
         let target = TargetTopic { only_there, ..topic(&there) };
-        let policy = Policy { overrides: &overrides, excluded: &excluded };
+        let policy = policy_of(&overrides, &excluded);
         assert_eq!(follow(&[], &target, policy), configs(&[("newest.ms", "1"), ("newer.ms", "5")]));
     }
 
     #[test]
     fn no_minimum_is_above_the_replicas() {
         let (overrides, excluded) = (Configs::new(), exclusion(""));
-        let policy = Policy { overrides: &overrides, excluded: &excluded };
+        let policy = policy_of(&overrides, &excluded);
         let minimum = |value| configs(&[("min.insync.replicas", value)]);
         let three = [("min.insync.replicas", "3")];
         assert_eq!(follow(&three, &topic(&[]), policy), minimum("2"));
-        assert_eq!(for_new_topic(&configs(&three), 1, policy), minimum("1"));
+        assert_eq!(new_topic(&three, 1, policy), minimum("1"));
         assert_eq!(follow(&[("min.insync.replicas", "2")], &topic(&[]), policy), minimum("2"));
         // What the target's brokers would give is too much for this topic.
-        let inherits = |own, minimum| TargetTopic { inherited_minimum: minimum, ..topic(own) };
-        assert_eq!(follow(&[], &inherits(&[], Some(3)), policy), minimum("2"));
-        assert_eq!(follow(&[], &inherits(&three, Some(3)), policy), minimum("2"));
-        assert_eq!(follow(&[], &inherits(&three, Some(2)), policy), Configs::new());
-        assert!(needs_inherited_minimum(&Configs::new(), &inherits(&three, None), policy));
-        assert!(!needs_inherited_minimum(&configs(&three), &inherits(&three, None), policy));
+        let inherits = |own, minimum: Option<&str>| {
+            let inherited = minimum.map(|minimum| (MIN_IN_SYNC, Rc::from(minimum))).into_iter().collect();
+            TargetTopic { inherited, ..topic(own) }
+        };
+        assert_eq!(follow(&[], &inherits(&[], Some("3")), policy), minimum("2"));
+        assert_eq!(follow(&[], &inherits(&three, Some("3")), policy), minimum("2"));
+        assert_eq!(follow(&[], &inherits(&three, Some("2")), policy), Configs::new());
+        assert!(needs_inherited(&at_source(&[]), &inherits(&three, None), policy));
+        assert!(!needs_inherited(&at_source(&three), &inherits(&three, None), policy));
         // Whoever excludes it looks after it, as long as there is something to look after.
         let excluded = exclusion("min.insync.replicas");
-        let policy = Policy { overrides: &overrides, excluded: &excluded };
-        assert_eq!(follow(&[], &inherits(&three, Some(3)), policy), minimum("3"));
+        let policy = policy_of(&overrides, &excluded);
+        assert_eq!(follow(&[], &inherits(&three, Some("3")), policy), minimum("3"));
     }
 
     #[test]
     fn limits_of_time_never_refuse_what_the_source_took() {
         let (overrides, excluded) = (Configs::new(), exclusion(""));
-        let policy = Policy { overrides: &overrides, excluded: &excluded };
+        let policy = policy_of(&overrides, &excluded);
         let source = |after| {
             let limit = ("message.timestamp.after.max.ms", after);
             let configs = [limit, ("message.timestamp.before.max.ms", "1000")];
@@ -366,21 +496,80 @@ mod tests {
         assert_eq!(follow(&limit("9000000"), &topic(&limit("90000000")), policy), configs(&limit("90000000")));
         assert_eq!(follow(&limit("9000000"), &topic(&limit("4000000")), policy), configs(&limit("9000000")));
         let overrides = configs(&limit("7000000"));
-        let policy = Policy { overrides: &overrides, excluded: &excluded };
+        let policy = policy_of(&overrides, &excluded);
         assert_eq!(follow(&[], &topic(&limit("90000000")), policy), configs(&limit("7000000")));
     }
 
     #[test]
     fn a_topic_whose_first_offsets_are_being_filled_is_left_alone() {
         let (overrides, excluded) = (Configs::new(), exclusion(""));
-        let policy = Policy { overrides: &overrides, excluded: &excluded };
+        let policy = policy_of(&overrides, &excluded);
         let compacted = [("cleanup.policy", "compact"), ("retention.ms", "100")];
         let mut open = configs(&compacted);
         for (key, value) in removal::open_for_fill(&as_settings(&open)) {
             open.insert(key.to_owned(), value.unwrap_or_default());
         }
         let target = TargetTopic { own: open.clone(), ..topic(&[]) };
-        assert_eq!(plan(&configs(&[("cleanup.policy", "delete")]), &target, policy), []);
-        assert_eq!(for_new_topic(&open, 1, policy), configs(&compacted), "the source is a target that is being filled");
+        assert_eq!(plan(&at_source(&[("cleanup.policy", "delete")]), &target, policy), []);
+        assert_eq!(
+            for_new_topic(&SourceTopic { own: open, ..SourceTopic::default() }, 1, &Counting::new(), policy),
+            configs(&compacted),
+            "the source is a target that is being filled"
+        );
+    }
+
+    #[test]
+    fn a_copy_that_the_mirror_makes_keeps_and_takes_what_the_source_does() {
+        let (overrides, excluded) = (configs(&[("max.message.bytes", "5")]), exclusion("delete\\.retention\\.ms"));
+        let adjusts = policy_of(&overrides, &excluded);
+        let source = SourceTopic {
+            own: Configs::new(),
+            counting: counting(&[
+                ("cleanup.policy", "delete"),
+                ("retention.ms", "604800000"),
+                ("retention.bytes", "-1"),
+                ("max.message.bytes", "1000"),
+                ("min.compaction.lag.ms", "1000"),
+                ("message.timestamp.after.max.ms", "9223372036854775807"),
+            ]),
+        };
+        let inherited = counting(&[
+            ("cleanup.policy", "compact"),
+            ("retention.ms", "86400000"),
+            ("retention.bytes", "1000"),
+            ("max.message.bytes", "10"),
+            ("min.compaction.lag.ms", "0"),
+            ("message.timestamp.type", "LogAppendTime"),
+            ("message.timestamp.after.max.ms", "3600000"),
+        ]);
+        let all = [
+            ("cleanup.policy", "delete"),
+            ("max.message.bytes", "5"),
+            ("message.timestamp.after.max.ms", "9223372036854775807"),
+            ("message.timestamp.type", "CreateTime"),
+            ("retention.bytes", "-1"),
+            ("retention.ms", "604800000"),
+        ];
+        assert_eq!(for_new_topic(&source, 1, &inherited, adjusts), configs(&all));
+        // The next look changes nothing, and has nothing to ask: what was set for this reason stays.
+        let there =
+            TargetTopic { own: configs(&all), is_created: true, replication_factor: 1, ..TargetTopic::default() };
+        assert_eq!(plan(&source, &there, adjusts), []);
+        assert!(!needs_inherited(&source, &there, adjusts));
+        assert_eq!(stricter(&source, &there, adjusts), [""; 0]);
+        // A copy of somebody else is told of; one that is to have the target's defaults is, too.
+        let keeps = Policy { keeps_defaults: true, ..adjusts };
+        let foreign = TargetTopic { inherited: inherited.clone(), ..TargetTopic::default() };
+        let ours = TargetTopic { is_created: true, ..foreign.clone() };
+        for (target, policy) in [(&foreign, adjusts), (&ours, keeps)] {
+            let told = stricter(&source, target, policy).join("; ");
+            assert!(told.contains("cleanup.policy is compact on the target and delete at the source"), "{told}");
+            assert!(!told.contains("max.message.bytes"), "somebody wants it so: {told}");
+        }
+        let only_time = configs(&[("max.message.bytes", "5"), ("message.timestamp.type", "CreateTime")]);
+        assert_eq!(for_new_topic(&source, 1, &inherited, keeps), only_time);
+        // What is looser there is nobody's trouble.
+        let loose = counting(&[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("max.message.bytes", "9999")]);
+        assert_eq!(for_new_topic(&source, 1, &loose, policy_of(&Configs::new(), &exclusion(""))), Configs::new());
     }
 }

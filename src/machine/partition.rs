@@ -22,11 +22,13 @@ use crate::status::Replicated;
 use window::{Done, Window};
 
 mod answers;
+mod holes;
 mod resume;
 mod types;
 mod window;
 
 pub use answers::{Filled, Produced};
+pub use holes::{LONG_FILL, MARKERS_PER_SECOND, TRANSACTIONS_PER_SECOND, estimate};
 pub use types::{Anchor, Content, Fetched, Fill, Holes, LeftOut, Limits, Mapping, Phase, Produce, Ticket};
 
 /// The machine of one partition. `P` is the payload of a batch.
@@ -422,8 +424,7 @@ impl<P> Partition<P> {
     fn accept(&mut self, content: Content<P>) -> Result<(), Error> {
         let fetched = match content {
             Content::Nothing { next_offset, leader_epoch } => {
-                self.leave_hole(next_offset, leader_epoch);
-                return Ok(());
+                return self.leave_hole(next_offset, leader_epoch);
             }
             Content::Records(fetched) => fetched,
         };
@@ -434,21 +435,12 @@ impl<P> Partition<P> {
             return Err(Error::new(ErrorKind::Internal, message).with_offset(header.base_offset));
         }
         if header.base_offset > self.next_fetch {
-            self.leave_hole(header.base_offset, header.partition_leader_epoch);
+            self.leave_hole(header.base_offset, header.partition_leader_epoch)?;
         }
         self.next_fetch = header.last_offset() + 1;
         self.fetch_epoch = header.partition_leader_epoch;
         self.window.push_records(fetched);
         Ok(())
-    }
-
-    /// From the offset to fetch up to another one there is no record.
-    fn leave_hole(&mut self, next: i64, leader_epoch: i32) {
-        if next > self.next_fetch {
-            self.window.push_hole(self.next_fetch, next);
-            self.next_fetch = next;
-            self.fetch_epoch = leader_epoch;
-        }
     }
 
     /// Takes what is acknowledged from the front of the window.

@@ -1,12 +1,18 @@
-//! Decides which topics are mirrored and what has to be done on the target first: `plan(source, target, policy)`.
-//! Asks and changes nothing: a plan can be shown without being carried out.
+//! Decides which topics are mirrored and what has to be done on the target first. What a topic goes through while it is mirrored is in
+//! [`Lives`]. Asks and changes nothing: a plan can be shown without being carried out.
+
+mod life;
+#[cfg(test)]
+mod simulation;
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, OnTopicReset};
+use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::wire::cluster::{Metadata, TopicMetadata};
 use crate::wire::errors::{BrokerError, Class};
+
+pub use life::{Lives, Mirrored};
 
 /// The ids of a topic, nil where a cluster has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,21 +24,10 @@ pub struct TopicIds {
 }
 
 impl TopicIds {
-    /// Whether these are certainly the ids of two topics.
+    /// Whether these are certainly the ids of these two topics.
     fn is_of(&self, source: &TopicMetadata, target: &TopicMetadata) -> bool {
         self.source != 0 && self.target != 0 && self.source == source.id && self.target == target.id
     }
-}
-
-/// A topic that is mirrored already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mirrored {
-    /// Its ids.
-    pub ids: TopicIds,
-    /// How many of its partitions are assigned to streams.
-    pub partitions: usize,
-    /// Whether the target's topic was found to hold what somebody else has written.
-    pub has_other_writer: bool,
 }
 
 /// What has to be done for one topic.
@@ -63,44 +58,31 @@ pub enum Action {
     },
     /// Leave it alone.
     Refuse(Error),
-    /// It is not the topic it was.
+    /// Stop its partitions: it is not the topic it was.
     Park(Error),
-    /// It is not the topic it was, and the target's topic is to be deleted and created again.
-    Recreate(Error),
-    /// The target's topic held what somebody else has written, and now there is another one in its place: it is mirrored from its
-    /// beginning.
-    Anew(Error),
-    /// One of the clusters does not show it: deleted, or the permission to see it was.
+    /// Stop its partitions because one of the clusters does not show it any more: deleted, or the permission to see it was.
     Gone(Error),
+    /// Go on with its partitions: it is there again.
+    Resume,
+    /// Stop its partitions and let the streams drop them: it is to be copied anew. What they have under way has arrived at the next look.
+    LetGo(Error),
+    /// Delete the copy that the mirror has created on the target, if nobody else has written to it.
+    Delete {
+        /// The copy's id on the target.
+        id: u128,
+        /// What this is done for.
+        error: Error,
+    },
+    /// Drop everything that is known of it: what comes under its name is new.
+    Forget {
+        /// What is said of it.
+        why: &'static str,
+    },
 }
 
-/// What has to be done, for each topic that needs something.
-pub fn plan(
-    source: &Metadata,
-    target: &Metadata,
-    mirrored: &BTreeMap<String, Mirrored>,
-    remembered: &BTreeMap<String, TopicIds>,
-    config: &Config,
-) -> BTreeMap<String, Action> {
-    let mut actions = BTreeMap::new();
-    for (name, topic) in source.topics.iter().filter(|(name, topic)| selects(config, name, topic)) {
-        let known = mirrored.get(name);
-        let name_there = config.names.on_target(name);
-        let there = target.topics.get(&*name_there);
-        let remembered = remembered.get(name);
-        let reset = reset_of(name, topic, there, known, remembered, config);
-        let action =
-            reset.or_else(|| plan_topic([name, &name_there], topic, (target, there), known, remembered, config));
-        if let Some(action) = action {
-            actions.insert(name.clone(), action);
-        }
-    }
-    for name in mirrored.keys().filter(|name| !source.topics.contains_key(*name)) {
-        let message =
-            format!("topic '{name}' is gone at the source, or the permission to see it; its copy stays on the target");
-        actions.insert(name.clone(), Action::Gone(Error::new(ErrorKind::Topic, message).with_topic(name)));
-    }
-    actions
+/// Says that a topic of the source is another one now.
+pub fn created_again(name: &str, id: u128, before: u128) -> String {
+    format!("topic '{name}' was deleted and created again at the source (its id is {id:032x}, it was {before:032x})")
 }
 
 /// Whether a topic of the source is to be mirrored.
@@ -128,58 +110,6 @@ pub fn under_source_names<T>(
     let named =
         topics.iter().filter_map(|topic| Some((topic.clone(), answers.remove(&*config.names.on_target(topic))?)));
     named.collect()
-}
-
-/// What to do about a topic that is not the one that was mirrored, on either side, now or when the mirror ran before.
-fn reset_of(
-    name: &str,
-    topic: &TopicMetadata,
-    there: Option<&TopicMetadata>,
-    known: Option<&Mirrored>,
-    remembered: Option<&TopicIds>,
-    config: &Config,
-) -> Option<Action> {
-    let differ = |one: u128, other: u128| one != other && one != 0 && other != 0;
-    let there = there.filter(|there| there.error_code == 0);
-    // A copy that somebody has deleted on the target, to start anew, says nothing about the topic that is there now.
-    let remembered = remembered.filter(|ids| there.is_some_and(|there| !differ(ids.target, there.id)));
-    let ids = known.map(|known| &known.ids).or(remembered)?;
-    if topic.error_code == 0 && differ(topic.id, ids.source) {
-        let what = format!(
-            "topic '{name}' was deleted and created again at the source (its id is {:032x}, it was {:032x})",
-            topic.id, ids.source
-        );
-        let error = |what: String| Error::new(ErrorKind::TopicReset, what).with_topic(name);
-        let stop =
-            error(format!("{what}; the copy on the target is that of the old one: delete it there to start anew"));
-        return Some(match config.on_topic_reset {
-            OnTopicReset::Fail if known.is_some() => Action::Park(stop),
-            OnTopicReset::Fail => Action::Refuse(stop),
-            OnTopicReset::RecreateTarget => {
-                Action::Recreate(error(format!("{what}; its copy on the target is deleted and made anew")))
-            }
-        });
-    }
-    let known = known?;
-    let name_there = config.names.on_target(name);
-    let fix = match known.has_other_writer {
-        true => "it is copied anew",
-        false => "start the mirror again to copy the topic anew",
-    };
-    let conflict = |what: String| Error::new(ErrorKind::TargetConflict, format!("{what}; {fix}")).with_topic(name);
-    match there {
-        Some(there) if differ(there.id, known.ids.target) => {
-            let error = conflict(format!(
-                "topic '{name_there}' was deleted and created again on the target while it was mirrored (its id is {:032x}, it was {:032x})",
-                there.id, known.ids.target
-            ));
-            Some(if known.has_other_writer { Action::Anew(error) } else { Action::Park(error) })
-        }
-        None if known.partitions > 0 => Some(Action::Gone(conflict(format!(
-            "topic '{name_there}' is gone on the target, or the permission to see it, while it is mirrored"
-        )))),
-        _ => None,
-    }
 }
 
 /// What to do about a topic, given its names on both sides.

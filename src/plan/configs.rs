@@ -6,13 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::{Planner, TopicAction, TopicPlan};
-use crate::control::configs::{alter_target, ask_for_minimum, by_hand, describe_target, target_topic, told};
+use crate::control::configs::{
+    Sides, alter_target, ask_for_inherited, by_hand, describe_target, restamping, source_topic, target_topic, told,
+};
 use crate::error::{Error, ErrorKind, Result};
-use crate::machine::configs::{self, Change, Policy, TargetTopic};
+use crate::machine::configs::{self, Change, Policy, SourceTopic, TargetTopic};
+use crate::machine::topics::Lives;
 use crate::wire;
 use crate::wire::admin::{self, NewTopic};
 use crate::wire::cluster::Metadata;
-use crate::wire::configs::{ByTopic, TopicConfigs};
+use crate::wire::configs::{ByTopic, Counting, TopicConfigs};
 
 /// Topics in one request to create them.
 const CREATED_AT_ONCE: usize = 200;
@@ -27,6 +30,8 @@ pub struct ConfigPlan {
     pub changes: Vec<ConfigChange>,
     /// Why that cannot be done.
     pub trouble: Option<String>,
+    /// Settings with which records go sooner on the target than at the source, or are refused, and that the mirror leaves as they are.
+    pub warnings: Vec<String>,
 }
 
 /// Something that would be changed on a topic.
@@ -52,6 +57,15 @@ pub(super) struct Configured {
     pub(super) target: BTreeMap<String, configs::Configs>,
 }
 
+/// What the target says to the creation and growth of topics, by their names there.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// What it would not do, and why.
+    pub(super) errors: BTreeMap<String, Error>,
+    /// What would count for those that would be created, without being set on them.
+    inherited: BTreeMap<String, Counting>,
+}
+
 impl Planner {
     /// The configurations of the source's topics that would be copied.
     pub(super) async fn source_configs(&self, topics: &[TopicPlan]) -> Result<ByTopic<TopicConfigs>> {
@@ -63,47 +77,55 @@ impl Planner {
         wire::configs::unsupported_is(described, &names, &TopicConfigs::default())
     }
 
-    /// Asks whether the target would create and enlarge topics; those that it would not are refused. Returns its errors, by the
-    /// names on the target.
+    /// Asks whether the target would create and enlarge topics, and whether those that are there leave records as they are; what cannot be
+    /// is refused.
     pub(super) async fn ask_target(
         &self,
         topics: &mut [TopicPlan],
         target: &Metadata,
         source: &ByTopic<TopicConfigs>,
-    ) -> Result<BTreeMap<String, Error>> {
-        let (mut unknown, mut errors) = (BTreeMap::new(), BTreeMap::new());
+    ) -> Result<Asked> {
+        let mut unknown = BTreeMap::new();
+        let Asked { mut errors, mut inherited } = Asked::default();
         let mut new = Vec::new();
         for topic in topics.iter().filter(|topic| topic.action == TopicAction::Create) {
             let replication_factor = topic.replication_factor.unwrap_or(-1);
-            let configs = match source.get(&topic.topic) {
-                Some(Ok(described)) => described.own.clone(),
+            let source = match source.get(&topic.topic) {
+                Some(Ok(described)) => source_topic(described),
                 Some(Err(error)) => {
                     unknown.insert(topic.topic.clone(), error.clone());
                     continue;
                 }
-                None => configs::Configs::new(),
+                None => SourceTopic::default(),
             };
             new.push(NewTopic {
                 name: topic.name_on_target().to_owned(),
                 partitions: topic.partitions as i32,
                 replication_factor,
-                configs: configs::for_new_topic(&configs, replication_factor, self.policy()),
+                configs: configs::for_new_topic(&source, replication_factor, &Counting::new(), self.policy()),
             });
         }
         for some in new.chunks(CREATED_AT_ONCE) {
             let answers = admin::may_create_topics(&self.target, target.controller_id, some).await?;
-            errors.extend(answers.into_iter().filter_map(|(topic, answer)| Some((topic, answer.err()?))));
+            for (topic, answer) in answers {
+                match answer {
+                    Ok(counting) => drop(inherited.insert(topic, counting)),
+                    Err(error) => drop(errors.insert(topic, error)),
+                }
+            }
         }
         let growing = topics.iter().filter(|topic| topic.action == TopicAction::Grow);
         let growing = growing.map(|topic| (topic.name_on_target().to_owned(), topic.partitions as i32)).collect();
         let answers = admin::grow_topics(&self.target, target.controller_id, &growing, true).await?;
         errors.extend(answers.into_iter().filter_map(|(topic, answer)| Some((topic, answer.err()?))));
+        let there = |action| matches!(action, TopicAction::Mirror | TopicAction::Grow);
+        unknown.extend(restamping(&self.target, &self.config, &names(topics, there)).await);
         for topic in topics {
             if let Some(error) = errors.get(topic.name_on_target()).or_else(|| unknown.get(&topic.topic)) {
                 (topic.action, topic.reason) = (TopicAction::Refuse, Some(error.message().to_owned()));
             }
         }
-        Ok(errors)
+        Ok(Asked { errors, inherited })
     }
 
     /// What would be changed on topics, and what could not.
@@ -111,16 +133,19 @@ impl Planner {
         &self,
         topics: &[TopicPlan],
         followed: &BTreeSet<String>,
+        lives: &Lives,
         target: &Metadata,
         source: &ByTopic<TopicConfigs>,
+        asked: &Asked,
     ) -> Result<Configured> {
         let mut configured = Configured::default();
         for topic in topics.iter().filter(|topic| topic.action == TopicAction::Create) {
-            let own =
-                told(source, &topic.topic).ok().flatten().map(|described| described.own.clone()).unwrap_or_default();
+            let source = told(source, &topic.topic).ok().flatten().map(source_topic).unwrap_or_default();
             let replication_factor = topic.replication_factor.unwrap_or(-1);
-            let nothing = TargetTopic { replication_factor, ..TargetTopic::default() };
-            configured.add(&topic.topic, &configs::plan(&own, &nothing, self.policy()), None);
+            let inherited = asked.inherited.get(topic.name_on_target()).cloned().unwrap_or_default();
+            let new = TargetTopic { replication_factor, inherited, is_created: true, ..TargetTopic::default() };
+            configured.add(&topic.topic, &configs::plan(&source, &new, self.policy()), None);
+            configured.warn(&topic.topic, configs::stricter(&source, &new, self.policy()));
         }
         if !self.config.sync_topic_configs {
             return Ok(configured);
@@ -141,24 +166,25 @@ impl Planner {
         for topic in names {
             match (told(source, &topic), told(&described, &topic)) {
                 (Ok(Some(of_source)), Ok(Some(of_target))) => {
-                    let replicas = target
-                        .topics
-                        .get(&*self.config.names.on_target(&topic))
-                        .map_or(-1, |topic| topic.replication_factor);
+                    let there = target.topics.get(&*self.config.names.on_target(&topic));
+                    let replicas = there.map_or(-1, |there| there.replication_factor);
+                    let is_created = there.is_some_and(|there| lives.has_created(&topic, there.id));
                     configured.target.insert(topic.clone(), of_target.own.clone());
-                    pairs.push((topic, of_source.own.clone(), target_topic(of_target, of_source, replicas)));
+                    let of_target = target_topic(of_target, of_source, replicas, is_created);
+                    pairs.push((topic, source_topic(of_source), of_target));
                 }
                 (Err(error), _) | (_, Err(error)) => configured.add(&topic, &[], Some(&error)),
                 _ => {}
             }
         }
-        ask_for_minimum(&self.target, &self.config, &mut pairs, self.policy()).await?;
-        let plan = |(topic, source, target): &(String, configs::Configs, TargetTopic)| {
-            (topic.clone(), configs::plan(source, target, self.policy()))
-        };
+        ask_for_inherited(&self.target, &self.config, &mut pairs, self.policy()).await?;
+        let plan = |(topic, source, target): &Sides| (topic.clone(), configs::plan(source, target, self.policy()));
         let changes: Vec<(String, Vec<Change>)> =
             pairs.iter().map(plan).filter(|(_, changes)| !changes.is_empty()).collect();
         self.ask_for_changes(&changes, &mut configured).await?;
+        for (topic, source, target) in &pairs {
+            configured.warn(topic, configs::stricter(source, target, self.policy()));
+        }
         Ok(configured)
     }
 
@@ -196,7 +222,20 @@ impl Configured {
             topic: topic.to_owned(),
             changes: changes.iter().map(change).collect(),
             trouble: trouble.map(|error| error.message().to_owned()),
+            warnings: Vec::new(),
         });
+    }
+
+    fn warn(&mut self, topic: &str, warnings: Vec<String>) {
+        if warnings.is_empty() {
+            return;
+        }
+        match self.plans.iter_mut().find(|plan| plan.topic == topic) {
+            Some(plan) => plan.warnings = warnings,
+            None => {
+                self.plans.push(ConfigPlan { topic: topic.to_owned(), changes: Vec::new(), trouble: None, warnings });
+            }
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use crate::identity::offsets::Place;
 use crate::machine::opening::other_writer;
 use crate::machine::partition::Identity;
 use crate::machine::prefix::{self, LastWriter, Reading, Step};
-use crate::machine::topics::{self, Action};
+use crate::machine::topics::{self, Action, Lives};
 use crate::machine::translation::OffsetMap;
 use crate::machine::translation::guard::Guard;
 use crate::waiting::look_on_a_thread;
@@ -190,15 +190,17 @@ impl Planner {
         let found = identity::find(&self.target, whose).await?;
         let promoted_at_ms = found.as_ref().and_then(|found| found.mark.as_ref()).map(|mark| mark.promoted_at_ms);
         let maps = self.translations(found.as_ref(), &target);
+        let lives = found.as_ref().map(|found| Lives::restored(found.topics.clone(), found.created.clone()));
+        let mut lives = lives.unwrap_or_default();
         // Others may use a topic to which records are appended; the mirror keeps what it has created like the source's.
         let follows = |topic: &str| {
-            let created = found.as_ref().is_some_and(|found| found.created.contains(topic));
-            created || !self.config.translates()
+            let copy = target.topics.get(&*self.config.names.on_target(topic));
+            copy.is_some_and(|copy| lives.has_created(topic, copy.id)) || !self.config.translates()
         };
         let followed: BTreeSet<String> = source.topics.keys().filter(|topic| follows(topic)).cloned().collect();
         let noted = found.as_ref().map(|found| found.groups.clone()).unwrap_or_default();
-        let (identity, remembered) = found.map(|found| (found.identity, found.topics)).unzip();
-        let actions = topics::plan(&source, &target, &BTreeMap::new(), &remembered.unwrap_or_default(), &self.config);
+        let identity = found.map(|found| found.identity);
+        let actions = lives.look(&source, &target, &BTreeSet::new(), &self.config);
         let mut topics: Vec<TopicPlan> = actions
             .into_iter()
             .map(|(name, action)| {
@@ -208,9 +210,9 @@ impl Planner {
             })
             .collect();
         let source_configs = self.source_configs(&topics).await?;
-        let refused = self.ask_target(&mut topics, &target, &source_configs).await?;
+        let asked = self.ask_target(&mut topics, &target, &source_configs).await?;
         self.plan_starts(&mut topics, &source, &target, (identity, &maps)).await;
-        let configured = self.plan_configs(&topics, &followed, &target, &source_configs).await?;
+        let configured = self.plan_configs(&topics, &followed, &lives, &target, &source_configs, &asked).await?;
         let internal_topic = identity::topic_of(&name);
         let has_run = identity.is_some();
         let mut missing_permissions = self
@@ -219,7 +221,7 @@ impl Planner {
                 source: &source,
                 target: &target,
                 configured: &configured,
-                refused: &refused,
+                refused: &asked.errors,
                 internal_topic: &internal_topic,
                 has_run,
             })
@@ -395,11 +397,13 @@ fn topic_plan(topic: String, partitions: usize, action: Action) -> TopicPlan {
         Action::Mirror { .. } => plan.action = TopicAction::Mirror,
         Action::Refuse(error)
         | Action::Park(error)
-        | Action::Recreate(error)
-        | Action::Anew(error)
+        | Action::LetGo(error)
+        | Action::Delete { error, .. }
         | Action::Gone(error) => {
             plan.reason = Some(error.message().to_owned());
         }
+        // Of topics that are mirrored already, and a plan knows of none.
+        Action::Resume | Action::Forget { .. } => {}
     }
     plan
 }

@@ -140,7 +140,7 @@ impl Planner {
     }
 }
 
-fn is_denied(answer: &Result<()>) -> bool {
+fn is_denied<T>(answer: &Result<T>) -> bool {
     answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Authorization)
 }
 

@@ -239,6 +239,11 @@ impl Progress {
         }
     }
 
+    /// Says why a partition that runs is slow, or that it is so no more.
+    pub(crate) fn note(&self, why: Option<Error>) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
     /// Starting, stalled and failed are said by the stream; how far a running partition is follows from its offsets, as long as
     /// both sides can be asked for them.
     pub(crate) fn state(&self) -> State {

@@ -125,7 +125,11 @@ impl Fetcher {
     fn look_at(&mut self, changed: BTreeSet<usize>) {
         let mut slots = self.stream.slots.borrow_mut();
         for index in changed {
-            let Some(slot) = slots.get_mut(index) else { continue };
+            let Some(slot) = slots.get_mut(index) else {
+                self.session.forget_slot(index);
+                self.left_out.remove(&index);
+                continue;
+            };
             let ours = slot.leaders[Side::Source as usize] == self.broker;
             let wanted = slot.machine.poll_fetch().filter(|_| ours && !self.stream.halted.get() && !slot.apart);
             match wanted {

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::{Lane, Side, Stream, Tries};
 use crate::error::{Error, ErrorKind, Result};
-use crate::machine::partition::{Filled, Ticket};
+use crate::machine::partition::{Filled, MARKERS_PER_SECOND, TRANSACTIONS_PER_SECOND, Ticket};
 use crate::tasks;
 use crate::wire::connection::Connection;
 use crate::wire::errors::{BrokerError, Class};
@@ -29,6 +29,16 @@ pub(super) enum Way {
     Transactions { until: Duration },
 }
 
+impl Way {
+    /// Offsets that one partition is filled by in a second.
+    pub(super) fn per_second(self) -> i64 {
+        match self {
+            Way::Markers => MARKERS_PER_SECOND,
+            Way::Transactions { .. } => TRANSACTIONS_PER_SECOND,
+        }
+    }
+}
+
 /// How long it is gone without markers after they were refused.
 const WITHOUT_MARKERS: Duration = Duration::from_secs(60);
 /// Partitions of a broker that are filled by transactions at the same time.
@@ -42,7 +52,8 @@ pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
     let mut filler = Filler { stream, broker, lane, connection: None, places, told: Rc::default() };
     let mut tries = Tries::of(Side::Target);
     loop {
-        if filler.lane.slots.borrow().is_empty() {
+        // A mirror that ends or is paused fills nothing more: what is left is filled afterwards.
+        if filler.stream.halted.get() || filler.lane.slots.borrow().is_empty() {
             filler.lane.changed.notified().await;
             continue;
         }

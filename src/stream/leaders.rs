@@ -48,15 +48,12 @@ async fn refresh(stream: &Rc<Stream>, side: Side) -> crate::error::Result<bool> 
 
 fn apply(stream: &Rc<Stream>, side: Side, metadata: &Metadata) -> bool {
     let mut complete = true;
-    let count = stream.slots.borrow().len();
+    let count = stream.slots.borrow().end();
     for index in 0..count {
         let now = stream.now();
         let (before, leader, is_another) = {
             let mut slots = stream.slots.borrow_mut();
-            let slot = &mut slots[index];
-            if slot.forgotten {
-                continue;
-            }
+            let Some(slot) = slots.get_mut(index) else { continue };
             // A topic of another id is another topic: its leaders have nothing to do with this partition.
             let topic = metadata.topics.get(slot.topic_at(side));
             let is_another = topic.is_some_and(|topic| slot.has_other_id(side, topic.id));

@@ -16,7 +16,10 @@ mod likeness;
 mod mapping;
 mod opening;
 mod producing;
+mod resets;
 mod silence;
+mod slots;
+mod telling;
 mod translated;
 
 use std::cell::{Cell, RefCell};
@@ -39,6 +42,7 @@ use crate::tasks;
 use crate::throttle::Throttle;
 use crate::wire::cluster::Cluster;
 use crate::wire::memory::Budget;
+use slots::Slots;
 
 /// What the mirror tells a stream to do.
 pub(crate) enum Command {
@@ -86,7 +90,7 @@ struct Stream {
     identity: Identity,
     source: Cluster,
     target: Cluster,
-    slots: RefCell<Vec<Slot>>,
+    slots: RefCell<Slots>,
     by_name: RefCell<HashMap<Rc<str>, HashMap<i32, usize>>>,
     /// The names at the source of topics, by their names on the target.
     names_at_source: RefCell<HashMap<Rc<str>, Rc<str>>>,
@@ -104,6 +108,8 @@ struct Stream {
     mapper: Rc<Lane>,
     notebook: tokio::sync::Mutex<Notebook>,
     echo: echo::Echo,
+    /// Slots that are parked, and may be so because their topic is another one now.
+    suspects: Lane,
     /// How holes are filled on this target.
     markers: Cell<filling::Way>,
     /// Slots whose position has to be read.
@@ -131,8 +137,8 @@ struct Slot {
     machine: Partition<Batch>,
     progress: Arc<Progress>,
     leaders: [i32; 2],
-    /// It is kept because the slots are numbered, and does nothing more.
-    forgotten: bool,
+    /// Whether it is known that what it is parked for is not that its topic is another one now.
+    is_judged: bool,
     /// What the fetcher was told that this partition wants.
     fetch_told: Option<i64>,
     /// It is asked for apart, because nothing came of it.
@@ -147,6 +153,8 @@ struct Slot {
     state_told: State,
     /// It was logged why it waits.
     wait_told: bool,
+    /// Where the long hole ends that was told, -1 if there is none.
+    hole_told: i64,
     ran: bool,
     /// When a batch was sent last, or the position was read.
     last_sent: Duration,
@@ -209,6 +217,7 @@ pub(crate) fn run(
         silent: RefCell::default(),
         senders: RefCell::default(),
         fillers: RefCell::default(),
+        suspects: Lane::default(),
         markers: Cell::new(filling::Way::Markers),
         closed: RefCell::default(),
         closed_changed: Notify::new(),
@@ -227,6 +236,7 @@ impl Stream {
         tasks::spawn(leaders::run(self.clone()));
         tasks::spawn(silence::watch(self.clone()));
         tasks::spawn(mapping::run(self.clone(), self.mapper.clone()));
+        tasks::spawn(resets::run(self.clone()));
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Assign(partitions) => self.assign(partitions),
@@ -257,8 +267,8 @@ impl Stream {
             let (topic, target_topic) = (name(&progress.topic), name(&progress.target_topic));
             self.names_at_source.borrow_mut().insert(target_topic.clone(), topic.clone());
             let mut slots = self.slots.borrow_mut();
-            self.by_name.borrow_mut().entry(topic.clone()).or_default().insert(progress.partition, slots.len());
-            self.closed.borrow_mut().insert(slots.len());
+            self.by_name.borrow_mut().entry(topic.clone()).or_default().insert(progress.partition, slots.end());
+            self.closed.borrow_mut().insert(slots.end());
             let ids = [progress.ids.source, progress.ids.target];
             self.names_by_id.borrow_mut().insert(ids[Side::Target as usize], topic.clone());
             slots.push(Slot {
@@ -269,7 +279,7 @@ impl Stream {
                 machine: Partition::new(self.identity, self.limits()),
                 progress,
                 leaders: [NO_LEADER; 2],
-                forgotten: false,
+                is_judged: false,
                 fetch_told: None,
                 apart: false,
                 waits_at: (-1, 0),
@@ -277,6 +287,7 @@ impl Stream {
                 echo_until: 0,
                 state_told: State::Starting,
                 wait_told: false,
+                hole_told: -1,
                 ran: false,
                 last_sent: Duration::ZERO,
             });
@@ -304,12 +315,9 @@ impl Stream {
         self.names_by_id.borrow_mut().retain(|_, at_source| &**at_source != topic);
         let mut slots = self.slots.borrow_mut();
         for index in forgotten.into_values() {
-            let Some(slot) = slots.get_mut(index) else { continue };
-            if let Some(lane) = self.fetchers.borrow().get(&slot.leaders[Side::Source as usize]) {
-                lane.put(index);
-            }
-            slot.leaders = [NO_LEADER; 2];
-            slot.forgotten = true;
+            slots.remove(index);
+            // Whoever fetches it leaves it out.
+            self.fetchers.borrow().values().for_each(|lane| lane.put(index));
         }
     }
 
@@ -340,10 +348,13 @@ impl Stream {
         self.started.elapsed()
     }
 
-    /// Stops or resumes fetching.
+    /// Stops or resumes fetching and the filling of holes.
     fn halt(&self, halted: bool) {
         self.halted.set(halted);
-        let all: Vec<usize> = (0..self.slots.borrow().len()).collect();
+        for lane in self.fillers.borrow().values() {
+            lane.changed.notify_one();
+        }
+        let all: Vec<usize> = self.slots.borrow().numbers().collect();
         for lane in self.fetchers.borrow().values().chain(self.silent.borrow().values()) {
             lane.slots.borrow_mut().extend(&all);
             lane.changed.notify_one();
@@ -405,7 +416,13 @@ impl Stream {
         slot.progress.set_replicated(slot.machine.position(), slot.machine.replicated());
         slot.progress.set_in_flight(!slot.machine.is_idle());
         self.tell_left_out(slot);
+        self.tell_hole(slot);
         let phase = slot.machine.phase();
+        slot.is_judged &= phase == Phase::Parked;
+        if phase == Phase::Parked && !slot.is_judged && slot.may_be_another_topic() {
+            self.suspects.put(index);
+            return;
+        }
         if matches!(phase, Phase::Closed { .. }) && self.closed.borrow_mut().insert(index) {
             self.closed_changed.notify_one();
         }
@@ -438,31 +455,6 @@ impl Stream {
         }
     }
 
-    /// Tells of what a policy has left out: the partition goes on, but never silently.
-    fn tell_left_out(&self, slot: &mut Slot) {
-        for left_out in slot.machine.take_left_out() {
-            slot.progress.add_left_out(left_out.next - left_out.from);
-            let place = format!("topic '{}' partition {}", slot.topic, slot.partition);
-            let error = left_out.error.context(place).with_partition(&*slot.topic, slot.partition);
-            let (from, to) = (left_out.from, left_out.next - 1);
-            tracing::error!(topic = &*slot.topic, partition = slot.partition, from, to, %error, "left out by policy");
-            let kind = if error.kind() == ErrorKind::DataLoss { EventKind::DataLoss } else { EventKind::Error };
-            self.events.send(Event::of_error(kind, &error));
-        }
-    }
-
-    fn tell_parked(&self, slot: &Slot) {
-        let Some(error) = slot.machine.error() else { return };
-        let place = format!("topic '{}' partition {}", slot.topic, slot.partition);
-        let error = error.clone().context(place).with_partition(&*slot.topic, slot.partition);
-        slot.progress.set_state(State::Failed, Some(&error));
-        tracing::error!(topic = &*slot.topic, partition = slot.partition, kind = error.kind().name(), %error, "partition parked");
-        if error.kind() == ErrorKind::DataLoss {
-            self.events.send(Event::of_error(EventKind::DataLoss, &error));
-        }
-        self.events.send(Event::of_error(EventKind::PartitionParked, &error));
-    }
-
     /// The name at the source of a topic of the target.
     fn name_at_source(&self, target_topic: &str) -> Option<Rc<str>> {
         self.names_at_source.borrow().get(target_topic).cloned()
@@ -476,7 +468,8 @@ impl Stream {
     /// The slots whose partition is led by a broker.
     fn slots_led_by(&self, side: Side, broker: i32) -> Vec<usize> {
         let slots = self.slots.borrow();
-        (0..slots.len()).filter(|index| slots[*index].leaders[side as usize] == broker).collect()
+        let is_led = |index: &usize| slots.get(*index).is_some_and(|slot| slot.leaders[side as usize] == broker);
+        slots.numbers().filter(is_led).collect()
     }
 
     /// The metadata of a cluster is to be read again.
@@ -507,6 +500,12 @@ impl Stream {
 }
 
 impl Slot {
+    /// Whether it is parked for what a topic that was created again looks like, too.
+    fn may_be_another_topic(&self) -> bool {
+        let kind = self.machine.error().map(Error::kind);
+        self.progress.ids.source != 0 && matches!(kind, Some(ErrorKind::DataLoss | ErrorKind::Diverged))
+    }
+
     /// The name of its topic.
     fn topic_at(&self, side: Side) -> &str {
         match side {

@@ -40,7 +40,7 @@ fn take_due(stream: &Stream) -> std::collections::BTreeSet<usize> {
     let mut closed = stream.closed.borrow_mut();
     let mut due = std::collections::BTreeSet::new();
     closed.retain(|index| {
-        let slot = &mut slots[*index];
+        let Some(slot) = slots.get_mut(*index) else { return false };
         // Without leaders there is nobody to ask; the first metadata is on its way.
         if slot.leaders.contains(&NO_LEADER) {
             return true;
@@ -56,15 +56,23 @@ fn take_due(stream: &Stream) -> std::collections::BTreeSet<usize> {
 
 /// Opens partitions that share their leaders.
 async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
-    let (partitions, names): (Vec<(TopicPartition, i32)>, Vec<Names>) = {
+    let (slots, partitions, names): (Vec<usize>, Vec<(TopicPartition, i32)>, Vec<Names>) = {
         let all = stream.slots.borrow();
-        let name = |index: &usize| {
-            let slot = &all[*index];
+        let name = |index: usize| {
+            // It may have been forgotten meanwhile.
+            let slot = all.get(index)?;
             let source = (slot.topic.clone(), slot.partition);
             let target = (slot.target_topic.clone(), slot.partition);
-            ((source.clone(), slot.machine.position_epoch()), Names { source, target })
+            Some((index, (source.clone(), slot.machine.position_epoch()), Names { source, target }))
         };
-        slots.iter().map(name).unzip()
+        let named: Vec<_> = slots.into_iter().filter_map(name).collect();
+        let (mut slots, mut partitions, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, partition, name) in named {
+            slots.push(index);
+            partitions.push(partition);
+            names.push(name);
+        }
+        (slots, partitions, names)
     };
     let sources = read_source(&stream, leaders[Side::Source as usize], &partitions);
     let targets = async {

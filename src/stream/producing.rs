@@ -60,6 +60,7 @@ struct Under {
     source_offset: i64,
     base_sequence: i32,
     count: i32,
+    max_timestamp: i64,
 }
 impl Sender {
     async fn send(&mut self, permit: OwnedSemaphorePermit) -> Result<()> {
@@ -129,8 +130,8 @@ impl Sender {
             let part = Part { partition: slot.partition, header, payload: batch.payload.payload() };
             let source = &batch.payload.header;
             let (source_offset, count) = (source.base_offset, source.record_count);
-            let base_sequence = batch.stamp.base_sequence;
-            tickets.insert(index, Under { ticket: batch.ticket, source_offset, base_sequence, count });
+            let (base_sequence, max_timestamp) = (batch.stamp.base_sequence, source.max_timestamp);
+            tickets.insert(index, Under { ticket: batch.ticket, source_offset, base_sequence, count, max_timestamp });
             let id = slot.ids[Side::Target as usize];
             let none = || TopicParts { name: slot.target_topic.clone(), id, parts: Vec::new() };
             topics.entry(slot.target_topic.clone()).or_insert_with(none).parts.push(part);
@@ -181,7 +182,10 @@ async fn receive(
                 for partition in &topic.partition_responses {
                     let slot = stream.slot(&name, partition.index);
                     let Some((slot, under)) = slot.and_then(|slot| tickets.remove_entry(&slot)) else { continue };
+                    let append_time = partition.log_append_time_ms;
                     let produced = match BrokerError::of(partition.error_code) {
+                        // The answer to a batch that was there already carries the time of its newest record.
+                        None if append_time >= 0 && append_time != under.max_timestamp => Produced::Restamped,
                         None if stream.translates() => translate(&stream, slot, &under, partition.base_offset),
                         None => Produced::Appended { base_offset: partition.base_offset },
                         Some(error) => {

@@ -48,7 +48,7 @@ pub(super) async fn watch(stream: Rc<Stream>) {
 fn waiting(stream: &Stream, with_room: &HashMap<i32, bool>) -> Vec<(usize, i32)> {
     let mut slots = stream.slots.borrow_mut();
     let mut found = Vec::new();
-    for (index, slot) in slots.iter_mut().enumerate() {
+    for (index, slot) in slots.iter_mut() {
         let broker = slot.leaders[Side::Source as usize];
         let waits_for = slot.fetch_told.filter(|offset| !slot.apart && slot.progress.source_next() > Some(*offset));
         slot.waits_at = match waits_for {

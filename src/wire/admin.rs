@@ -11,9 +11,10 @@ use kafka_protocol::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, ListTransactionsRequest, ProducerId,
 };
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
 use super::cluster::{Cluster, topic_name};
-use super::configs;
+use super::configs::{self, Counting, DYNAMIC_TOPIC_CONFIG};
 use super::connection::Connection;
 use super::errors::{BrokerError, Class};
 use crate::error::{Error, ErrorKind, Result};
@@ -47,12 +48,13 @@ pub fn refused(cluster: &Cluster, what: &str, broker: BrokerError, detail: Optio
         .with_kafka_code(broker.code)
 }
 
-/// Creates topics; the result of each. A topic that exists already counts as created.
+/// Creates topics; the id that each got, nil where the cluster has none. A topic that exists already is no error, and has none
+/// either: somebody else may have created it.
 pub async fn create_topics(
     cluster: &Cluster,
     controller_id: i32,
     topics: &[NewTopic],
-) -> Result<BTreeMap<String, Result<()>>> {
+) -> Result<BTreeMap<String, Result<Option<u128>>>> {
     if topics.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -68,20 +70,45 @@ pub async fn create_topics(
             Err(error) => tracing::warn!(topic = name, %error, "it takes no records: min.insync.replicas is too high"),
         }
     }
-    Ok(created(cluster, answers))
+    let ids: BTreeMap<String, u128> = answers
+        .iter()
+        .filter(|answer| answer.error_code == 0)
+        .map(|answer| (answer.name.0.to_string(), answer.topic_id.as_u128()))
+        .collect();
+    let with_id = |(name, result): (String, Result<()>)| {
+        let id = ids.get(&name).copied();
+        (name, result.map(|()| id))
+    };
+    Ok(created(cluster, answers).into_iter().map(with_id).collect())
 }
 
-/// Asks whether topics could be created; the result of each. Nothing where that cannot be asked.
+/// Asks whether topics could be created; of each, what would count for it without being set on it, as far as that is told. Nothing where
+/// that cannot be asked.
 pub async fn may_create_topics(
     cluster: &Cluster,
     controller_id: i32,
     topics: &[NewTopic],
-) -> Result<BTreeMap<String, Result<()>>> {
-    let connection = controller(cluster, controller_id).await?;
-    if topics.is_empty() || !connection.supports::<CreateTopicsRequest>() {
+) -> Result<BTreeMap<String, Result<Counting>>> {
+    if topics.is_empty() {
         return Ok(BTreeMap::new());
     }
-    Ok(created(cluster, request_creation(cluster, &connection, topics, true).await?))
+    let connection = controller(cluster, controller_id).await?;
+    if !connection.supports::<CreateTopicsRequest>() {
+        return Ok(BTreeMap::new());
+    }
+    let answers = request_creation(cluster, &connection, topics, true).await?;
+    let values = configs::Values::default();
+    let inherited = |answer: &CreatableTopicResult| {
+        let configs = answer.configs.iter().flatten().filter(|config| config.config_source != DYNAMIC_TOPIC_CONFIG);
+        let configs = configs.map(|config| (config.name.as_str(), config.value.as_deref()));
+        (answer.name.0.to_string(), configs::counting(configs, &values))
+    };
+    let mut inherited: BTreeMap<String, Counting> = answers.iter().map(inherited).collect();
+    let with_inherited = |(name, result): (String, Result<()>)| {
+        let inherited = inherited.remove(&name).unwrap_or_default();
+        (name, result.map(|()| inherited))
+    };
+    Ok(created(cluster, answers).into_iter().map(with_inherited).collect())
 }
 
 async fn request_creation(
@@ -105,7 +132,7 @@ async fn request_creation(
         .with_topics(topics.iter().map(new).collect())
         .with_validate_only(validate_only)
         .with_timeout_ms(cluster.config().request_timeout.as_millis() as i32);
-    Ok(connection.call(&request, connection.version::<CreateTopicsRequest>(5)?).await?.topics)
+    Ok(connection.call(&request, connection.version::<CreateTopicsRequest>(7)?).await?.topics)
 }
 
 fn created(cluster: &Cluster, answers: Vec<CreatableTopicResult>) -> BTreeMap<String, Result<()>> {
@@ -128,6 +155,9 @@ fn minimum_that_lets_it_live(topic: &CreatableTopicResult) -> Option<(String, co
 }
 
 const TOPIC_ALREADY_EXISTS: i16 = 36;
+const UNKNOWN_TOPIC_ID: i16 = 100;
+/// From this version on a topic is deleted by its id (Kafka 2.8).
+const BY_ID: i16 = 6;
 
 fn outcome(cluster: &Cluster, what: &str, error_code: i16, detail: Option<&str>) -> Result<()> {
     match BrokerError::of(error_code) {
@@ -137,10 +167,10 @@ fn outcome(cluster: &Cluster, what: &str, error_code: i16, detail: Option<&str>)
 }
 
 /// A cluster without CreateTopics creates a topic when its metadata is asked for, with its own number of partitions.
-async fn create_by_asking(cluster: &Cluster, topics: &[NewTopic]) -> Result<BTreeMap<String, Result<()>>> {
+async fn create_by_asking(cluster: &Cluster, topics: &[NewTopic]) -> Result<BTreeMap<String, Result<Option<u128>>>> {
     let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
     cluster.metadata(Some(&names), true).await?;
-    Ok(names.into_iter().map(|name| (name, Ok(()))).collect())
+    Ok(names.into_iter().map(|name| (name, Ok(None))).collect())
 }
 
 /// Adds partitions to topics, up to the number given, or with `validate_only` asks whether that would be possible; the
@@ -172,20 +202,22 @@ pub async fn grow_topics(
     Ok(results.collect())
 }
 
-/// Deletes a topic with all its records. One that is not there counts as deleted.
-pub async fn delete_topic(cluster: &Cluster, controller_id: i32, topic: &str) -> Result<()> {
+/// Deletes the topic with this id and all its records, and no other that has come to have its name. One that is not there counts as
+/// deleted.
+pub async fn delete_topic(cluster: &Cluster, controller_id: i32, topic: &str, id: u128) -> Result<()> {
     let connection = controller(cluster, controller_id).await?;
     let version = connection.version::<DeleteTopicsRequest>(6)?;
-    let request = DeleteTopicsRequest::default().with_timeout_ms(cluster.config().request_timeout.as_millis() as i32);
-    let request = if version >= 6 {
-        request.with_topics(vec![DeleteTopicState::default().with_name(Some(topic_name(topic)))])
-    } else {
-        request.with_topic_names(vec![topic_name(topic)])
-    };
+    if version < BY_ID || id == 0 {
+        let message = format!("the {} cluster does not delete topic '{topic}' by its id", cluster.side);
+        return Err(Error::new(ErrorKind::Unsupported, message).with_topic(topic));
+    }
+    let request = DeleteTopicsRequest::default()
+        .with_timeout_ms(cluster.config().request_timeout.as_millis() as i32)
+        .with_topics(vec![DeleteTopicState::default().with_name(None).with_topic_id(Uuid::from_u128(id))]);
     let response = connection.call(&request, version).await?;
     for answer in response.responses {
         match BrokerError::of(answer.error_code) {
-            Some(error) if error.code != BrokerError::UNKNOWN_PARTITION.code => {
+            Some(error) if ![BrokerError::UNKNOWN_PARTITION.code, UNKNOWN_TOPIC_ID].contains(&error.code) => {
                 let detail = answer.error_message.as_deref();
                 return Err(refused(cluster, &format!("delete topic '{topic}'"), error, detail).with_topic(topic));
             }

@@ -14,6 +14,7 @@ use kafka_protocol::messages::{MetadataRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
 use super::connection::Connection;
+use super::together::all;
 use crate::config::ClientConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::printable;
@@ -215,6 +216,15 @@ impl Cluster {
     pub async fn metadata_of(&self, broker: i32) -> Result<Metadata> {
         let connection = self.broker(broker).await?;
         self.metadata_from(&connection, None, false).await
+    }
+
+    /// What each broker shows of some topics, of those that answer: one may show what was a while ago.
+    pub async fn views(&self, topics: &[String]) -> Vec<Metadata> {
+        let ask = |broker: i32| async move {
+            let connection = self.broker(broker).await.ok()?;
+            self.metadata_from(&connection, Some(topics), false).await.ok()
+        };
+        all(self.brokers().into_iter().map(ask).collect()).await.into_iter().flatten().collect()
     }
 
     async fn metadata_from(

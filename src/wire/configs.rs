@@ -1,7 +1,7 @@
 //! The configurations of topics: what is set on them, and changes of it, many topics in one request.
 //! Answers are refused for one topic at a time; an error of a function is that of a whole request.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -21,7 +21,7 @@ const AT_ONCE: usize = 250;
 /// A topic's number among the things that have configurations.
 const TOPIC_RESOURCE: i8 = 2;
 /// A configuration that was set on the topic itself.
-const DYNAMIC_TOPIC_CONFIG: i8 = 1;
+pub const DYNAMIC_TOPIC_CONFIG: i8 = 1;
 /// How many replicas have to be in sync for records to be taken.
 pub const MIN_IN_SYNC: &str = "min.insync.replicas";
 /// Whether old segments are kept in a remote store.
@@ -30,13 +30,33 @@ pub const REMOTE_STORAGE: &str = "remote.storage.enable";
 /// An answer for each topic.
 pub type ByTopic<T> = BTreeMap<String, Result<T>>;
 
+/// What decides which records a topic takes and keeps, and how long: it matters as it counts, wherever it is set.
+pub const COUNTING: [&str; 11] = [
+    MIN_IN_SYNC,
+    TIMESTAMP_TYPE,
+    "cleanup.policy",
+    "retention.ms",
+    "retention.bytes",
+    "delete.retention.ms",
+    "min.compaction.lag.ms",
+    "max.compaction.lag.ms",
+    "max.message.bytes",
+    "message.timestamp.before.max.ms",
+    "message.timestamp.after.max.ms",
+];
+/// Whose times records carry.
+pub const TIMESTAMP_TYPE: &str = "message.timestamp.type";
+
+/// Values of [`COUNTING`], as far as they are known.
+pub type Counting = BTreeMap<&'static str, Rc<str>>;
+
 /// The configurations of a topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TopicConfigs {
     /// What was set on the topic itself, but for secrets.
     pub own: BTreeMap<String, String>,
-    /// The `min.insync.replicas` that counts.
-    pub minimum: Option<i16>,
+    /// What counts, set on the topic or not.
+    pub counting: Counting,
     /// Every configuration that the brokers know, set or not; nothing if they were not asked.
     pub known: Rc<BTreeSet<String>>,
 }
@@ -45,34 +65,60 @@ pub struct TopicConfigs {
 pub async fn describe(cluster: &Cluster, topics: &[String]) -> Result<ByTopic<TopicConfigs>> {
     // The brokers of a cluster know the same of all topics.
     let all: OnceCell<Rc<BTreeSet<String>>> = OnceCell::new();
+    let values = Values::default();
     describe_keys(cluster, topics, None, false, |configs| {
         let names = || configs.iter().map(|config| config.name.to_string()).collect();
         let known = all.get_or_init(|| Rc::new(names())).clone();
-        let minimum = configs.iter().find(|config| config.name.as_str() == MIN_IN_SYNC).and_then(number);
+        let counting = counting(configs.iter().map(|config| (config.name.as_str(), config.value.as_deref())), &values);
         let own = configs.into_iter().filter(|config| is_own(config) && !config.is_sensitive);
         let own = own.filter_map(|config| Some((config.name.to_string(), config.value?.to_string())));
-        TopicConfigs { own: own.collect(), minimum, known }
+        TopicConfigs { own: own.collect(), counting, known }
     })
     .await
 }
 
-/// The `min.insync.replicas` that topics would have if none was set on them.
-pub async fn inherited_minimum(cluster: &Cluster, topics: &[String]) -> Result<ByTopic<Option<i16>>> {
-    describe_keys(cluster, topics, Some(&[MIN_IN_SYNC]), true, |configs| {
-        let synonyms = configs.iter().flat_map(|config| &config.synonyms);
-        let mut inherited = synonyms.filter(|synonym| synonym.source != DYNAMIC_TOPIC_CONFIG);
-        inherited.next().and_then(|synonym| synonym.value.as_ref()?.parse().ok())
+/// What would count for topics if nothing was set on them.
+pub async fn inherited(cluster: &Cluster, topics: &[String]) -> Result<ByTopic<Counting>> {
+    let values = Values::default();
+    describe_keys(cluster, topics, Some(&COUNTING), true, |configs| {
+        let inherited = configs.iter().map(|config| {
+            let mut others = config.synonyms.iter().filter(|synonym| synonym.source != DYNAMIC_TOPIC_CONFIG);
+            (config.name.as_str(), others.next().and_then(|synonym| synonym.value.as_deref()))
+        });
+        counting(inherited, &values)
     })
     .await
+}
+
+/// Whose times the records of topics carry: `CreateTime`, or `LogAppendTime` of the brokers.
+pub async fn timestamp_types(cluster: &Cluster, topics: &[String]) -> Result<ByTopic<Option<String>>> {
+    describe_keys(cluster, topics, Some(&[TIMESTAMP_TYPE]), false, |configs| {
+        configs.into_iter().find_map(|config| config.value.map(|value| value.to_string()))
+    })
+    .await
+}
+
+/// Values that thousands of topics have in common.
+pub type Values = RefCell<BTreeSet<Rc<str>>>;
+
+/// Of all configurations those that are in [`COUNTING`].
+pub fn counting<'a>(configs: impl Iterator<Item = (&'a str, Option<&'a str>)>, values: &Values) -> Counting {
+    let known = |(name, value): (&str, Option<&str>)| {
+        let key = COUNTING.into_iter().find(|key| *key == name)?;
+        let mut values = values.borrow_mut();
+        let value = match values.get(value?) {
+            Some(value) => value.clone(),
+            None => Rc::from(value?),
+        };
+        values.insert(value.clone());
+        Some((key, value))
+    };
+    configs.filter_map(known).collect()
 }
 
 /// Whether it was set on the topic itself.
 pub fn is_own(config: &DescribeConfigsResourceResult) -> bool {
     config.config_source == DYNAMIC_TOPIC_CONFIG
-}
-
-fn number(config: &DescribeConfigsResourceResult) -> Option<i16> {
-    config.value.as_ref()?.parse().ok()
 }
 
 /// Some or all configurations of topics, each topic's as `read` makes of them.

@@ -60,6 +60,9 @@ pub struct FetchedRecords {
     pub aborted: Vec<(i64, i64)>,
 }
 
+/// From this version on a fetch says the leader epoch of the record before it (KIP-595, Kafka 2.7).
+const COMPARES_EPOCHS: i16 = 12;
+
 #[derive(Debug)]
 struct Wanted {
     slot: usize,
@@ -148,6 +151,17 @@ impl Session {
             self.count -= 1;
             self.changed.remove(&(topic.clone(), partition));
             self.forgotten.insert((topic.clone(), partition));
+        }
+    }
+
+    /// The same by the number under which it was wanted.
+    pub fn forget_slot(&mut self, slot: usize) {
+        let has_it = |(topic, wanted): (&Rc<str>, &WantedTopic)| {
+            let partition = wanted.partitions.iter().find(|(_, known)| known.slot == slot)?;
+            Some((topic.clone(), *partition.0))
+        };
+        if let Some((topic, partition)) = self.wanted.iter().find_map(has_it) {
+            self.forget(&topic, partition, slot);
         }
     }
 
@@ -257,8 +271,8 @@ impl Session {
                 .with_fetch_offset(wanted.offset)
                 .with_partition_max_bytes(limits.partition_max_bytes)
                 .with_current_leader_epoch(-1)
-                // Older versions have no field for it.
-                .with_last_fetched_epoch(if version >= 12 { wanted.last_epoch } else { -1 })
+                // Older brokers do not compare it: their epochs are asked for when a position is read.
+                .with_last_fetched_epoch(if version >= COMPARES_EPOCHS { wanted.last_epoch } else { -1 })
                 .with_log_start_offset(-1);
             topics.entry(topic).or_default().push(partition);
         }

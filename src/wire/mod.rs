@@ -28,3 +28,5 @@ pub mod seen;
 pub mod together;
 pub mod transactions;
 pub mod transport;
+#[cfg(test)]
+mod versions;

@@ -183,6 +183,51 @@ pub(crate) async fn appendable(
     .await
 }
 
+/// Whether somebody else than the mirror has written to logs, by their last batches and by all producers that brokers remember. What
+/// cannot be read is an error.
+pub(crate) async fn other_writers(
+    target: &Cluster,
+    metadata: &Metadata,
+    partitions: &[TopicPartition],
+    identity: Identity,
+) -> Answers<bool> {
+    let ours = [identity.producer_id, marker::filler_of(identity.producer_id)];
+    let is_ours = |id: i64, epoch: i16| ours.contains(&id) || marker::offset_of(id, epoch).is_some();
+    ask(target, metadata, partitions, async |connection: &Connection, partitions: &[TopicPartition]| {
+        let starts = positions::list_offsets(connection, partitions, Which::LogStart).await?;
+        let ends = positions::list_offsets(connection, partitions, Which::LogEnd).await?;
+        let last = |partition: &TopicPartition| {
+            // Left open: what was not told is an error of the partition below.
+            let (start, end) = (get(&starts, partition).ok()?, get(&ends, partition).ok()?);
+            (start < end).then(|| (partition.clone(), end - 1))
+        };
+        let filled: Vec<(TopicPartition, i64)> = partitions.iter().filter_map(last).collect();
+        let headers = positions::batch_headers(connection, &filled).await?;
+        let other = |state: &positions::ProducerState| !is_ours(state.producer_id, state.producer_epoch);
+        let others = positions::producers(connection, partitions, other).await?.unwrap_or_default();
+        let has_other = |partition: &TopicPartition| {
+            if get(&starts, partition)? >= get(&ends, partition)? {
+                return Ok(false);
+            }
+            match others.get(partition) {
+                Some(Err(error)) => return Err(*error),
+                Some(Ok(states)) if !states.is_empty() => return Ok(true),
+                _ => {}
+            }
+            match headers.get(partition) {
+                Some(Ok(held)) => {
+                    let header = held.header().ok_or(BrokerError::UNKNOWN_PARTITION)?;
+                    Ok(!is_ours(header.producer_id, header.producer_epoch))
+                }
+                Some(Err(error)) => Err(*error),
+                None => Err(BrokerError::UNKNOWN_PARTITION),
+            }
+        };
+        Ok(partitions.iter().map(|partition| (partition.clone(), sentence(target, has_other(partition)))).collect())
+    })
+    .await
+}
+
 /// Who wrote logs' last batches, or to empty logs last.
 async fn last_writers(
     connection: &Connection,

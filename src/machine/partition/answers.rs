@@ -18,6 +18,8 @@ pub enum Produced {
         /// Offset of the first record on the target.
         base_offset: i64,
     },
+    /// The target appended it and gave every record the time of that: the records' own times are lost there.
+    Restamped,
     /// The target said no.
     Refused(BrokerError, Option<String>),
     /// No answer came: it may have been appended or not.
@@ -67,6 +69,7 @@ impl<P> Partition<P> {
                     "the batch of source offset {base_offset} was appended at target offset {appended_at}"
                 )));
             }
+            Produced::Restamped => return self.park(restamped(base_offset)),
             Produced::Refused(broker, detail) => return self.handle_refused(base_offset, broker, detail, now),
             Produced::Lost => return self.close(None, now),
         }
@@ -240,4 +243,13 @@ impl<P> Partition<P> {
             self.park(error);
         }
     }
+}
+
+/// The target's topic is of a kind that a copy cannot have.
+fn restamped(offset: i64) -> Error {
+    let message = format!(
+        "from offset {offset} on the target gave records the time at which it appended them, in place of their own: its topic has \
+         message.timestamp.type=LogAppendTime; set it to CreateTime there, and delete the topic on the target to copy it anew"
+    );
+    Error::new(ErrorKind::TargetConflict, message).with_offset(offset)
 }

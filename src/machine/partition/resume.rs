@@ -130,27 +130,27 @@ impl<P> Partition<P> {
         let next_fetch = self.next_fetch;
         let mut reading = *reading;
         reading.target.begun |= self.begun || self.window.queued_bytes() > 0;
-        match check_source(&reading, next_fetch) {
+        let (next, is_loss) = match check_source(&reading, next_fetch) {
             SourceFit::Goes | SourceFit::CutBack(_) => return true,
-            SourceFit::BeginsAt(next) => {
-                if position > 0 {
-                    // Nobody has missed a record, but somebody may wonder where they went.
+            SourceFit::BeginsAt(next) => (next, false),
+            SourceFit::Lost { next } => (next, true),
+        };
+        let left = match is_loss && !self.limits.go_on_after_loss {
+            true => Err(lost(next_fetch, next)),
+            false => self.leave_hole(next, -1),
+        };
+        match left {
+            Ok(()) => {
+                if is_loss || position > 0 {
+                    // Nobody may have missed a record, but somebody may wonder where they went.
                     self.leave_out(next_fetch, next, |from| lost(from, next));
                 }
-                self.leave_hole(next, -1);
             }
-            SourceFit::Lost { next } => {
-                let error = lost(next_fetch, next);
-                if self.limits.go_on_after_loss {
-                    self.leave_out(next_fetch, next, |from| lost(from, next));
-                    self.leave_hole(next, -1);
-                } else if self.window.is_empty() {
-                    self.park(error);
-                    return false;
-                } else {
-                    self.end = Some(error);
-                }
+            Err(error) if self.window.is_empty() => {
+                self.park(error);
+                return false;
             }
+            Err(error) => self.end = Some(error),
         }
         true
     }

@@ -98,6 +98,14 @@ impl<P> Window<P> {
         }
     }
 
+    /// Where the last hole begins, if what is added next would be a part of it.
+    pub(super) fn last_hole(&self) -> Option<i64> {
+        match self.entries.back() {
+            Some(Entry::Hole { from, written: Written::No, .. }) if self.entries.len() > self.sent => Some(*from),
+            _ => None,
+        }
+    }
+
     /// The records that are to be sent next, if a hole or a refused batch does not come before them.
     pub(super) fn next_records(&self) -> Option<&Fetched<P>> {
         let refused = |entry: &Entry<P>| matches!(entry, Entry::Records { refused: Some(_), .. });

@@ -41,17 +41,38 @@ enum Before {
     Remembered(TopicIds),
 }
 
+fn lives(before: Before) -> Lives {
+    let mut lives = Lives::restored(BTreeMap::new(), BTreeMap::from([("t".to_owned(), IDS.target)]));
+    match before {
+        Before::Nothing => lives = Lives::default(),
+        Before::Mirrored(ids, partitions) => lives.handle_mirrored("t", ids, partitions),
+        Before::Mixed(ids, partitions) => {
+            lives.handle_mirrored("t", ids, partitions);
+            lives.handle_other_writer("t");
+        }
+        Before::Remembered(ids) => lives.handle_remembered("t", ids),
+    }
+    lives
+}
+
+fn plan(source: &Metadata, target: &Metadata, lives: &mut Lives, config: &Config) -> BTreeMap<String, Action> {
+    lives.look(source, target, &Default::default(), config)
+}
+
+/// What the first look says that says something, of so many that show what is lost for good.
 fn decide(source: Option<TopicMetadata>, target: Option<TopicMetadata>, before: Before, config: &Config) -> String {
-    let known = |ids, partitions, has_other_writer| {
-        BTreeMap::from([("t".to_owned(), Mirrored { ids, partitions, has_other_writer })])
-    };
-    let (mirrored, remembered) = match before {
-        Before::Nothing => Default::default(),
-        Before::Mirrored(ids, partitions) => (known(ids, partitions, false), BTreeMap::new()),
-        Before::Mixed(ids, partitions) => (known(ids, partitions, true), BTreeMap::new()),
-        Before::Remembered(ids) => (BTreeMap::new(), BTreeMap::from([("t".to_owned(), ids)])),
-    };
-    let mut actions = plan(&cluster(source), &cluster(target), &mirrored, &remembered, config);
+    let mut lives = lives(before);
+    for _ in 0..3 {
+        let said = said(&source, &target, &mut lives, config);
+        if said != "nothing" {
+            return said;
+        }
+    }
+    "nothing".to_owned()
+}
+
+fn said(source: &Option<TopicMetadata>, target: &Option<TopicMetadata>, lives: &mut Lives, config: &Config) -> String {
+    let mut actions = plan(&cluster(source.clone()), &cluster(target.clone()), lives, config);
     let action = actions.remove("t");
     assert!(actions.is_empty());
     match action {
@@ -63,9 +84,11 @@ fn decide(source: Option<TopicMetadata>, target: Option<TopicMetadata>, before: 
         Some(Action::Mirror { from, to, ids }) => format!("mirror {from}..{to} {}/{}", ids.source, ids.target),
         Some(Action::Refuse(error)) => format!("refuse {}", error.kind().name()),
         Some(Action::Park(error)) => format!("park {}", error.kind().name()),
-        Some(Action::Recreate(error)) => format!("recreate {}", error.kind().name()),
-        Some(Action::Anew(error)) => format!("anew {}", error.kind().name()),
+        Some(Action::LetGo(error)) => format!("let go {}", error.kind().name()),
+        Some(Action::Delete { id, error }) => format!("delete {id} {}", error.kind().name()),
         Some(Action::Gone(error)) => format!("gone {}", error.kind().name()),
+        Some(Action::Resume) => "resume".to_owned(),
+        Some(Action::Forget { .. }) => "forget".to_owned(),
     }
 }
 
@@ -105,14 +128,16 @@ fn a_topic_that_is_not_the_one_it_was_stops() {
         (Some(topic(9, 4)), Some(topic(2, 4)), Remembered(IDS), "refuse topic_reset"),
         // Its copy was deleted to start anew.
         (Some(topic(9, 4)), None, Remembered(IDS), "create 4 x 2 of Some(3)"),
+        (Some(topic(9, 4)), None, Mirrored(IDS, 4), "let go topic_reset"),
+        (Some(topic(9, 4)), Some(topic(8, 4)), Mirrored(IDS, 4), "let go topic_reset"),
         (Some(topic(9, 4)), Some(topic(8, 4)), Remembered(IDS), "mirror 0..4 9/8"),
         (Some(topic(1, 4)), Some(topic(8, 4)), Mirrored(IDS, 4), "park target_conflict"),
         (Some(topic(1, 4)), None, Mirrored(IDS, 4), "gone target_conflict"),
         (None, Some(topic(2, 4)), Mirrored(IDS, 4), "gone topic"),
         // What somebody else had written is gone with the topic.
         (Some(topic(1, 4)), Some(topic(2, 4)), Mixed(IDS, 4), "nothing"),
-        (Some(topic(1, 4)), Some(topic(8, 4)), Mixed(IDS, 4), "anew target_conflict"),
-        (Some(topic(1, 4)), None, Mixed(IDS, 4), "gone target_conflict"),
+        (Some(topic(1, 4)), Some(topic(8, 4)), Mixed(IDS, 4), "let go target_conflict"),
+        (Some(topic(1, 4)), None, Mixed(IDS, 4), "let go target_conflict"),
         // Clusters without ids tell nothing.
         (Some(topic(0, 4)), Some(topic(0, 4)), Mirrored(IDS, 4), "nothing"),
         (Some(topic(9, 4)), Some(topic(2, 4)), Mirrored(TopicIds { source: 0, target: 0 }, 4), "nothing"),
@@ -122,8 +147,32 @@ fn a_topic_that_is_not_the_one_it_was_stops() {
     }
     let recreate = config(&[("on.topic.reset", "recreate-target")]);
     for before in [Mirrored(IDS, 4), Remembered(IDS)] {
-        assert_eq!(decide(Some(topic(9, 4)), Some(topic(2, 4)), before, &recreate), "recreate topic_reset");
+        let [source, target] = [Some(topic(9, 4)), Some(topic(2, 4))];
+        let mut lives = lives(before);
+        assert_eq!(said(&source, &target, &mut lives, &recreate), "let go topic_reset");
+        // Gone again for a while: nothing is forgotten meanwhile.
+        assert_eq!(said(&None, &target, &mut lives, &recreate), "nothing");
+        assert_eq!(said(&source, &target, &mut lives, &recreate), "delete 2 topic_reset");
+        lives.handle_deleted("t", 2);
+        // A broker shows the copy for a little longer.
+        assert_eq!(said(&source, &target, &mut lives, &recreate), "create 4 x 2 of Some(3)");
+        assert_eq!(said(&source, &Some(topic(3, 4)), &mut lives, &recreate), "mirror 0..4 9/3");
     }
+    // What the mirror has not created, or others have written to, is not deleted.
+    let mut foreign = Lives::default();
+    foreign.handle_mirrored("t", IDS, 4);
+    let mut mixed = lives(Mixed(IDS, 4));
+    for lives in [&mut foreign, &mut mixed] {
+        let [source, target] = [Some(topic(9, 4)), Some(topic(2, 4))];
+        assert_eq!(said(&source, &target, lives, &recreate), "park topic_reset");
+        assert_eq!(said(&source, &target, lives, &recreate), "nothing", "it is told once");
+        // Somebody has deleted it, as the sentence says.
+        assert_eq!(said(&source, &None, lives, &recreate), "let go topic_reset");
+        assert_eq!(said(&source, &None, lives, &recreate), "forget");
+        assert_eq!(said(&source, &None, lives, &recreate), "create 4 x 2 of Some(3)");
+    }
+    let no_ids = TopicIds { source: 1, target: 0 };
+    assert_eq!(decide(Some(topic(9, 4)), Some(topic(0, 4)), Mirrored(no_ids, 4), &recreate), "park topic_reset");
 }
 
 #[test]
@@ -163,7 +212,7 @@ fn only_what_is_selected_is_mirrored_under_its_name_on_the_target() {
     // A topic of the same name there is another one.
     assert_eq!(decide(Some(topic(1, 4)), Some(topic(2, 4)), Before::Nothing, &renaming), "create 4 x 2 of Some(3)");
     let there = Metadata { topics: BTreeMap::from([("a.t".to_owned(), topic(2, 4))]), ..cluster(None) };
-    let actions = plan(&cluster(Some(topic(1, 4))), &there, &BTreeMap::new(), &BTreeMap::new(), &renaming);
+    let actions = plan(&cluster(Some(topic(1, 4))), &there, &mut Lives::default(), &renaming);
     assert!(matches!(actions["t"], Action::Mirror { from: 0, to: 4, ids: IDS }), "{actions:?}");
 }
 
@@ -177,4 +226,40 @@ fn names_are_mapped_there_and_back() {
     assert_eq!(names_on_target(&renaming, &topics), ["a.t", "a.u"]);
     let answers = BTreeMap::from([("a.t".to_owned(), 1), ("u".to_owned(), 2)]);
     assert_eq!(under_source_names(&renaming, &topics, answers), BTreeMap::from([("t".to_owned(), 1)]));
+}
+
+#[test]
+fn a_topic_that_stays_away_is_stopped_then_dropped_and_is_what_it_was_when_it_comes_back() {
+    let config = config(&[]);
+    let [source, target] = [Some(topic(1, 4)), Some(topic(2, 4))];
+    let mut lives = lives(Before::Mirrored(IDS, 4));
+    lives.handle_remembered("t", IDS);
+    let away = |looks: usize, lives: &mut Lives| -> Vec<String> {
+        (0..looks).map(|_| said(&None, &None, lives, &config)).filter(|said| said != "nothing").collect()
+    };
+    assert_eq!(away(2, &mut lives), [""; 0], "a broker that has just started shows less for a moment");
+    assert_eq!(said(&source, &target, &mut lives, &config), "nothing");
+    assert_eq!(away(5, &mut lives), ["gone topic"]);
+    assert!(lives.is_stopped("t"));
+    assert_eq!(said(&source, &target, &mut lives, &config), "resume");
+    assert_eq!(away(30, &mut lives), ["gone topic", "forget"]);
+    assert_eq!(lives.count(), 0, "nothing is kept of it but its ids");
+    assert_eq!(said(&source, &target, &mut lives, &config), "mirror 0..4 1/2");
+    lives.handle_mirrored("t", IDS, 4);
+    assert_eq!(away(30, &mut lives).len(), 2);
+    assert_eq!(said(&Some(topic(9, 4)), &target, &mut lives, &config), "refuse topic_reset", "it was another one");
+}
+
+#[test]
+fn a_broker_that_shows_what_was_is_not_believed_while_another_shows_what_is_known() {
+    let config = config(&[("on.topic.reset", "recreate-target")]);
+    let lives = lives(Before::Mirrored(IDS, 4));
+    let view = |id| cluster(Some(topic(id, 4)));
+    assert!(lives.suspicious(&view(1), &view(2), &config).is_empty());
+    let suspicious = lives.suspicious(&view(9), &view(2), &config);
+    assert_eq!(suspicious.iter().collect::<Vec<_>>(), ["t"]);
+    let in_doubt = |sources: &[Metadata]| !lives.in_doubt(&suspicious, sources, &[view(2)], &config).is_empty();
+    assert!(in_doubt(&[view(9), view(1)]));
+    assert!(!in_doubt(&[view(9), view(9)]));
+    assert!(!in_doubt(&[view(9), cluster(None)]), "one that shows nothing contradicts nobody");
 }

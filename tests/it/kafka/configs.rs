@@ -11,6 +11,7 @@ use super::mirror::{configs_of, wait_copied};
 use super::permissions::{acl, create, grant};
 use crate::support::cluster::{Cluster, Options, Pair, shared, unique};
 use crate::support::late::advance;
+use crate::support::ledger::{Isolation, Ledger, Stamps};
 use crate::support::mirroring::Mirroring;
 use crate::support::process::Kmirror;
 use crate::support::records::{Generator, Writing, produce};
@@ -263,4 +264,108 @@ fn a_value_that_the_target_refuses_is_the_trouble_of_its_topic() -> Outcome {
     let plan = mirroring.plan()?;
     assert!(plan["configs"][0]["trouble"].to_string().contains("retention.ms"), "{plan:#}");
     Ok(())
+}
+
+#[test]
+fn a_target_that_would_stamp_records_anew_is_refused_and_a_copy_is_made_that_does_not() -> Outcome {
+    let target = Options::default().property("log.message.timestamp.type", "LogAppendTime");
+    let pair = Pair::start(Options::default(), target)?;
+    for topic in ["made", "stamped"] {
+        let configs: &[(&str, &str)] =
+            if topic == "made" { &[] } else { &[("message.timestamp.type", "LogAppendTime")] };
+        pair.source.create_topic(topic, 1, configs)?;
+        write(&pair.source, topic, 40)?;
+    }
+    let mirroring = Mirroring::of(&pair.source, &pair.target, "stamps", "made,stamped");
+    let plan = mirroring.plan()?;
+    let own = ("message.timestamp.type".to_owned(), None, Some("CreateTime".to_owned()));
+    for topic in ["made", "stamped"] {
+        assert_eq!(planned(&plan, topic), std::slice::from_ref(&own), "{plan:#}");
+    }
+    mirroring.catch_up()?;
+    for topic in ["made", "stamped"] {
+        assert_eq!(configs_of(&pair.target, topic)?, configs(&[("message.timestamp.type", "CreateTime")]));
+        let [source, target] = [&pair.source, &pair.target].map(|cluster| {
+            Ledger::read_as(&cluster.bootstrap(), topic, Isolation::ReadCommitted, Stamps::Value)
+                .map(|read| read.partitions)
+        });
+        let (source, target) = (source?, target?);
+        assert!(
+            source[&0].records.len() == 40 && source[&0].records == target[&0].records,
+            "{topic}: {source:?} {target:?}"
+        );
+    }
+    // The next run finds nothing to complain of, and a topic that somebody has made there is refused before the first record.
+    mirroring.catch_up()?;
+    pair.source.create_topic("there", 1, &[])?;
+    write(&pair.source, "there", 40)?;
+    pair.target.create_topic("there", 1, &[])?;
+    let mirroring = Mirroring::of(&pair.source, &pair.target, "stamps", "there");
+    let sentence = "message.timestamp.type=LogAppendTime";
+    let plan = mirroring.plan()?;
+    assert!(plan["topics"][0]["reason"].to_string().contains(sentence), "{plan:#}");
+    let (code, check) = mirroring.document("check", &[])?;
+    assert!(code != 0 && check.to_string().contains(sentence), "{code} {check:#}");
+    let (mirror, code) = mirroring.finish()?;
+    assert!(code == 5 && mirror.stderr().contains(sentence), "{code} {}", mirror.stderr());
+    assert_eq!(pair.target.client().bounds("there")?[&0].end, 0);
+    // One that is altered while the mirror runs takes one batch, and says so.
+    pair.target.client().change_topic("there", &[("message.timestamp.type", Some("CreateTime"))])?;
+    let mut mirror = mirroring.start()?;
+    wait_copied(&pair, "there")?;
+    pair.target.client().change_topic("there", &[("message.timestamp.type", Some("LogAppendTime"))])?;
+    write(&pair.source, "there", 10)?;
+    wait_for("it is told", LIMIT, || {
+        let said = mirror.stderr();
+        Ok(said.lines().any(|line| line.contains("partition parked") && line.contains(sentence)).then_some(()))
+    })
+    .map_err(|error| Failure(format!("{error}\n{}", mirror.stderr())))?;
+    assert!(!mirror.stderr().contains("diverged"), "{}", mirror.stderr());
+    mirror.kill9()
+}
+
+#[test]
+fn a_target_whose_brokers_keep_records_shorter_keeps_those_of_copies_and_is_told_of_for_others() -> Outcome {
+    let target = Options::default()
+        .property("log.retention.ms", "86400000")
+        .property("log.retention.check.interval.ms", "500")
+        .property("message.max.bytes", "500000");
+    let pair = Pair::start(Options::default().property("log.retention.ms", "604800000"), target)?;
+    for topic in ["made", "there"] {
+        pair.source.create_topic(topic, 1, &[])?;
+        let three_days = std::time::SystemTime::now() - Duration::from_secs(3 * 86_400);
+        let time = three_days.duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64);
+        let records =
+            Generator::new(3).take(100).map(|record| crate::support::records::Record { timestamp: time, ..record });
+        produce(&pair.source.bootstrap(), topic, 0, records, &Writing::default())?;
+    }
+    pair.target.create_topic("there", 1, &[])?;
+    let mirroring = Mirroring::of(&pair.source, &pair.target, "keeps", "made,there");
+    let plan = mirroring.plan()?;
+    let set = |key: &str, value: &str| (key.to_owned(), None, Some(value.to_owned()));
+    let expected = [set("max.message.bytes", "1048588"), set("retention.ms", "604800000")];
+    assert_eq!(planned(&plan, "made"), expected, "{plan:#}");
+    let warned = "retention.ms is 86400000 on the target and 604800000 at the source";
+    let there = plan["configs"].as_array().into_iter().flatten().find(|plan| plan["topic"] == "there").cloned();
+    assert!(there.unwrap_or_default()["warnings"].to_string().contains(warned), "{plan:#}");
+    let (_, check) = mirroring.document("check", &[])?;
+    assert!(check.to_string().contains(warned), "{check:#}");
+    let keeps = mirroring.clone().set("topic.configs.target.defaults=true").plan()?;
+    assert_eq!(planned(&keeps, "made"), [], "{keeps:#}");
+
+    let mut mirror = mirroring.start()?;
+    let made = [("max.message.bytes", "1048588"), ("retention.ms", "604800000")];
+    wait_configured(&pair, "made", &made, &mirror)?;
+    wait_copied(&pair, "made")?;
+    wait_for("it is told", LIMIT, || Ok(mirror.stderr().contains(warned).then_some(())))
+        .map_err(|error| Failure(format!("{error}\n{}", mirror.stderr())))?;
+    // The other one has lost its records by now, so the cleaner has been there.
+    wait_for("the cleaner has been there", LIMIT, || {
+        let bounds = pair.target.client().bounds("there")?[&0];
+        Ok((bounds.end == 100 && bounds.start == 100).then_some(()))
+    })
+    .map_err(|error| Failure(format!("{error}\n{}", mirror.stderr())))?;
+    let made = pair.target.client().bounds("made")?[&0];
+    assert_eq!((made.start, made.end), (0, 100), "{}", mirror.stderr());
+    mirror.kill9()
 }

@@ -14,6 +14,7 @@ use crate::support::mirroring::Mirroring;
 use crate::support::process::Kmirror;
 use crate::support::records::{Generator, Record, Writing, produce};
 use crate::support::transaction_load::{TransactionLoad, Work};
+use crate::support::transactions::{End, Transactions};
 use crate::support::{Outcome, fail, wait_for};
 
 const PARTITIONS: i32 = 3;
@@ -182,4 +183,39 @@ fn the_load_of_transactions_tells_what_became_of_each_record() -> Outcome {
         assert!(committed.holds(record.partition, record.offset, record.hash), "{record:?}");
     }
     Ok(())
+}
+
+/// An aborted transaction is a hole for readers of what is committed.
+#[test]
+#[ignore = "long: make nightly"]
+fn a_hole_that_takes_long_is_told_of_and_a_stop_does_not_wait_for_it() -> Outcome {
+    const ABORTED: usize = 1_400_000;
+    let pair = shared()?;
+    let topic = unique("long-hole");
+    pair.source.create_topic(&topic, 1, &[])?;
+    let write =
+        |seed: u64| produce(&pair.source.bootstrap(), &topic, 0, Generator::new(seed).take(40), &Writing::default());
+    write(1)?;
+    let aborted = Transactions::open(&pair.source.bootstrap(), &Writing::default())?;
+    let tiny = Record { key: None, value: None, headers: Vec::new(), timestamp: 1_700_000_000_000 };
+    aborted.write(&topic, 0, std::iter::repeat_n(tiny, ABORTED), End::Abort)?;
+    write(2)?;
+    let mirroring = Mirroring::pair(pair, &topic);
+    let mut mirror = mirroring.start()?;
+    let end = || pair.target.client().offset_at(&topic, 0, -1);
+    wait_for("the hole is told of", LIMIT, || Ok(mirror.stderr().contains("a hole of").then_some(())))
+        .context(mirror.stderr())?;
+    wait_for("it is being filled", LIMIT, || Ok((end()? > 50_000).then_some(()))).context(mirror.stderr())?;
+    let (before, started) = (end()?, std::time::Instant::now());
+    mirror.signal(nix::sys::signal::Signal::SIGTERM)?;
+    mirror.wait(LIMIT)?;
+    let (after, took) = (end()?, started.elapsed());
+    println!("stopped in {took:.1?}, {} markers after the signal", after - before);
+    // What is under way is waited for, and no more is asked for.
+    assert!(after - before <= 60_000, "{before} {after}: {}", mirror.stderr());
+    let started = std::time::Instant::now();
+    mirroring.catch_up()?;
+    let per_second = (end()? - after) as f64 / started.elapsed().as_secs_f64();
+    println!("{per_second:.0} markers a second");
+    ledger::expect_identical(&pair.source.bootstrap(), &pair.target.bootstrap(), &topic, 80).map(drop)
 }

@@ -258,3 +258,151 @@ fn elect_the_follower(source: &Cluster, topic: &str, its_end: i64) -> Outcome {
     assert_eq!(end, its_end, "the follower never had the last records");
     Ok(())
 }
+
+/// Deletes a topic of the source, and waits until it is gone.
+fn delete(cluster: &Cluster, topic: &str) -> Outcome {
+    cluster.client().delete_topic(topic)?;
+    wait_for("the topic is gone", LIMIT, || Ok((!cluster.client().topics()?.contains(&topic.to_owned())).then_some(())))
+}
+
+/// Waits until the copy is the source's, record by record.
+fn wait_identical(pair: &Pair, topic: &str, count: usize, mirror: &Kmirror) -> Outcome {
+    let (source, target) = (pair.source.bootstrap(), pair.target.bootstrap());
+    wait_for("the topic is copied anew", LIMIT, || {
+        let ends = [&pair.source, &pair.target].map(|cluster| end_of(cluster, topic, 0).ok());
+        let is_there = ends[0] == ends[1] && ends[0] == Some(count as i64);
+        Ok((is_there && ledger::expect_identical(&source, &target, topic, count).is_ok()).then_some(()))
+    })
+    .context(mirror.stderr())
+}
+
+#[test]
+fn a_copy_that_the_mirror_has_not_made_or_that_somebody_has_written_to_is_never_deleted() -> Outcome {
+    let pair = shared()?;
+    let name = unique("foreign");
+    let [theirs, mixed, ours] = ["theirs", "mixed", "ours"].map(|what| format!("{name}.{what}"));
+    for topic in [&theirs, &mixed, &ours] {
+        pair.source.create_topic(topic, 1, &[])?;
+        write(&pair.source, topic, 0, 1, 40)?;
+    }
+    pair.target.create_topic(&theirs, 1, &[])?;
+    write(&pair.target, &theirs, 0, 9, 100)?;
+    let mut mirror = Mirroring::of(&pair.source, &pair.target, &name, &format!("{name}\\..*"))
+        .set("on.topic.reset=recreate-target")
+        .start()?;
+    for topic in [&mixed, &ours] {
+        wait_for_end(&pair.target, topic, 0, 40, &mirror)?;
+    }
+    wait_until_said(&mirror, &["partition parked", &theirs, "another writer"])?;
+    write(&pair.target, &mixed, 0, 9, 5)?;
+    for topic in [&theirs, &mixed, &ours] {
+        delete(&pair.source, topic)?;
+        pair.source.create_topic(topic, 1, &[])?;
+        write(&pair.source, topic, 0, 2, 30)?;
+    }
+    wait_identical(pair, &ours, 30, &mirror)?;
+    wait_until_said(&mirror, &["not known to have created it", &theirs])?;
+    wait_until_said(&mirror, &["its copy is not deleted", &mixed])?;
+    assert_eq!(end_of(&pair.target, &theirs, 0)?, 100, "{}", mirror.stderr());
+    assert_eq!(end_of(&pair.target, &mixed, 0)?, 45, "{}", mirror.stderr());
+    // The sentence says what to do, and the mirror goes on by itself when it is done.
+    for topic in [&theirs, &mixed] {
+        pair.target.client().delete_topic(topic)?;
+        wait_identical(pair, topic, 30, &mirror)?;
+    }
+    mirror.kill9()
+}
+
+#[test]
+fn a_topic_is_made_anew_however_long_it_was_away() -> Outcome {
+    let pair = shared()?;
+    let name = unique("away");
+    let [soon, later, long] = ["soon", "later", "long"].map(|what| format!("{name}.{what}"));
+    for topic in [&soon, &later, &long] {
+        pair.source.create_topic(topic, 1, &[])?;
+        write(&pair.source, topic, 0, 1, 100)?;
+    }
+    let mirroring =
+        Mirroring::of(&pair.source, &pair.target, &name, &format!("{name}\\..*")).set("on.topic.reset=recreate-target");
+    let mut mirror = mirroring.start()?;
+    for topic in [&soon, &later, &long] {
+        wait_for_end(&pair.target, topic, 0, 100, &mirror)?;
+        delete(&pair.source, topic)?;
+    }
+    std::thread::sleep(Duration::from_millis(700));
+    pair.source.create_topic(&soon, 1, &[])?;
+    write(&pair.source, &soon, 0, 2, 30)?;
+    wait_until_said(&mirror, &["gone at the source", &later])?;
+    pair.source.create_topic(&later, 1, &[])?;
+    write(&pair.source, &later, 0, 2, 130)?;
+    wait_until_said(&mirror, &["stays away at the source", &long])?;
+    for (topic, count) in [(&soon, 30), (&later, 130)] {
+        wait_identical(pair, topic, count, &mirror)?;
+    }
+    // Nothing is left of the one that stays away: the mirror is as well as if it had never been.
+    wait_until_said(&mirror, &["state=\"in_sync\""])?;
+    assert!(pair.target.client().topics()?.contains(&long), "the copy stays");
+    pair.source.create_topic(&long, 1, &[])?;
+    write(&pair.source, &long, 0, 2, 20)?;
+    wait_identical(pair, &long, 20, &mirror)?;
+    let said = mirror.stderr();
+    assert!(!said.contains("kind=\"data_loss\"") && !said.contains("unclean") && !said.contains("diverged"), "{said}");
+    mirror.kill9()
+}
+
+#[test]
+fn a_topic_is_made_anew_though_the_mirror_dies_at_every_step() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("steps");
+    let mirroring = Mirroring::pair(pair, &topic).set("on.topic.reset=recreate-target");
+    pair.source.create_topic(&topic, 1, &[])?;
+    write(&pair.source, &topic, 0, 1, 100)?;
+    mirroring.catch_up()?;
+    let steps = ["topic is made anew", "its copy was deleted", "topic is mirrored"];
+    for (seed, step) in (2..).zip(steps) {
+        delete(&pair.source, &topic)?;
+        pair.source.create_topic(&topic, 1, &[])?;
+        let count = 10 * seed as usize;
+        write(&pair.source, &topic, 0, seed, count)?;
+        let mut mirror = mirroring.start()?;
+        wait_until_said(&mirror, &[step])?;
+        mirror.kill9()?;
+        let mut mirror = mirroring.start()?;
+        wait_identical(pair, &topic, count, &mirror)?;
+        mirror.kill9()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_topic_made_anew_while_it_is_mirrored_is_told_as_that_and_never_as_a_loss() -> Outcome {
+    let pair = shared()?;
+    let name = unique("churn");
+    let topics: Vec<String> = (0..4).map(|number| format!("{name}.{number}")).collect();
+    for topic in &topics {
+        pair.source.create_topic(topic, 2, &[])?;
+        (0..2).try_for_each(|partition| write(&pair.source, topic, partition, 1, 60))?;
+    }
+    let mut mirror = Mirroring::of(&pair.source, &pair.target, &name, &format!("{name}\\..*"))
+        // The topics are looked at so seldom that the partitions find out first.
+        .set("refresh.interval.ms=4000")
+        .start()?;
+    for topic in &topics {
+        (0..2).try_for_each(|partition| wait_for_end(&pair.target, topic, partition, 60, &mirror))?;
+    }
+    for (number, topic) in topics.iter().enumerate() {
+        delete(&pair.source, topic)?;
+        pair.source.create_topic(topic, 2, &[])?;
+        (0..2).try_for_each(|partition| write(&pair.source, topic, partition, 2, 20 + 60 * (number % 2)))?;
+    }
+    for topic in &topics {
+        wait_until_said(&mirror, &["topic_reset", topic])?;
+        assert_eq!(end_of(&pair.target, topic, 0)?, 60, "{}", mirror.stderr());
+    }
+    let said = mirror.stderr();
+    for word in ["kind=\"data_loss\"", "kind=\"diverged\"", "unclean", "has been open"] {
+        assert!(!said.contains(word), "{word}: {said}");
+    }
+    let _ = mirror.exited()?;
+    mirror.kill9()
+}

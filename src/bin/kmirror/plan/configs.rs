@@ -13,6 +13,9 @@ pub(super) fn push(text: &mut String, plans: &[ConfigPlan]) {
         if let Some(trouble) = &plan.trouble {
             text.push_str(&format!("    cannot be done: {trouble}\n"));
         }
+        for warning in &plan.warnings {
+            text.push_str(&format!("    stricter than at the source: {warning}\n"));
+        }
     }
 }
 

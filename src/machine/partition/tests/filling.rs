@@ -338,3 +338,32 @@ fn after_a_hole_the_sequence_numbers_go_on_where_the_records_ended() {
     partition.handle_filled(fill.ticket, Filled::LogEnd(7), OPENED);
     assert_eq!((first, sequence(&mut partition).1), (0, 5));
 }
+
+#[test]
+fn a_hole_that_would_take_hours_stops_the_partition_before_its_first_marker_and_one_of_minutes_does_not() {
+    let longest = holes::LONGEST_HOLE;
+    let mut partition = running_at(0);
+    fetched(&mut partition, &[batch(0, 5)]);
+    let gigantic = 5 + longest + 1;
+    // In two parts: together they are too long.
+    fetched_nothing(&mut partition, gigantic - 10);
+    fetched(&mut partition, &[batch(gigantic, 5)]);
+    assert_eq!(partition.poll_fetch(), None, "nothing more comes");
+    let first = send_all(&mut partition);
+    partition.handle_produced(first[0], appended(first[0]), Duration::ZERO);
+    // What is before it is copied, and what of it was found first would be filled.
+    assert_eq!(partition.position(), Some(5));
+    assert_eq!(partition.hole(), Some((5, gigantic - 10)));
+
+    let mut partition = running_at(0);
+    fetched(&mut partition, &[batch(gigantic, 5)]);
+    assert_eq!(partition.phase(), Phase::Parked);
+    let error = partition.error().unwrap();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::OffsetGap, Some(0)));
+    assert!(error.message().contains("offsets=translate") && error.message().contains("about 60 minutes"), "{error}");
+    assert_eq!(partition.poll_fill(OPENED + SETTLE), None);
+
+    let mut partition = running_at(0);
+    fetched(&mut partition, &[batch(longest, 5)]);
+    assert_eq!((partition.phase(), partition.hole()), (Phase::Running, Some((0, longest))));
+}

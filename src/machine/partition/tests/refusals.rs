@@ -176,3 +176,16 @@ fn damaged_three_times_is_damaged_at_the_source() {
          from the original producer: a mismatch is damage on the way, and the source has the original (said the broker)",
     );
 }
+
+#[test]
+fn a_target_that_gives_records_its_own_time_gets_one_batch_and_no_more() {
+    let mut partition = running_at(0);
+    fetched(&mut partition, &[batch(0, 5), batch(5, 5)]);
+    let sent = send_all(&mut partition);
+    assert_eq!(sent.len(), 1);
+    partition.handle_produced(sent[0], Produced::Restamped, Duration::ZERO);
+    let error = partition.error().unwrap();
+    assert_eq!((partition.phase(), error.kind(), error.offset()), (Phase::Parked, ErrorKind::TargetConflict, Some(0)));
+    assert!(error.message().contains("message.timestamp.type=LogAppendTime"), "{error}");
+    assert!(!partition.can_produce());
+}
