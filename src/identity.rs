@@ -4,7 +4,7 @@
 //! use the same one for ever. Whoever starts first writes a claim; when two start at once both write one, and the
 //! claim with the lowest offset counts for both. Claims have keys of their own, so compaction keeps them all. Every start
 //! takes the next number, which fences the control markers of earlier ones. Topic ids show at the next start that a topic
-//! is not the one it was. Which ACLs the mirror has created is in [`acls`], which offsets of groups in [`groups`], what a switch-over needs in [`promotion`], where records
+//! is not the one it was. What a start says is in [`starts`]. Which ACLs the mirror has created is in [`acls`], which offsets of groups in [`groups`], what a switch-over needs in [`promotion`], where records
 //! are whose offsets are translated in [`offsets`]; which records of the source have come from the target is found in [`origins`].
 
 pub(crate) mod acls;
@@ -13,6 +13,7 @@ mod log;
 pub(crate) mod offsets;
 pub(crate) mod origins;
 pub(crate) mod promotion;
+pub(crate) mod starts;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -21,10 +22,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::log::{InternalLog, Record};
+use self::starts::{nonce, number_of as start_number};
 use crate::batch::marker::Origin;
 use crate::config::{Offsets, ReplicationFactor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
+use crate::machine::lease::Purpose;
 use crate::machine::partition::Identity;
 use crate::machine::topics::TopicIds;
 use crate::machine::translation::OffsetMap;
@@ -83,16 +86,6 @@ pub(crate) struct Whose<'a> {
 const CLAIM_VERSION: u32 = 1;
 const CLAIM_PREFIX: &str = "producer/";
 
-/// What is written at a start; who wrote it is what tells two that came at once apart.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Start {
-    started_at_ms: i64,
-    nonce: u64,
-}
-
-/// How often a start tries to be the first to take a number.
-const TRIES: usize = 100;
-const START_PREFIX: &str = "start/";
 /// Numbers of a start are for the attempts of one process.
 const ATTEMPTS: i32 = 256;
 
@@ -137,6 +130,8 @@ pub(crate) struct Established {
     pub(crate) topic_id: u128,
     /// The mark of a mirror that was promoted, which is not established.
     pub(crate) mark: Option<promotion::Mark>,
+    /// The start that was taken, if one was.
+    pub(crate) start: Option<starts::Taken>,
 }
 /// Replicas of the internal topic, where the target has so many brokers.
 const REPLICAS: i16 = 3;
@@ -155,6 +150,7 @@ pub(crate) async fn establish(
     target: &Cluster,
     whose: Whose<'_>,
     replication_factor: ReplicationFactor,
+    purpose: Purpose,
 ) -> Result<Established> {
     let Whose { name, source_cluster_id, offsets } = whose;
     let topic = topic_of(name);
@@ -180,9 +176,10 @@ pub(crate) async fn establish(
         return Err(Error::new(ErrorKind::Internal, message));
     };
     let identity = accept(claim, whose, &records)?;
-    let (number, records, read_until) = take_start(&log, name, records).await?;
+    let (start, records, read_until) = starts::take(&log, name, purpose, records).await?;
+    let fence = start.tenancy.number().saturating_mul(ATTEMPTS);
     Ok(Established {
-        identity: Identity { fence: number.saturating_mul(ATTEMPTS), ..identity },
+        identity: Identity { fence, ..identity },
         topics: remembered(&records),
         created: created(&records),
         maps: offsets::maps_of(&records),
@@ -190,6 +187,7 @@ pub(crate) async fn establish(
         read_until,
         topic_id: id,
         mark: None,
+        start: Some(start),
     })
 }
 
@@ -198,77 +196,9 @@ pub(crate) fn start_number_of(identity: Identity) -> i32 {
     identity.fence / ATTEMPTS
 }
 
-/// Takes the next number of a start: the one whose record comes first has it. Also returns everything that is there, and up to
-/// where that was read.
-async fn take_start(log: &InternalLog<'_>, name: &str, mut records: Vec<Record>) -> Result<(i32, Vec<Record>, i64)> {
-    for _ in 0..TRIES {
-        let before = records.iter().filter_map(start_number).max().unwrap_or(0);
-        let number = next_start(before, &log.topic)?;
-        let start = Start { started_at_ms: now_ms(), nonce: nonce() };
-        log.append(&start_key(number), Some(json(&start)?)).await?;
-        let end;
-        (records, end) = log.read_from(0).await?;
-        // A mark that was written since is before our record or is found by whoever watches from `end` on.
-        promotion::check(name, &records)?;
-        if has_number(&records, number, &start) {
-            if before > 0 {
-                log.append(&start_key(before), None).await?;
-            }
-            return Ok((number, records, end));
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-    let message = format!(
-        "a start of this mirror was written to '{}' on the target {TRIES} times, and it does not show it: what is written there \
-         is not kept, or others write their starts all the time; look at the topic's configuration and at who writes to it",
-        log.topic
-    );
-    Err(Error::new(ErrorKind::TargetConflict, message))
-}
-
-/// The number behind another one, if there is any that makes a fence.
-fn next_start(before: i32, topic: &str) -> Result<i32> {
-    let last = i32::MAX / ATTEMPTS - 1;
-    if (0..last).contains(&before) {
-        return Ok(before + 1);
-    }
-    let message = format!(
-        "'{topic}' on the target says that this mirror was started {before} times, and starts are numbered up to {last}: that was \
-         not written by a mirror; take the record start/{before} away, or restore the topic"
-    );
-    Err(Error::new(ErrorKind::TargetConflict, message))
-}
-
-/// Whether a number belongs to this start: its record is the first, and there is no later number. Behind one it would be no
-/// fence, and whose it was first may have been removed meanwhile.
-fn has_number(records: &[Record], number: i32, start: &Start) -> bool {
-    let first = records.iter().find(|record| start_number(record) == Some(number));
-    first.and_then(start_of).as_ref() == Some(start)
-        && records.iter().filter_map(start_number).all(|other| other <= number)
-}
-
-fn start_of(record: &Record) -> Option<Start> {
-    serde_json::from_slice(record.value.as_ref()?).ok()
-}
-
-fn start_key(number: i32) -> String {
-    format!("{START_PREFIX}{number}")
-}
-
-fn start_number(record: &Record) -> Option<i32> {
-    record.value.as_ref()?;
-    record_key(record)?.strip_prefix(START_PREFIX)?.parse().ok()
-}
-
 /// The key of a record, if it is one of ours.
 fn record_key(record: &Record) -> Option<&str> {
     std::str::from_utf8(record.key.as_ref()?).ok()
-}
-
-/// A number that no other process draws at the same moment: the standard library seeds its hashers at random.
-fn nonce() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
 }
 
 /// What was written down of the topics that were mirrored. What cannot be read is as if it had not been written.
@@ -351,6 +281,7 @@ pub(crate) async fn find(target: &Cluster, whose: Whose<'_>) -> Result<Option<Es
         read_until,
         topic_id: log.id,
         mark,
+        start: None,
     }))
 }
 

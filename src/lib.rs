@@ -15,11 +15,13 @@ static MEMORY: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
 
 mod batch;
 mod check;
+mod clock;
 pub mod config;
 mod control;
 mod error;
 mod event;
 mod identity;
+mod lease;
 mod limits;
 mod logs;
 mod machine;

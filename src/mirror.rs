@@ -15,6 +15,7 @@ use crate::control::{self, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Callbacks, Event};
 use crate::limits;
+use crate::machine::lease::Purpose;
 use crate::plan::Plan;
 use crate::promote::{PromoteOptions, PromoteReport};
 use crate::shared::{Shared, guard};
@@ -62,7 +63,7 @@ impl Mirror {
     /// [`ErrorKind::Connect`] if a cluster cannot be reached, [`ErrorKind::Config`] if source and target are the same
     /// cluster or no topic matches, [`ErrorKind::Authorization`] if a permission is missing.
     pub fn start(config: Config) -> Result<Self> {
-        Self::launch(config, Shared::new(Callbacks::new()), || false)
+        Self::launch(config, Shared::new(Callbacks::new()), Purpose::Run, || false)
     }
 
     /// As [`start`](Self::start), calling the host for what happens, also for what is logged, from the beginning.
@@ -79,15 +80,25 @@ impl Mirror {
     /// # Errors
     /// As there, and [`ErrorKind::TimedOut`] when `give_up` says so.
     pub fn start_or(config: Config, callbacks: Callbacks, give_up: impl FnMut() -> bool) -> Result<Self> {
+        Self::start_for(Purpose::Run, config, callbacks, give_up)
+    }
+
+    /// As there, to mirror or to promote.
+    pub(crate) fn start_for(
+        purpose: Purpose,
+        config: Config,
+        callbacks: Callbacks,
+        give_up: impl FnMut() -> bool,
+    ) -> Result<Self> {
         let logs = crate::logs::dispatch(&callbacks);
-        let outcome = Self::launch(config, Shared::new(callbacks.clone()).with_logs(logs), give_up);
+        let outcome = Self::launch(config, Shared::new(callbacks.clone()).with_logs(logs), purpose, give_up);
         if outcome.is_err() {
             callbacks.end(Instant::now() + DROP_TIMEOUT);
         }
         outcome
     }
 
-    fn launch(config: Config, shared: Shared, give_up: impl FnMut() -> bool) -> Result<Self> {
+    fn launch(config: Config, shared: Shared, purpose: Purpose, give_up: impl FnMut() -> bool) -> Result<Self> {
         let (config, shared) = (Arc::new(config), Arc::new(shared));
         shared.throttle.set(config.throttle_bytes_per_second);
         let (requests, receiver) = mpsc::channel(control::REQUESTS);
@@ -96,7 +107,7 @@ impl Mirror {
             let (config, shared) = (config.clone(), shared.clone());
             let run = move || {
                 leave_signals_to_the_host();
-                let body = || control::run(config, shared.clone(), receiver, started);
+                let body = || control::run(config, shared.clone(), purpose, receiver, started);
                 guard(&shared, "the control thread of the mirror ended unexpectedly", body);
                 shared.events.close();
             };

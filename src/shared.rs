@@ -30,6 +30,8 @@ struct Own {
     refused: BTreeMap<String, Error>,
     troubles: BTreeMap<(Subject, String), Error>,
     groups: GroupsStatus,
+    /// Records and bytes that were replicated before the mirror began anew.
+    before: (u64, u64),
 }
 
 impl Shared {
@@ -41,6 +43,7 @@ impl Shared {
             refused: BTreeMap::new(),
             troubles: BTreeMap::new(),
             groups: GroupsStatus::default(),
+            before: (0, 0),
         };
         let (own, events) = (Mutex::new(own), Events::new(callbacks));
         Shared { events, throttle: Arc::default(), logs: None, own, partitions: RwLock::default() }
@@ -129,6 +132,27 @@ impl Shared {
         self.set_state(State::Failed, error.message());
     }
 
+    /// The mirror writes nothing for a while: another process does.
+    pub(crate) fn stand_by(&self, why: &Error) {
+        for partition in self.partitions() {
+            partition.set_state(State::Stalled, Some(why));
+        }
+        tracing::warn!("{why}");
+        self.events.send(Event::of_error(EventKind::Error, why));
+        self.set_state(State::Stalled, why.message());
+    }
+
+    /// It goes on after that, from the beginning; what was counted stays.
+    pub(crate) fn begin_anew(&self) {
+        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        let mut own = self.own();
+        for replicated in partitions.drain(..).map(|partition| partition.replicated()) {
+            own.before.0 += replicated.records;
+            own.before.1 += replicated.bytes;
+        }
+        own.refused.clear();
+    }
+
     pub(crate) fn add_partition(&self, progress: Arc<Progress>) {
         self.partitions.write().unwrap_or_else(PoisonError::into_inner).push(progress);
     }
@@ -147,8 +171,8 @@ impl Shared {
         let partitions = self.partitions();
         let topics = status::topics(&partitions, now_ms());
         let replicated = partitions.iter().map(|partition| partition.replicated());
-        let (records, bytes) = replicated.fold((0, 0), |sum, one| (sum.0 + one.records, sum.1 + one.bytes));
         let own = self.own();
+        let (records, bytes) = replicated.fold(own.before, |sum, one| (sum.0 + one.records, sum.1 + one.bytes));
         Status {
             name: own.name.clone(),
             state: own.state,

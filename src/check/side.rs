@@ -24,7 +24,7 @@ pub(super) struct Looked {
 
 pub(super) async fn look(side: &'static str, config: &ClientConfig) -> Looked {
     let servers = &config.bootstrap_servers;
-    let open = async |address: &String| Connection::open(address, config).await.map(drop);
+    let open = async |address: &String| Connection::open(address, config, None).await.map(drop);
     let opened = together::all(servers.iter().map(open).collect()).await;
     let reached = ClientConfig { bootstrap_servers: answering(servers, &opened), ..config.clone() };
     let mut lines = bootstrap(side, servers, opened);

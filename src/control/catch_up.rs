@@ -22,7 +22,11 @@ impl Control {
     /// Answers when all partitions have reached the source's end as it is now, or one of them never will, and the offsets of
     /// groups are copied as they were then or later.
     pub(super) async fn catch_up(self: Rc<Self>, answer: Answer<()>) {
-        let outcome = self.reach_ends(answer.given_up()).await;
+        let outcome = tokio::select! {
+            outcome = self.reach_ends(answer.given_up()) => outcome,
+            // It stands by, and goes on later, or it fails and that is the answer.
+            () = self.is_over() => return self.keeping.unanswered.borrow_mut().push(answer),
+        };
         if !answer.given_up().is_set() {
             self.copy_groups_once().await;
             self.emit_rest().await;

@@ -2,13 +2,14 @@
 //!
 //! It owns the streams and talks to them by commands only. What the host wants comes in as [`Request`]s. What is
 //! mirrored is seen to in [`topics`], where partitions begin in [`prefix`], what a host waits for in [`catch_up`], how a mirror
-//! ends for ever in [`promotion`]. What is kept in step beside the records has tasks of its own: [`configs`], [`groups`], [`acls`], and so has
+//! ends for ever in [`promotion`], which of several processes may write in [`lease`]. What is kept in step beside the records has tasks of its own: [`configs`], [`groups`], [`acls`], and so has
 //! what is written for MirrorMaker 2's tools: [`mirror_maker_2`].
 
 pub(crate) mod acls;
 mod catch_up;
 pub(crate) mod configs;
 pub(crate) mod groups;
+mod lease;
 mod looks;
 mod mirror_maker_2;
 mod open_transactions;
@@ -33,6 +34,7 @@ use crate::event::{Event, EventKind, now_ms};
 use crate::identity::groups::Notebook;
 use crate::identity::{self, Established};
 use crate::limits;
+use crate::machine::lease::Purpose;
 use crate::machine::lifecycle::{KnownLag, LagAlarm};
 use crate::machine::partition::Identity;
 use crate::machine::topics::{Lives, selects};
@@ -87,6 +89,7 @@ struct Control {
     paused: Cell<bool>,
     trouble: Cell<bool>,
     switch_over: promotion::SwitchOver,
+    keeping: lease::Keeping,
     /// What runs beside the requests of the host until the mirror ends.
     tasks: RefCell<Vec<JoinTask>>,
 }
@@ -102,63 +105,110 @@ struct Stream {
 /// A start looks at least so often whether what stood in its way has passed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// The host's side of a mirror.
+struct Host {
+    requests: mpsc::Receiver<Request>,
+    /// Hears once whether the mirror could start.
+    started: Option<Answer<()>>,
+    /// Who waits for it to catch up while it stands by.
+    waiting: Vec<Answer<()>>,
+    paused: bool,
+}
+
 /// Runs a mirror on the thread that calls it. `started` hears once whether it could start.
 pub(crate) fn run(
     config: Arc<Config>,
     shared: Arc<Shared>,
+    purpose: Purpose,
     requests: mpsc::Receiver<Request>,
     started: Answer<()>,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let control = Rc::new(Control {
-        source: Cluster::new("source", config.source.clone()),
-        target: Cluster::new("target", config.target.clone()),
-        emitters: mirror_maker_2::Emitters::of(&config),
-        config,
-        shared,
-        streams: RefCell::default(),
-        lives: RefCell::default(),
-        translations: translations::Translations::default(),
-        let_go_at: RefCell::default(),
-        source_metadata: RefCell::default(),
-        ends: looks::Looks::default(),
-        identity: Cell::new(None),
-        prefixes: prefix::Prefixes::default(),
-        configs: configs::Following::default(),
-        groups: groups::Groups::default(),
-        looks: Cell::new(0),
-        failed_at_look: Cell::new(None),
-        acls_were_seen_to: Cell::new(false),
-        paused: Cell::new(false),
-        trouble: Cell::new(false),
-        switch_over: promotion::SwitchOver::default(),
-        tasks: RefCell::default(),
-    });
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, tasks::watched(control.serve(requests, started)))
+    let mut host = Host { requests, started: Some(started), waiting: Vec::new(), paused: false };
+    let serve = async {
+        loop {
+            let control = Rc::new(Control::new(config.clone(), shared.clone(), purpose));
+            let Some(standing_by) = control.serve(&mut host).await else { return };
+            if !standing_by.wait(&shared, &mut host).await {
+                return;
+            }
+            shared.begin_anew();
+        }
+    };
+    tokio::task::LocalSet::new().block_on(&runtime, tasks::watched(serve))
 }
 
 impl Control {
-    async fn serve(self: Rc<Self>, mut requests: mpsc::Receiver<Request>, started: Answer<()>) {
+    fn new(config: Arc<Config>, shared: Arc<Shared>, purpose: Purpose) -> Self {
+        let keeping = lease::Keeping::new(&config, purpose);
+        Control {
+            source: Cluster::new("source", config.source.clone()),
+            target: Cluster::new("target", config.target.clone()).under(keeping.lease.clone()),
+            emitters: mirror_maker_2::Emitters::of(&config),
+            config,
+            shared,
+            streams: RefCell::default(),
+            lives: RefCell::default(),
+            translations: translations::Translations::default(),
+            let_go_at: RefCell::default(),
+            source_metadata: RefCell::default(),
+            ends: looks::Looks::default(),
+            identity: Cell::new(None),
+            prefixes: prefix::Prefixes::default(),
+            configs: configs::Following::default(),
+            groups: groups::Groups::default(),
+            looks: Cell::new(0),
+            failed_at_look: Cell::new(None),
+            acls_were_seen_to: Cell::new(false),
+            paused: Cell::new(false),
+            trouble: Cell::new(false),
+            switch_over: promotion::SwitchOver::default(),
+            keeping,
+            tasks: RefCell::default(),
+        }
+    }
+
+    /// Runs it until it ends, or has to stand by.
+    async fn serve(self: Rc<Self>, host: &mut Host) -> Option<lease::StandBy> {
         let outcome = tokio::select! {
             outcome = self.start() => outcome,
-            deadline = stop_requested(&mut requests) => {
-                return self.stop(deadline).await;
+            // Nothing can be started any more: another process has been.
+            () = self.keeping.over.notified() => Err(self.keeping.lease.why_over()),
+            deadline = stop_requested(&mut host.requests) => {
+                self.stop(deadline).await;
+                return None;
             }
         };
         if let Err(error) = outcome {
             // Whoever starts it hears of it, and there is nobody else yet.
             tracing::debug!(%error, "the mirror does not start");
+            self.end_tasks();
             self.end_streams(Instant::now()).await;
-            started.send(Err(error));
-            return;
+            self.say_last_word(Instant::now() + Duration::from_secs(1)).await;
+            match host.started.take() {
+                Some(started) => started.send(Err(error)),
+                None => self.shared.fail(&error),
+            }
+            return None;
         }
-        started.send(Ok(()));
+        if let Some(started) = host.started.take() {
+            started.send(Ok(()));
+        }
         self.start_tasks();
+        if host.paused {
+            self.pause(true).await;
+        }
+        for answer in host.waiting.drain(..) {
+            tasks::spawn(self.clone().catch_up(answer));
+        }
         let deadline = loop {
             let request = tokio::select! {
-                request = requests.recv() => request,
-                () = self.switch_over.over.notified() => return self.end_promoted().await,
+                request = host.requests.recv() => request,
+                () = self.switch_over.over.notified() => {
+                    self.end_promoted().await;
+                    return None;
+                }
+                () = self.keeping.over.notified() => return self.end_over(host).await,
             };
             match request {
                 Some(Request::CatchUp(answer)) => drop(tasks::spawn(self.clone().catch_up(answer))),
@@ -170,6 +220,7 @@ impl Control {
         };
         self.end_tasks();
         self.stop(deadline).await;
+        None
     }
 
     fn start_tasks(self: &Rc<Self>) {
@@ -216,8 +267,18 @@ impl Control {
         let [source_id, target_id] = cluster_ids.clone().map(|id| id.unwrap_or_else(|| "unknown".to_owned()));
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
         self.shared.set_name(&name);
-        let Established { identity, topics, created, maps, groups, read_until, topic_id, .. } =
-            self.patiently(async || self.identify(&name, &source_id).await).await?;
+        self.keeping.ledger.is_known_as(cluster_ids[1].as_deref());
+        let mut established = self.patiently(async || self.identify(&name, &source_id).await).await?;
+        let identity = established.identity;
+        self.identity.set(Some(identity));
+        if let Some(start) = established.start.take()
+            && self.take_lease(&name, start, established.read_until).await?
+        {
+            // What the process before has written down meanwhile.
+            let again = async || identity::find(&self.keeping.ledger, self.whose(&name, &source_id)).await;
+            established = self.patiently(again).await?.unwrap_or(established);
+        }
+        let Established { topics, created, maps, groups, read_until, topic_id, .. } = established;
         self.switch_over.read_until.set(read_until);
         *self.lives.borrow_mut() = Lives::restored(topics, created);
         *self.groups.turn.lock().await = Notebook::of(groups, read_until);
@@ -230,7 +291,10 @@ impl Control {
             target = target_id,
             "mirror starts"
         );
-        self.identity.set(Some(identity));
+        self.tasks.borrow_mut().push(tasks::spawn({
+            let control = self.clone();
+            async move { control.target.watch_lease().await }
+        }));
         self.end_open_transactions(&name).await;
         *self.translations.source_id.borrow_mut() = source_id;
         *self.translations.target_id.borrow_mut() = target_id.clone();
@@ -240,6 +304,7 @@ impl Control {
             cluster_ids,
             identity,
             read_until,
+            lease: self.keeping.lease.clone(),
         })?;
         self.patiently(async || self.refresh().await).await
     }
@@ -253,10 +318,15 @@ impl Control {
         }
     }
 
+    fn whose<'a>(&self, name: &'a str, source_id: &'a str) -> identity::Whose<'a> {
+        identity::Whose { name, source_cluster_id: source_id, offsets: self.config.offsets }
+    }
+
     async fn identify(&self, name: &str, source_id: &str) -> Result<Established> {
         self.check_selection().await?;
-        let whose = identity::Whose { name, source_cluster_id: source_id, offsets: self.config.offsets };
-        identity::establish(&self.target, whose, self.config.replication_factor).await
+        let (ledger, purpose) = (&self.keeping.ledger, self.keeping.purpose());
+        let whose = self.whose(name, source_id);
+        identity::establish(ledger, whose, self.config.replication_factor, purpose).await
     }
 
     /// Both clusters have answered: a broker that goes down now is no reason not to start, for as long as a request may
@@ -430,6 +500,7 @@ impl Control {
             self.shared.set_state(State::Stopping, "stopping");
         }
         self.end_streams(deadline).await;
+        self.say_last_word(deadline).await;
         if !is_over() {
             self.shared.set_state(State::Stopped, "stopped");
         }
@@ -450,7 +521,9 @@ impl Control {
             let _ = tokio::time::timeout(limit, finished).await;
         }
         // What the last answers have said.
-        if let Err(error) = self.keep_changed_translations().await {
+        if !self.keeping.lease.has_successor()
+            && let Err(error) = self.keep_changed_translations().await
+        {
             tracing::warn!(%error, "where the last records are on the target is not written down; the next start reads it off the target's log");
         }
         for Stream { commands, thread, .. } in streams {
@@ -461,6 +534,9 @@ impl Control {
             }
             if thread.is_finished() {
                 let _ = thread.join();
+            } else {
+                // It may still write: nobody may say that this process has ended.
+                self.keeping.lease.give_up_answer();
             }
         }
     }

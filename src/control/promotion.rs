@@ -64,6 +64,13 @@ enum Drained {
     SourceGone(Error),
 }
 
+impl SwitchOver {
+    /// Whether this process is about to set the mark.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.get()
+    }
+}
+
 impl Control {
     /// Looks for the mark with every refresh, for ever. With it the mirror ends.
     pub(super) async fn watch_for_mark(self: Rc<Self>) {
@@ -73,11 +80,7 @@ impl Control {
             tokio::time::sleep(self.config.refresh_interval).await;
             match watch.look(&self.target, &self.shared.name()).await {
                 Ok(None) => failed = false,
-                Ok(Some(mark)) => {
-                    *self.switch_over.seen.borrow_mut() = Some(mark.promoted_at_ms);
-                    self.switch_over.over.notify_one();
-                    return;
-                }
+                Ok(Some(mark)) => return self.see_mark(&mark),
                 Err(error) => {
                     if !std::mem::replace(&mut failed, true) {
                         tracing::warn!(%error, "it cannot be seen whether the mirror was promoted; will be tried again");
@@ -85,6 +88,12 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// Another process has set the mark: the mirror ends.
+    pub(super) fn see_mark(&self, mark: &memory::Mark) {
+        *self.switch_over.seen.borrow_mut() = Some(mark.promoted_at_ms);
+        self.switch_over.over.notify_one();
     }
 
     /// Writes down where the source ends with every refresh, for ever.
@@ -162,6 +171,7 @@ impl Control {
             self.end_streams(Instant::now()).await;
             self.shared.set_state(State::Promoted, &ended_by_mark(promoted_at_ms));
         }
+        self.say_last_word(Instant::now() + STOP_TIMEOUT).await;
     }
 
     /// Waits until everything is copied that the source has, and the source rests.
@@ -176,6 +186,9 @@ impl Control {
             }
             if abandoned.is_set() {
                 return Err(given_up());
+            }
+            if self.keeping.lease.has_successor() {
+                return Err(self.keeping.lease.why_over().context("not promoted"));
             }
             if tokio::time::Instant::now() >= deadline {
                 break Err(self.why_not_drained(options.timeout).await);

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::log::{Follower, InternalLog, Record};
-use super::{Claim, accept_source, first_claim, json, record_key, remembered, start_number};
+use super::starts::newest;
+use super::{Claim, accept_source, first_claim, json, record_key, remembered};
 use crate::config::utc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::promotion::Known;
@@ -82,7 +83,7 @@ fn read_memory(records: &[Record]) -> Memory {
         topics: Vec::new(),
         known: BTreeMap::new(),
         target_ends: Ends::new(),
-        start_number: records.iter().filter_map(start_number).max().unwrap_or(0),
+        start_number: newest(records),
     };
     let (mut source, mut target, mut confirmed_at) = (BTreeMap::new(), BTreeMap::new(), i64::MIN);
     for record in records {

@@ -4,38 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::log::{decode, encode};
+use super::starts::next_number;
 use super::*;
 
 /// Records as the topic would give them.
 fn records(entries: &[(&str, Option<&str>)]) -> Vec<Record> {
     let entry = |(key, value): &(&str, Option<&str>)| ((*key).to_owned(), value.map(|value| value.as_bytes().to_vec()));
     decode(encode(entries.iter().map(entry).collect()).unwrap()).unwrap()
-}
-
-fn start(nonce: u64) -> (Start, String) {
-    let start = Start { started_at_ms: 1, nonce };
-    let written = String::from_utf8(json(&start).unwrap()).unwrap();
-    (start, written)
-}
-
-#[test]
-fn a_number_belongs_to_who_wrote_it_first() {
-    let ((ours, our), (theirs, their)) = (start(1), start(2));
-    let both = records(&[("start/1", Some(&their)), ("start/2", Some(&our)), ("start/2", Some(&their))]);
-    assert!(has_number(&both, 2, &ours));
-    assert!(!has_number(&both, 2, &theirs));
-    assert!(!has_number(&both, 3, &ours), "nobody has it");
-}
-
-#[test]
-fn a_number_behind_a_later_one_is_nobodys() {
-    let ((ours, our), (_, their)) = (start(1), start(2));
-    // Who had number 5 first has been removed, by who has 6.
-    let late = records(&[("start/6", Some(&their)), ("start/5", None), ("start/5", Some(&our))]);
-    assert!(!has_number(&late, 5, &ours));
-    let removed =
-        records(&[("start/5", Some(&our)), ("start/6", None), ("start/x", Some(&their)), ("other/9", Some("?"))]);
-    assert!(has_number(&removed, 5, &ours));
 }
 
 #[test]
@@ -101,10 +76,10 @@ fn a_claim_says_what_it_does_with_offsets_and_the_first_ones_can_be_read() {
 
 #[test]
 fn a_start_that_no_number_can_follow_is_refused() {
-    assert_eq!(next_start(0, "t").unwrap(), 1);
-    assert_eq!(next_start(41, "t").unwrap(), 42);
+    assert_eq!(next_number(0, "t").unwrap(), 1);
+    assert_eq!(next_number(41, "t").unwrap(), 42);
     for impossible in [i32::MAX, i32::MAX / ATTEMPTS, -1, i32::MIN] {
-        let error = next_start(impossible, "kmirror.t.internal").unwrap_err();
+        let error = next_number(impossible, "kmirror.t.internal").unwrap_err();
         assert!(error.message().contains(&format!("start/{impossible}")), "{error}");
     }
 }

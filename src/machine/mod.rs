@@ -6,6 +6,7 @@
 pub mod acls;
 pub mod configs;
 pub mod groups;
+pub mod lease;
 pub mod lifecycle;
 pub mod mirror_maker_2;
 pub(crate) mod opening;

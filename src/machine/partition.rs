@@ -204,6 +204,7 @@ impl<P> Partition<P> {
     }
 
     /// Whether it has nothing to send and waits for no answer.
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.window.is_empty()
     }

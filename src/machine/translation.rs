@@ -261,6 +261,7 @@ impl OffsetMap {
     }
 
     /// The latest start of the mirror that was heard of.
+    #[cfg(test)]
     pub fn latest_start(&self) -> i32 {
         self.start
     }

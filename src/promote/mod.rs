@@ -17,6 +17,7 @@ use crate::control::{default_name, short_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Callbacks;
 use crate::identity::promotion::{self as memory, Memory};
+use crate::machine::lease::Purpose;
 use crate::machine::promotion::moved;
 use crate::mirror::Mirror;
 use crate::waiting::{GivenUp, on_a_thread};
@@ -82,7 +83,7 @@ pub fn promote_or(config: Config, options: PromoteOptions, mut give_up: impl FnM
     if let Some(report) = marked {
         return Ok(report);
     }
-    let mirror = Mirror::start_or(config, Callbacks::new(), &mut give_up)?;
+    let mirror = Mirror::start_for(Purpose::Promotion, config, Callbacks::new(), &mut give_up)?;
     let timeout = options.timeout.saturating_sub(started.elapsed());
     let outcome = mirror.promote_or(PromoteOptions { timeout, ..options }, give_up);
     mirror.stop(STOP_TIMEOUT)?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::{Lane, Side, Stream, Tries};
+use super::{Lane, Side, Stream, Task, Tries};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::{Filled, MARKERS_PER_SECOND, TRANSACTIONS_PER_SECOND, Ticket};
 use crate::tasks;
@@ -92,7 +92,11 @@ impl Filler {
         // Before an order is taken: an order that was taken and not sent would count as lost.
         let connection = match self.connection.take().filter(|connection| connection.is_open()) {
             Some(connection) => connection,
-            None => self.stream.target.dial(self.broker).await.inspect_err(|error| self.give_up(error))?,
+            None => {
+                let dialed = self.stream.target.dial(self.broker).await;
+                self.lane.dialed(dialed.is_ok());
+                dialed.inspect_err(|error| self.give_up(error))?
+            }
         };
         self.connection = Some(connection.clone());
         let orders = self.collect();
@@ -127,6 +131,11 @@ impl Filler {
                 continue;
             }
             touched.push(index);
+            // As for records: a broker that was away may have come back without its log, and takes markers anywhere.
+            if slot.machine.can_fill() && !slot.is_opened_over(&self.lane, Task::Fill) {
+                slot.machine.reopen(now);
+                continue;
+            }
             let Some(fill) = slot.machine.poll_fill(now) else { continue };
             slot.last_sent = now;
             count += fill.count;

@@ -59,12 +59,10 @@ async fn write_down(stream: &Stream, lane: &Lane) -> Result<()> {
         if failed.is_some() {
             stream.with_map(index, |map| map.keep_again(kept_until));
         }
-        let outrun = stream.outrun(index);
-        stream.with_machine(index, |machine| match outrun {
-            Some(error) => machine.park(error),
-            None if failed.is_some() => machine.handle_filled(ticket, Filled::Lost, now),
-            None => machine.handle_filled(ticket, Filled::Mapped, now),
-        });
+        // With a later start before it, what was written down does not count.
+        let counts = failed.is_none() && !stream.lease.has_successor();
+        let filled = if counts { Filled::Mapped } else { Filled::Lost };
+        stream.with_machine(index, |machine| machine.handle_filled(ticket, filled, now));
     }
     failed.map_or(Ok(()), Err)
 }

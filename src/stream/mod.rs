@@ -11,6 +11,7 @@ mod echo;
 mod ends;
 mod fetching;
 mod filling;
+mod lanes;
 mod leaders;
 mod likeness;
 mod mapping;
@@ -31,10 +32,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::batch::Batch;
+use crate::clock::since_boot;
 use crate::config::{Config, IsolationLevel, OnDataLoss, OnRecordRefused};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind, Events};
 use crate::identity::offsets::Notebook;
+use crate::lease::Lease;
 use crate::machine::partition::{Holes, Identity, Limits, Partition, Phase};
 use crate::shared::Shared;
 use crate::status::{Progress, Side, State};
@@ -42,6 +45,7 @@ use crate::tasks;
 use crate::throttle::Throttle;
 use crate::wire::cluster::Cluster;
 use crate::wire::memory::Budget;
+use lanes::{Lane, Task, Tries};
 use slots::Slots;
 
 /// What the mirror tells a stream to do.
@@ -75,6 +79,8 @@ pub(crate) struct Start {
     pub(crate) identity: Identity,
     /// Up to where its internal topic was read.
     pub(crate) read_until: i64,
+    /// What it needs to write to the target.
+    pub(crate) lease: Arc<Lease>,
 }
 
 /// Commands that may wait for a stream.
@@ -90,6 +96,7 @@ struct Stream {
     identity: Identity,
     source: Cluster,
     target: Cluster,
+    lease: Arc<Lease>,
     slots: RefCell<Slots>,
     by_name: RefCell<HashMap<Rc<str>, HashMap<i32, usize>>>,
     /// The names at the source of topics, by their names on the target.
@@ -121,7 +128,8 @@ struct Stream {
     /// How fast the whole mirror may copy.
     throttle: Arc<Throttle>,
     events: Events,
-    started: Instant,
+    /// By the clock since boot.
+    started: Duration,
     halted: Cell<bool>,
 }
 
@@ -158,15 +166,8 @@ struct Slot {
     ran: bool,
     /// When a batch was sent last, or the position was read.
     last_sent: Duration,
-}
-
-/// Slots that a task has to look at.
-#[derive(Default)]
-struct Lane {
-    slots: RefCell<BTreeSet<usize>>,
-    changed: Notify,
-    /// Of a source broker: answers to fetches that could have held more, counted.
-    answers_with_room: Cell<u32>,
+    /// How many connections to the target's leader each [`Task`] had opened when the position began to be read.
+    opened_over: [u32; 2],
 }
 
 const NO_LEADER: i32 = -1;
@@ -198,7 +199,8 @@ pub(crate) fn run(
     let [source_id, target_id] = start.cluster_ids;
     let stream = Rc::new(Stream {
         source: Cluster::new("source", config.source.clone()).known_as(source_id),
-        target: Cluster::new("target", config.target.clone()).known_as(target_id),
+        target: Cluster::new("target", config.target.clone()).known_as(target_id).under(start.lease.clone()),
+        lease: start.lease,
         notebook: tokio::sync::Mutex::new(Notebook::of(&start.name, start.read_until)),
         echo: echo::Echo::default(),
         mapper: Rc::default(),
@@ -223,7 +225,7 @@ pub(crate) fn run(
         closed_changed: Notify::new(),
         stale: [Cell::new(false), Cell::new(false)],
         stale_changed: Notify::new(),
-        started: Instant::now(),
+        started: since_boot(),
         halted: Cell::new(false),
     });
     let local = tokio::task::LocalSet::new();
@@ -237,6 +239,8 @@ impl Stream {
         tasks::spawn(silence::watch(self.clone()));
         tasks::spawn(mapping::run(self.clone(), self.mapper.clone()));
         tasks::spawn(resets::run(self.clone()));
+        let stream = self.clone();
+        tasks::spawn(async move { stream.target.watch_lease().await });
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Assign(partitions) => self.assign(partitions),
@@ -290,6 +294,7 @@ impl Stream {
                 hole_told: -1,
                 ran: false,
                 last_sent: Duration::ZERO,
+                opened_over: [0; 2],
             });
         }
         self.leaders_are_stale(Side::Source);
@@ -343,9 +348,9 @@ impl Stream {
         self.config.isolation_level == IsolationLevel::ReadCommitted
     }
 
-    /// Time since the stream began, as the machines count it.
+    /// Time since the stream began, as the machines count it: also while the machine was suspended.
     fn now(&self) -> Duration {
-        self.started.elapsed()
+        since_boot().saturating_sub(self.started)
     }
 
     /// Stops or resumes fetching and the filling of holes.
@@ -465,6 +470,10 @@ impl Stream {
         self.by_name.borrow().get(topic)?.get(&partition).copied()
     }
 
+    fn is_opened_over(&self, slot: usize, lane: &Lane, task: Task) -> bool {
+        self.slots.borrow().get(slot).is_some_and(|slot| slot.is_opened_over(lane, task))
+    }
+
     /// The slots whose partition is led by a broker.
     fn slots_led_by(&self, side: Side, broker: i32) -> Vec<usize> {
         let slots = self.slots.borrow();
@@ -500,6 +509,11 @@ impl Stream {
 }
 
 impl Slot {
+    /// Whether its position was read after the connection was opened over which it would be written to now.
+    fn is_opened_over(&self, lane: &Lane, task: Task) -> bool {
+        self.opened_over[task as usize] == lane.connections.get()
+    }
+
     /// Whether it is parked for what a topic that was created again looks like, too.
     fn may_be_another_topic(&self) -> bool {
         let kind = self.machine.error().map(Error::kind);
@@ -512,49 +526,5 @@ impl Slot {
             Side::Source => &self.topic,
             Side::Target => &self.target_topic,
         }
-    }
-}
-
-impl Lane {
-    fn put(&self, slot: usize) {
-        if self.slots.borrow_mut().insert(slot) {
-            self.changed.notify_one();
-        }
-    }
-
-    fn take(&self) -> BTreeSet<usize> {
-        self.slots.take()
-    }
-}
-
-/// Tries of one task to get on with a cluster: a first failure is told, and each in a row makes the pause before the next try
-/// twice as long, up to the longest.
-struct Tries {
-    side: Side,
-    failures: u32,
-}
-
-impl Tries {
-    fn of(side: Side) -> Self {
-        Tries { side, failures: 0 }
-    }
-
-    fn succeeded(&mut self) {
-        self.failures = 0;
-    }
-
-    /// The next pause is longer. The error is told if it is the first in a row.
-    fn failed(&mut self, stream: &Stream, error: Option<&Error>) {
-        if let Some(error) = error.filter(|_| self.failures == 0) {
-            tracing::warn!(cluster = stream.cluster(self.side).side, %error, "will be tried again");
-            stream.events.send(Event::of_error(EventKind::Error, error));
-        }
-        self.failures += 1;
-    }
-
-    async fn pause(&self, stream: &Stream) {
-        let config = stream.cluster(self.side).config();
-        let doubled = 1 << self.failures.saturating_sub(1).min(16);
-        tokio::time::sleep(config.retry_backoff.saturating_mul(doubled).min(config.retry_backoff_max)).await;
     }
 }

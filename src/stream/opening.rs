@@ -45,13 +45,23 @@ fn take_due(stream: &Stream) -> std::collections::BTreeSet<usize> {
         if slot.leaders.contains(&NO_LEADER) {
             return true;
         }
+        // Nor before there is a connection to be sent over: what is read before it would have to be read again.
+        let Some(connections) = connections(stream, slot.leaders[Side::Target as usize]) else { return true };
         if slot.machine.poll_open(now) {
             slot.last_sent = now;
+            slot.opened_over = connections;
             due.insert(*index);
         }
         matches!(slot.machine.phase(), Phase::Closed { .. })
     });
     due
+}
+
+/// How many connections there have been to a broker of the target, to produce and to fill; `None` before the first was tried.
+fn connections(stream: &Stream, broker: i32) -> Option<[u32; 2]> {
+    let (senders, fillers) = (stream.senders.borrow(), stream.fillers.borrow());
+    let (sender, filler) = (senders.get(&broker)?, fillers.get(&broker)?);
+    sender.has_dialed.get().then(|| [sender.connections.get(), filler.connections.get()])
 }
 
 /// Opens partitions that share their leaders.
@@ -114,8 +124,8 @@ async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
         if let (Some(last), Some(slot)) = (last_batch, stream.slots.borrow().get(index)) {
             slot.progress.set_found_timestamp(last.max_timestamp);
         }
-        if let Some(outrun) = stream.outrun(index) {
-            stream.with_machine(index, |machine| machine.park(outrun));
+        if stream.lease.has_successor() {
+            stream.with_machine(index, |machine| machine.handle_open_failed(stream.lease.why_over(), now));
             continue;
         }
         if let Some(why) = unclear.remove(&names.target) {

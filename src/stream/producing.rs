@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Lane, PATIENCE, Side, Stream, Tries};
+use super::{Lane, PATIENCE, Side, Stream, Task, Tries};
 use crate::error::{Error, Result};
 use crate::machine::partition::{Produced, Ticket};
 use crate::tasks;
@@ -24,6 +24,12 @@ pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
     let mut sender = Sender { stream, broker, lane, connection: None };
     let in_flight = std::sync::Arc::new(Semaphore::new(sender.stream.config.target.max_in_flight));
     let mut tries = Tries::of(Side::Target);
+    // Before the first partition is opened: what is opened over a connection that is older than its opening can be sent at once.
+    if let Err(error) = sender.connect().await {
+        sender.give_up(&error);
+        tries.failed(&sender.stream, Some(&error));
+        tries.pause(&sender.stream).await;
+    }
     loop {
         if sender.lane.slots.borrow().is_empty() {
             sender.lane.changed.notified().await;
@@ -64,15 +70,7 @@ struct Under {
 }
 impl Sender {
     async fn send(&mut self, permit: OwnedSemaphorePermit) -> Result<()> {
-        let connection = match self.connection.take().filter(|connection| connection.is_open()) {
-            Some(connection) => connection,
-            None => {
-                let connection = self.stream.target.dial(self.broker).await?;
-                self.reopen_unfinished();
-                connection
-            }
-        };
-        self.connection = Some(connection.clone());
+        let connection = self.connect().await?;
         let (topics, tickets) = self.collect();
         if tickets.is_empty() {
             return Ok(());
@@ -90,16 +88,30 @@ impl Sender {
         }
     }
 
+    /// The connection, or a new one.
+    async fn connect(&mut self) -> Result<Rc<Connection>> {
+        if let Some(connection) = self.connection.as_ref().filter(|connection| connection.is_open()) {
+            return Ok(connection.clone());
+        }
+        self.connection = None;
+        let dialed = self.stream.target.dial(self.broker).await;
+        self.lane.dialed(dialed.is_ok());
+        self.stream.closed_changed.notify_one();
+        let connection = dialed?;
+        self.connection = Some(connection.clone());
+        self.reopen_all();
+        Ok(connection)
+    }
+
     /// What was sent over an old connection may still arrive: nothing may follow it over a new one before the position
-    /// was read again. Only a partition that has nothing to send and waits for nothing can stay as it is.
-    fn reopen_unfinished(&self) {
+    /// was read again. And a broker that was away may have come back without its logs, so that is true of partitions that are idle, too: it
+    /// would take whatever comes first, at whatever offset.
+    fn reopen_all(&self) {
         let now = self.stream.now();
         for slot in self.stream.slots_led_by(Side::Target, self.broker) {
-            self.stream.with_machine(slot, |machine| {
-                if !machine.is_idle() || !machine.is_empty() {
-                    machine.reopen(now);
-                }
-            });
+            if !self.stream.is_opened_over(slot, &self.lane, Task::Produce) {
+                self.stream.with_machine(slot, |machine| machine.reopen(now));
+            }
         }
     }
 
@@ -110,7 +122,7 @@ impl Sender {
         let mut size = 0;
         let mut slots = self.stream.slots.borrow_mut();
         let now = self.stream.now();
-        let mut silent = Vec::new();
+        let mut reopened = Vec::new();
         let mut rest = self.lane.take();
         while let Some(index) = rest.pop_first() {
             let Some(slot) = slots.get_mut(index) else { continue };
@@ -118,9 +130,10 @@ impl Sender {
                 continue;
             }
             // A broker forgets who wrote to a silent partition, and then takes any sequence number.
-            if slot.machine.is_idle() && now.saturating_sub(slot.last_sent) > SILENCE {
+            let is_silent = slot.machine.is_idle() && now.saturating_sub(slot.last_sent) > SILENCE;
+            if is_silent || !slot.is_opened_over(&self.lane, Task::Produce) {
                 slot.machine.reopen(now);
-                silent.push(index);
+                reopened.push(index);
                 continue;
             }
             let Some(batch) = slot.machine.poll_produce() else { continue };
@@ -146,7 +159,7 @@ impl Sender {
             self.lane.put(index);
         }
         drop(slots);
-        for index in silent {
+        for index in reopened {
             self.stream.update(index);
         }
         (topics.into_values().collect(), tickets)

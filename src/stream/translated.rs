@@ -12,11 +12,11 @@ use super::likeness::{Compared, Place, compare_records, is_same_payload};
 use super::opening::{Names, Target, get};
 use super::{Side, Stream};
 use crate::batch::{self, Header};
-use crate::error::{Error, ErrorKind, Result};
-use crate::identity::{offsets::News, start_number_of};
+use crate::error::Result;
+use crate::identity::offsets::News;
 use crate::machine::partition::{Likeness, SourceLog};
-use crate::machine::translation::OffsetMap;
 use crate::machine::translation::search::{Facts, Looked, Search, Step, Unclear};
+use crate::machine::translation::{Note, OffsetMap};
 use crate::status::Translation;
 use crate::wire::connection::Connection;
 use crate::wire::errors::BrokerError;
@@ -40,7 +40,12 @@ impl Stream {
         let translations = || slots.iter().filter_map(|slot| slot.progress.translation.get());
         for (place, note) in news {
             match place {
-                None => translations().for_each(|translation| translation.map().hear(note.clone())),
+                None => {
+                    if let Note::Start(number) = note {
+                        self.lease.hear_of_start(number);
+                    }
+                    translations().for_each(|translation| translation.map().hear(note.clone()));
+                }
                 Some(place) => {
                     let slot = self.slot(&place.topic, place.partition).and_then(|index| slots.get(index));
                     let translation = slot.and_then(|slot| slot.progress.translation.get());
@@ -50,17 +55,6 @@ impl Stream {
                 }
             }
         }
-    }
-
-    /// Why a partition may not go on: another process has started since, and counts on being the only one.
-    pub(super) fn outrun(&self, index: usize) -> Option<Error> {
-        let slots = self.slots.borrow();
-        let latest = slots.get(index)?.progress.translation.get()?.map().latest_start();
-        (latest > start_number_of(self.identity)).then(|| {
-            let message =
-                "another process of this mirror has started since: with offsets=translate the latest one goes on alone";
-            Error::new(ErrorKind::Fenced, message)
-        })
     }
 
     /// Works with the map of a partition, by the slot.

@@ -6,7 +6,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -17,6 +18,7 @@ use super::connection::Connection;
 use super::together::all;
 use crate::config::ClientConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::lease::Lease;
 use crate::text::printable;
 
 /// What a cluster says of itself.
@@ -67,6 +69,9 @@ pub struct Cluster {
     shared: RefCell<HashMap<i32, Place>>,
     any: RefCell<Option<Rc<Connection>>>,
     turn: Cell<usize>,
+    /// What requests need that change the cluster, and the connections over which such requests may be under way.
+    lease: Option<Arc<Lease>>,
+    opened: RefCell<Vec<Weak<Connection>>>,
 }
 
 impl Cluster {
@@ -80,6 +85,46 @@ impl Cluster {
             shared: RefCell::default(),
             any: RefCell::default(),
             turn: Cell::new(0),
+            lease: None,
+            opened: RefCell::default(),
+        }
+    }
+
+    /// Whatever changes the cluster needs this lease.
+    pub fn under(self, lease: Arc<Lease>) -> Self {
+        Cluster { lease: Some(lease), ..self }
+    }
+
+    fn opened(&self) -> Vec<Rc<Connection>> {
+        self.opened.borrow().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Whether a request that changes the cluster is under way.
+    pub fn has_changes(&self) -> bool {
+        self.opened().iter().any(|connection| connection.has_changes())
+    }
+
+    /// Waits until no request is under way that changes the cluster, but not for longer than that.
+    pub async fn wait_for_changes(&self, limit: Duration) {
+        let deadline = tokio::time::Instant::now() + limit;
+        while self.has_changes() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Runs for ever: whenever the lease lapses, or another process has started, ends the connections that have a change under way.
+    /// What waits in the system's buffers for a slow broker would be sent however much later.
+    pub async fn watch_lease(&self) {
+        let Some(lease) = &self.lease else { return };
+        loop {
+            lease.lapsed().await;
+            if !lease.is_held() {
+                self.opened().iter().for_each(|connection| connection.break_off_changes());
+                lease.regained().await;
+            } else {
+                // What is under way may still be answered, as long as the lease is held.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
     }
 
@@ -88,6 +133,16 @@ impl Cluster {
     pub fn known_as(self, id: Option<String>) -> Self {
         *self.id.borrow_mut() = id;
         self
+    }
+
+    /// The cluster of this id, and no other, from now on.
+    pub fn is_known_as(&self, id: Option<&str>) {
+        *self.id.borrow_mut() = id.map(str::to_owned);
+    }
+
+    /// The same cluster without its connections, for what needs no lease.
+    pub fn anew(&self) -> Self {
+        Cluster::new(self.side, self.config.clone()).known_as(self.id.borrow().clone())
     }
 
     /// How it is reached.
@@ -163,7 +218,12 @@ impl Cluster {
 
     /// Connects, and asks before anything else which cluster answers: an address may lead to another cluster than before.
     async fn open(&self, address: &str) -> Result<Rc<Connection>> {
-        let connection = Connection::open(address, &self.config).await?;
+        let connection = Connection::open(address, &self.config, self.lease.clone()).await?;
+        if self.lease.is_some() {
+            let mut opened = self.opened.borrow_mut();
+            opened.retain(|connection| connection.strong_count() > 0);
+            opened.push(Rc::downgrade(&connection));
+        }
         if self.id.borrow().is_some() {
             let none = MetadataRequest::default().with_topics(Some(Vec::new()));
             let version = connection.version::<MetadataRequest>(12)?;

@@ -6,8 +6,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -21,9 +24,10 @@ use super::decoding::Decode;
 use super::memory::Reservation;
 use super::resolve::resolve;
 use super::rope::Rope;
-use super::transport::{Reader, Transport, Writer};
+use super::transport::{HangUp, Reader, Transport, Writer};
 use crate::config::ClientConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::lease::Lease;
 use crate::limits;
 use crate::tasks;
 
@@ -34,6 +38,15 @@ const LARGE: usize = 1 << 20;
 /// Correlation id of the first request.
 const FIRST_CORRELATION: i32 = 1;
 
+/// Requests that change something on a cluster. Over a connection of a mirror's target they need its lease.
+#[rustfmt::skip]
+const CHANGES: [ApiKey; 17] = [
+    ApiKey::Produce, ApiKey::OffsetCommit, ApiKey::CreateTopics, ApiKey::DeleteTopics, ApiKey::DeleteRecords,
+    ApiKey::InitProducerId, ApiKey::AddPartitionsToTxn, ApiKey::EndTxn, ApiKey::WriteTxnMarkers, ApiKey::TxnOffsetCommit,
+    ApiKey::CreateAcls, ApiKey::DeleteAcls, ApiKey::AlterConfigs, ApiKey::CreatePartitions, ApiKey::DeleteGroups,
+    ApiKey::IncrementalAlterConfigs, ApiKey::OffsetDelete,
+];
+
 /// A connection that is ready for requests.
 pub struct Connection {
     address: String,
@@ -43,6 +56,11 @@ pub struct Connection {
     writer: Mutex<Writer>,
     pending: Rc<RefCell<Pending>>,
     next_correlation: Cell<i32>,
+    hang_up: HangUp,
+    /// What requests that change something need, if they need anything.
+    lease: Option<Arc<Lease>>,
+    /// One of them is being written.
+    is_writing: Cell<bool>,
 }
 
 /// Calls that wait for their answers, in the order of the requests.
@@ -62,6 +80,8 @@ struct Call {
     /// Bytes of the longest answer of its kind.
     longest: usize,
     answer: oneshot::Sender<Result<Received>>,
+    /// The lease under which it changes something.
+    under: Option<Arc<Lease>>,
 }
 
 /// An answer as it has come.
@@ -82,6 +102,9 @@ impl Pending {
             self.closed = Some(error.clone());
         }
         for call in self.calls.drain(..) {
+            if let Some(lease) = call.under {
+                lease.give_up_answer();
+            }
             let _ = call.answer.send(Err(error.clone()));
         }
         // Half an answer keeps its memory, and the turn of a large one, no longer than anybody waits for it.
@@ -93,19 +116,23 @@ impl Pending {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if let Some(reading) = self.pending.borrow_mut().reading.take() {
+        let mut pending = self.pending.borrow_mut();
+        if let Some(reading) = pending.reading.take() {
             reading.abort();
+        }
+        for lease in pending.calls.drain(..).filter_map(|call| call.under) {
+            lease.give_up_answer();
         }
     }
 }
 
 impl Connection {
     /// Connects to `host:port`, authenticates and learns what the broker can do, within
-    /// `socket.connection.setup.timeout.ms`.
-    pub async fn open(address: &str, config: &ClientConfig) -> Result<Rc<Self>> {
+    /// `socket.connection.setup.timeout.ms`. With a lease, nothing that changes the cluster is sent without it.
+    pub async fn open(address: &str, config: &ClientConfig, lease: Option<Arc<Lease>>) -> Result<Rc<Self>> {
         let limit = config.connection_setup_timeout;
         let is_resolved = Cell::new(false);
-        let opened = timeout(limit, Self::open_unlimited(address, config, &is_resolved)).await;
+        let opened = timeout(limit, Self::open_unlimited(address, config, lease, &is_resolved)).await;
         opened.unwrap_or_else(|_| {
             let within = format!("within {} ms (socket.connection.setup.timeout.ms)", limit.as_millis());
             let message = match is_resolved.get() {
@@ -119,9 +146,14 @@ impl Connection {
         })
     }
 
-    async fn open_unlimited(address: &str, config: &ClientConfig, is_resolved: &Cell<bool>) -> Result<Rc<Self>> {
+    async fn open_unlimited(
+        address: &str,
+        config: &ClientConfig,
+        lease: Option<Arc<Lease>>,
+        is_resolved: &Cell<bool>,
+    ) -> Result<Rc<Self>> {
         let transport = connect(address, is_resolved).await?;
-        let (reader, writer) = transport.split();
+        let (reader, writer, hang_up) = transport.split();
         let pending = Rc::new(RefCell::new(Pending::default()));
         let reading = tasks::spawn(read_answers(reader, pending.clone(), address.to_owned()));
         pending.borrow_mut().reading = Some(reading.abort_handle());
@@ -133,6 +165,9 @@ impl Connection {
             writer: Mutex::new(writer),
             pending,
             next_correlation: Cell::new(FIRST_CORRELATION),
+            hang_up,
+            lease,
+            is_writing: Cell::new(false),
         };
         connection.authenticate().await?;
         connection.negotiate().await?;
@@ -297,19 +332,23 @@ impl Connection {
     ) -> Result<Answer> {
         let correlation = self.next_correlation.get();
         self.next_correlation.set(correlation.checked_add(1).unwrap_or(FIRST_CORRELATION));
+        let lease = self.lease.as_ref().filter(|_| changes(&request)).cloned();
         let (sender, receiver) = oneshot::channel();
         // A fair lock: requests leave in the order in which they were made, which is the order of the answers.
         let mut writer = self.writer.lock().await;
+        Lease::allow(lease.as_deref(), limit).await?;
         {
             let mut pending = self.pending.borrow_mut();
             if let Some(error) = &pending.closed {
                 return Err(error.clone());
             }
-            pending.calls.push_back(Call { correlation, room, longest, answer: sender });
+            pending.calls.push_back(Call { correlation, room, longest, answer: sender, under: lease.clone() });
         }
         // If this future is dropped half-way, half a request is on the wire: nothing may follow it.
-        let unfinished = CloseOnDrop { pending: &self.pending, address: &self.address, armed: Cell::new(true) };
-        let written = timeout(limit, writer.write_all_buf(&mut request)).await;
+        let unfinished = CloseOnDrop { connection: self, armed: Cell::new(true) };
+        self.is_writing.set(lease.is_some());
+        let written = timeout(limit, write_all(&mut writer, &mut request, lease.as_deref())).await;
+        self.is_writing.set(false);
         unfinished.armed.set(false);
         let failed = match written {
             Ok(Ok(())) => {
@@ -320,12 +359,72 @@ impl Connection {
                     address: self.address.clone(),
                 });
             }
-            Ok(Err(error)) => Error::new(ErrorKind::Connect, format!("sending to {} failed: {error}", self.address)),
+            Ok(Err(Unwritten::Lapsed)) => {
+                self.break_off();
+                return Err(lapsed(&self.address));
+            }
+            Ok(Err(Unwritten::Broken(error))) => {
+                Error::new(ErrorKind::Connect, format!("sending to {} failed: {error}", self.address))
+            }
             Err(_) => timed_out(&self.address),
         };
         self.pending.borrow_mut().close(&failed);
         Err(failed)
     }
+
+    /// Ends it at once, with what the system has not sent yet.
+    fn break_off(&self) {
+        self.hang_up.now();
+        self.pending.borrow_mut().close(&lapsed(&self.address));
+    }
+
+    /// Whether something is under way that changes the cluster and needs a lease.
+    pub fn has_changes(&self) -> bool {
+        self.is_writing.get() || self.pending.borrow().calls.iter().any(|call| call.under.is_some())
+    }
+
+    /// Ends it at once if that is so.
+    pub fn break_off_changes(&self) {
+        if self.has_changes() {
+            self.break_off();
+        }
+    }
+}
+
+/// Whether a request changes something.
+fn changes(request: &Rope) -> bool {
+    let key = request.chunk().get(4..6).and_then(|key| key.try_into().ok()).map(i16::from_be_bytes);
+    key.is_some_and(|key| CHANGES.iter().any(|changes| *changes as i16 == key))
+}
+
+/// Why a request was not written to its end.
+enum Unwritten {
+    Broken(std::io::Error),
+    /// The lease was over.
+    Lapsed,
+}
+
+/// Writes all of it. A lease is looked at before every write: a process that was stopped in the middle does not finish it too late.
+async fn write_all(writer: &mut Writer, request: &mut Rope, lease: Option<&Lease>) -> Result<(), Unwritten> {
+    while request.has_remaining() {
+        let mut write = pin!(writer.write_buf(request));
+        let written = poll_fn(|context| match lease.is_some_and(|lease| !lease.is_held()) {
+            true => Poll::Ready(Err(Unwritten::Lapsed)),
+            false => write.as_mut().poll(context).map_err(Unwritten::Broken),
+        });
+        if written.await? == 0 {
+            return Err(Unwritten::Broken(std::io::ErrorKind::WriteZero.into()));
+        }
+    }
+    Ok(())
+}
+
+fn lapsed(address: &str) -> Error {
+    let message = format!(
+        "the connection to {address} was broken off: for too long it could not be seen whether another process of this mirror has \
+         started (this process was stopped for a while, or the internal topic cannot be read)"
+    );
+    Error::new(ErrorKind::Connect, message)
 }
 
 /// The answer to a request that was sent.
@@ -363,16 +462,18 @@ fn timed_out(address: &str) -> Error {
 }
 
 struct CloseOnDrop<'a> {
-    pending: &'a Rc<RefCell<Pending>>,
-    address: &'a str,
+    connection: &'a Connection,
     armed: Cell<bool>,
 }
 
 impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
         if self.armed.get() {
-            let error = Error::new(ErrorKind::Connect, format!("a request to {} was broken off", self.address));
-            self.pending.borrow_mut().close(&error);
+            let Connection { address, pending, is_writing, .. } = self.connection;
+            is_writing.set(false);
+            pending
+                .borrow_mut()
+                .close(&Error::new(ErrorKind::Connect, format!("a request to {address} was broken off")));
         }
     }
 }
@@ -435,6 +536,9 @@ async fn read_answer(reader: &mut Reader, pending: &RefCell<Pending>, address: &
             let error = Error::new(ErrorKind::Connect, message);
             // Who waits for the answer that should have been this one is told why there is none.
             if let Some(call) = other {
+                if let Some(lease) = call.under {
+                    lease.give_up_answer();
+                }
                 let _ = call.answer.send(Err(error.clone()));
             }
             return Err(error);

@@ -1,11 +1,16 @@
 //! How bytes travel to a broker: one enum of transports. TLS becomes its second variant.
 //! What is sent over it, and when, is the business of `connection.rs`.
 
-use std::io;
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// An established way to a broker.
 pub enum Transport {
@@ -27,13 +32,95 @@ impl Transport {
         Ok(Transport::Plain(stream))
     }
 
-    /// Reading and writing apart, so that requests can be pipelined.
-    pub fn split(self) -> (Reader, Writer) {
+    /// Reading and writing apart, so that requests can be pipelined; and how to hang up on both.
+    pub fn split(self) -> (Reader, Writer, HangUp) {
         match self {
             Transport::Plain(stream) => {
                 let (reader, writer) = stream.into_split();
-                (Box::new(reader), Box::new(writer))
+                let (reader, writer) = (Half::new(reader), Half::new(writer));
+                let hang_up = HangUp { reader: reader.clone(), writer: writer.clone() };
+                (Box::new(reader), Box::new(writer), hang_up)
             }
         }
+    }
+}
+
+/// Ends a connection at once: what the system has not sent yet is thrown away, and the broker is told that nothing follows.
+pub struct HangUp {
+    reader: Half<OwnedReadHalf>,
+    writer: Half<OwnedWriteHalf>,
+}
+
+impl HangUp {
+    /// Does it, whoever reads or writes at the moment.
+    pub fn now(&self) {
+        let (reader, writer) = (self.reader.take(), self.writer.take());
+        if let Some(writer) = writer {
+            // Without lingering, closing is a reset. Where that cannot be had, closing is at least an end.
+            if let Err(error) = writer.as_ref().set_zero_linger() {
+                tracing::debug!(%error, "a connection is closed without a reset");
+            }
+            // Dropping it would end the stream in good order first, which sends what is waiting.
+            writer.forget();
+        }
+        drop(reader);
+    }
+}
+
+/// One half of a connection, which can be taken away from whoever uses it.
+struct Half<T>(Rc<RefCell<Option<T>>>);
+
+impl<T> Clone for Half<T> {
+    fn clone(&self) -> Self {
+        Half(self.0.clone())
+    }
+}
+
+impl<T: Unpin> Half<T> {
+    fn new(half: T) -> Self {
+        Half(Rc::new(RefCell::new(Some(half))))
+    }
+
+    fn take(&self) -> Option<T> {
+        self.0.borrow_mut().take()
+    }
+
+    fn with<R>(&self, work: impl FnOnce(Pin<&mut T>) -> Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        match self.0.borrow_mut().as_mut() {
+            Some(half) => work(Pin::new(half)),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+}
+
+impl AsyncRead for Half<OwnedReadHalf> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.with(|half| half.poll_read(context, buffer))
+    }
+}
+
+impl AsyncWrite for Half<OwnedWriteHalf> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.with(|half| half.poll_write(context, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.with(|half| half.poll_write_vectored(context, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|half| half.poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|half| half.poll_shutdown(context))
     }
 }

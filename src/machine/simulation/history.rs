@@ -12,6 +12,7 @@ use super::planted::Bug;
 use super::process::Process;
 use super::world::{Entry, FOREIGN, FOREIGN_END, Kind, MAX_RECORDS, MIRROR, Source, Target, bytes_of};
 use crate::error::ErrorKind;
+use crate::machine::lease::Start;
 use crate::machine::partition::Phase;
 use crate::machine::translation::Note;
 
@@ -35,23 +36,39 @@ pub(super) struct History {
     pub(super) now: Duration,
     pub(super) verbose: bool,
     pub(super) bug: Option<Bug>,
-    /// Starts of the mirror.
+    /// Starts of the mirror, and what was written down of them.
     pub(super) starts: i32,
-    healing: bool,
+    pub(super) start_log: Vec<Start>,
+    pub(super) healing: bool,
+    /// Something was appended that no mirror can keep from being appended.
+    pub(super) accident: Option<String>,
+    /// The brokers have forgotten the producer id.
+    pub(super) forgot: bool,
+    /// A broker has appended a request that had waited there for longer than a lease, and that nothing showed to be late.
+    pub(super) took_late: bool,
     /// A checksum error twice at the same batch is bad luck, three times is another history.
     damages_left: u32,
     violation: Option<String>,
 }
 
+/// How a history came out in which no promise was broken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outcome {
+    pub(super) trouble: Trouble,
+    /// Something was appended that no mirror can keep from being appended; and whether the mirror has found it.
+    pub(super) accident: Option<bool>,
+}
+
 /// Runs the history of a seed. The error says which promise was broken.
-pub(super) fn run(seed: u64, bug: Option<Bug>, verbose: bool) -> Result<Trouble, String> {
+pub(super) fn run(seed: u64, bug: Option<Bug>, verbose: bool) -> Result<Outcome, String> {
     let mut history = History::new(seed, bug, verbose);
     history.live();
     history.heal();
     history.check_end();
+    let trouble = history.plan.trouble;
     match history.violation {
-        Some(violation) => Err(format!("{:?}: {violation}", history.plan.trouble)),
-        None => Ok(history.plan.trouble),
+        Some(violation) => Err(format!("{trouble:?}: {violation}")),
+        None => Ok(Outcome { trouble, accident: history.accident.is_some().then(|| history.is_accident_found()) }),
     }
 }
 
@@ -67,7 +84,11 @@ impl History {
             internal: Vec::new(),
             connections: Vec::new(),
             processes: Vec::new(),
-            starts: plan.processes as i32,
+            starts: 0,
+            start_log: Vec::new(),
+            accident: None,
+            forgot: false,
+            took_late: false,
             now: Duration::ZERO,
             verbose,
             bug,
@@ -77,8 +98,8 @@ impl History {
             rng,
             plan,
         };
-        for start in 1..=history.starts {
-            let process = history.new_process(start, history.plan.limits);
+        for _ in 0..history.plan.processes {
+            let process = history.new_process(history.plan.limits);
             history.processes.push(process);
         }
         if history.plan.trouble == Trouble::TargetTakesSmall {
@@ -99,10 +120,12 @@ impl History {
         for step in 0..self.plan.steps {
             if step == self.plan.at {
                 self.trouble();
+            } else if step > self.plan.at && self.plan.trouble == Trouble::StateExpires && self.rng.u32(0..20) == 0 {
+                self.expire();
             }
             self.step();
             self.check();
-            if self.violation.is_some() {
+            if self.violation.is_some() || self.accident.is_some() {
                 return;
             }
         }
@@ -110,11 +133,14 @@ impl History {
 
     fn step(&mut self) {
         self.now += Duration::from_millis(self.rng.u64(0..4));
+        self.wake_processes();
         if self.rng.u32(0..1000) < self.plan.faults {
             return self.fault();
         }
         let process = self.rng.usize(0..self.processes.len());
         match self.rng.u32(0..100) {
+            0..60 if self.is_stopped(process) => {}
+            0..2 if self.is_followed(process) => self.crash(process),
             0..25 => self.drive(process),
             25..45 => self.deliver_fetch(process),
             45..60 => self.read_next(process),
@@ -163,14 +189,25 @@ impl History {
                 self.serve(at);
                 self.connections[at].answer(&self.target);
             }
+            _ if self.is_stopped(self.connections[at].process) => {}
             _ => {
                 self.deliver_answer(at);
             }
         }
     }
 
+    /// Whether the broker does not come to the connection for a while.
+    fn is_stuck(&self, at: usize) -> bool {
+        self.connections[at].stuck_until > self.now
+    }
+
     pub(super) fn serve(&mut self, at: usize) {
+        if self.is_stuck(at) {
+            return;
+        }
+        let was_late = self.takes_anything_late(at);
         let connection = &mut self.connections[at];
+        let had_failed = connection.has_failed;
         if !connection.serve(&mut self.target, &mut self.internal, self.plan.one_at_a_time) {
             return;
         }
@@ -178,11 +215,14 @@ impl History {
         let Some(&entry) = self.target.leader().log.last() else { return };
         tell!(self, "broker {broker} appends {entry:?} of process {process}");
         if self.plan.translates {
-            return self.check_translated(false);
-        }
-        // Behind a foreign batch nothing is where it should be; then what counts is that it ends soon.
-        if !self.fits(&entry) && !self.target.leader().has_foreign() {
+            self.check_translated(false);
+        } else if !self.fits(&entry) && !self.target.leader().has_foreign() {
+            // Behind a foreign batch nothing is where it should be; then what counts is that it ends soon.
             self.violate(format!("the target got {entry:?}, which is not what the source has there"));
+        }
+        self.took_late |= was_late;
+        if self.took_late || (self.forgot && had_failed) {
+            self.accident = self.accident.take().or(self.violation.take());
         }
     }
 
@@ -229,6 +269,7 @@ impl History {
                     connection.give_up(7);
                 }
             }
+            90..95 => self.stop_process(process),
             _ => {
                 tell!(self, "process {process}: its driver has reason to read again");
                 self.reopen(process);
@@ -314,30 +355,6 @@ impl History {
         }
     }
 
-    /// The broker forgets the producer id. A request that is under way meanwhile would meet a log that takes anything:
-    /// a mirror cannot guard against that, so it is left out here.
-    fn expire(&mut self) {
-        // That takes minutes, and the mirror writes down every second what it has learned.
-        (0..self.processes.len()).for_each(|at| self.keep(at));
-        let quiet = self.connections.iter().all(Connection::is_quiet)
-            && self.processes.iter().all(|process| process.machine.get().queued_bytes() == 0);
-        if !quiet || self.target.leader().log.is_empty() || !self.has_kept_all() {
-            self.plan.at += 1;
-            return;
-        }
-        tell!(self, "the brokers forget the producer id");
-        let all = self.rng.bool();
-        let (leader, end) = (self.target.leader, self.target.leader().end());
-        for process in &mut self.processes {
-            process.producer_forgotten(end, self.now);
-        }
-        for (at, broker) in self.target.brokers.iter_mut().enumerate() {
-            if all || at != leader || self.rng.bool() {
-                broker.forget_producers();
-            }
-        }
-    }
-
     fn lose_target_data(&mut self) {
         let broker = self.rng.usize(0..3);
         let len = self.target.brokers[broker].log.len();
@@ -387,6 +404,9 @@ impl History {
     }
 
     pub(super) fn violate(&mut self, what: String) {
+        if self.accident.is_some() {
+            return;
+        }
         tell!(self, "BROKEN: {what}");
         self.violation.get_or_insert(what);
     }
@@ -444,13 +464,14 @@ impl History {
                 self.grow();
             }
             self.now += Duration::from_millis(60);
+            self.wake_processes();
             self.target.heal();
             // In the end a broker forgets whose records are old, also what it has read of them after a restart.
             if round % 100 == 50 && self.plan.trouble == Trouble::TargetCleaned {
                 self.expire();
             }
             for at in 0..self.connections.len() {
-                while !self.connections[at].requests.is_empty() && self.violation.is_none() {
+                while !self.is_stuck(at) && !self.connections[at].requests.is_empty() && self.violation.is_none() {
                     self.serve(at);
                     self.target.heal();
                     self.connections[at].answer(&self.target);

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod history;
+mod lease;
 mod network;
 mod plan;
 mod planted;
@@ -15,7 +16,7 @@ mod world;
 
 use std::collections::HashMap;
 
-use history::run;
+use history::{Outcome, run};
 use planted::Bug;
 
 fn histories() -> u64 {
@@ -25,26 +26,40 @@ fn histories() -> u64 {
 #[test]
 fn every_history_keeps_the_promises() {
     let mut seen = HashMap::new();
+    let (mut accidents, mut not_found) = (0u64, 0u64);
     for seed in 0..histories() {
         match run(seed, None, false) {
-            Ok(trouble) => *seen.entry(format!("{trouble:?}")).or_insert(0u64) += 1,
+            Ok(Outcome { trouble, accident }) => {
+                *seen.entry(format!("{trouble:?}")).or_insert(0u64) += 1;
+                accidents += u64::from(accident.is_some());
+                not_found += u64::from(accident == Some(false));
+            }
             Err(broken) => {
                 panic!("{broken}\nstep by step: KMIRROR_SEED={seed} cargo test --lib replays_one_seed -- --nocapture")
             }
         }
     }
+    println!(
+        "{accidents} accidents that no mirror can prevent, {not_found} of them not found by it, in {} histories",
+        histories()
+    );
+    // A broker that forgets the producer within the milliseconds between a batch that it refuses and the next one that is under way: these
+    // histories forget as often as they can, and still it is rare.
+    assert!(accidents * 100 <= histories(), "{accidents} accidents in {} histories", histories());
     assert!(seen.len() >= 11 || histories() < 10_000, "some kinds of history did not come up: {seen:?}");
 }
 
 #[test]
 fn every_planted_bug_is_found() {
+    let mut not_found = Vec::new();
     for bug in Bug::ALL {
         let found = (0..histories()).find_map(|seed| run(seed, Some(bug), false).err().map(|broken| (seed, broken)));
         match found {
             Some((seed, broken)) => println!("{bug:?} is found after {} histories: {broken}", seed + 1),
-            None => panic!("{bug:?} is not found in {} histories", histories()),
+            None => not_found.push(bug),
         }
     }
+    assert!(not_found.is_empty(), "{not_found:?} are not found in {} histories", histories());
 }
 
 #[test]

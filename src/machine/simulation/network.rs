@@ -19,8 +19,10 @@ pub(super) struct Request {
     /// What the world does to it on arrival.
     pub(super) fault: Option<Fault>,
     pub(super) sent_at: Duration,
-    /// It has been under way for longer than any request is: it arrives only where a later one should have fenced it off.
+    /// It has been under way for longer than any request is, and does not arrive.
     pub(super) expired: bool,
+    /// The process was stopped before it had written all of it.
+    pub(super) held: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -120,6 +122,10 @@ pub(super) struct Connection {
     pub(super) requests: VecDeque<Request>,
     waiting: VecDeque<Waiting>,
     answers: VecDeque<Answer>,
+    /// The broker has not appended a batch that came before others.
+    pub(super) has_failed: bool,
+    /// The broker does not come to what it has received before that.
+    pub(super) stuck_until: Duration,
 }
 
 fn refused(what: &What, code: i16) -> Outcome {
@@ -150,7 +156,14 @@ impl Connection {
             requests: VecDeque::new(),
             waiting: VecDeque::new(),
             answers: VecDeque::new(),
+            has_failed: false,
+            stuck_until: Duration::ZERO,
         }
+    }
+
+    /// Whether the broker has something to work on.
+    pub(super) fn has_received(&self) -> bool {
+        !self.waiting.is_empty() || self.requests.front().is_some_and(|request| !request.held)
     }
 
     /// Whether nobody will ever hear of it again.
@@ -176,6 +189,8 @@ impl Connection {
         open.extend(self.waiting.iter().map(|waiting| lost(&waiting.what)));
         open.extend(self.requests.iter().map(|request| lost(&request.what)));
         self.requests.truncate(received);
+        // What it had not written to its end never arrives.
+        self.requests.retain(|request| !request.held);
         open
     }
 
@@ -186,11 +201,17 @@ impl Connection {
         if one_at_a_time && !self.waiting.is_empty() {
             return false;
         }
+        if self.requests.front().is_none_or(|request| request.held) {
+            return false;
+        }
         let Some(request) = self.requests.pop_front() else { return false };
         let before = target.leader().log.len();
         let (refused, appended_at, count) = match append(target, internal, self.broker, &request) {
             Ok((at, count)) => ((request.fault == Some(Fault::FailsAfter)).then_some(-1), at, count),
-            Err(code) => (Some(code), 0, 0),
+            Err(code) => {
+                self.has_failed = true;
+                (Some(code), 0, 0)
+            }
         };
         let committed_at = appended_at + i64::from(count);
         self.waiting.push_back(Waiting { what: request.what, appended_at, committed_at, refused });
@@ -217,11 +238,11 @@ impl Connection {
         }
     }
 
-    /// Requests that are too old to arrive, now that somebody else fills: those to fill, or all.
-    pub(super) fn expire(&mut self, older_than: Duration, of_others: bool, all: bool) {
+    /// Requests that are too old to arrive, now that somebody else writes down where holes are: those to do the same, or all.
+    pub(super) fn expire(&mut self, older_than: Duration, all: bool) {
         for request in &mut self.requests {
-            let old = of_others || request.sent_at <= older_than;
-            request.expired |= old && (all || request.what.is_fill());
+            let old = request.sent_at <= older_than;
+            request.expired |= old && (all || matches!(request.what, What::Map { .. }));
         }
     }
 
@@ -260,7 +281,6 @@ fn append(target: &mut Target, internal: &mut Vec<Note>, broker: usize, request:
     let appended = match &request.what {
         What::Produce { .. } | What::Map { .. } if request.expired => Err(-1),
         What::Produce { stamp, batch, .. } => append_records(target, *stamp, *batch).map(|at| (at, batch.count)),
-        What::Fill { order, .. } if request.expired && !target.leader().has_marker_of_later(*order) => Err(-1),
         What::Fill { fill, order, .. } => append_markers(target, *fill, *order, request.fault.is_some()),
         What::Map { mapping, anchors, start } => {
             internal.push(Note::Anchors { fence: mapping.fence, anchors: anchors.clone() });

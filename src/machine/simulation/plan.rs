@@ -97,7 +97,7 @@ impl Plan {
             steps,
             // Two that find different things at the source, before and after it lost something, cannot agree what is a hole.
             processes: if trouble != Trouble::MemoryLost
-                && rng.u32(0..4) == 0
+                && (rng.u32(0..4) == 0 || (trouble == Trouble::StateExpires && rng.u32(0..4) > 0))
                 && (!trouble.changes_source() || trouble == Trouble::SourceCompacts)
             {
                 2

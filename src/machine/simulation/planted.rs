@@ -86,10 +86,20 @@ pub(super) enum Bug {
     CountsRecordsLeft,
     /// Begins at the end of the target when it remembers nothing, whatever is there.
     BeginsAnew,
+    /// Writes for however long it has not asked whether another process has started.
+    NoLease,
+    /// Finishes the requests that it was writing when it was stopped, however long ago.
+    FinishesHeldRequests,
+    /// Writes at once, whoever else may still hold a lease.
+    DoesNotWaitForLeases,
+    /// Counts its lease from the answer on, instead of from the question.
+    LeaseFromTheAnswer,
+    /// A new connection leaves partitions as they are that have nothing to send.
+    IdleIsNotReopened,
 }
 
 impl Bug {
-    pub(super) const ALL: [Bug; 35] = [
+    pub(super) const ALL: [Bug; 40] = [
         Bug::SkipsOneBatch,
         Bug::WrongOrderOnRetry,
         Bug::CountsBeforeTheAnswer,
@@ -125,6 +135,11 @@ impl Bug {
         Bug::ForgetsWhatIsCompacted,
         Bug::CountsRecordsLeft,
         Bug::BeginsAnew,
+        Bug::NoLease,
+        Bug::FinishesHeldRequests,
+        Bug::DoesNotWaitForLeases,
+        Bug::LeaseFromTheAnswer,
+        Bug::IdleIsNotReopened,
     ];
 }
 

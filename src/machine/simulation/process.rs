@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use super::history::{History, tell};
+use super::lease::Claim;
 use super::network::{Connection, Request, What};
 use super::planted::{Bug, Machine};
 use super::translated::Lens;
-use super::world::{Entry, Kind, MIRROR, SETTLE, SourceBatch};
+use super::world::{Entry, Kind, MIRROR, SourceBatch};
 use crate::batch::marker;
 use crate::error::{Error, ErrorKind};
 use crate::machine::partition::{
@@ -46,13 +47,15 @@ pub(super) struct Process {
     pub(super) machine: Machine,
     /// The number of its start.
     pub(super) start: i32,
+    pub(super) claim: Claim,
     /// With translated offsets: what it knows of them.
     pub(super) lens: Option<Lens>,
     limits: Limits,
     opening: Option<Opening>,
     fetches: Vec<Fetch>,
-    /// The connection that this generation sends on.
+    /// The connection that this generation sends records on, and the one for what it fills.
     pub(super) connection: Option<usize>,
+    pub(super) filler: Option<usize>,
     /// Sent in this generation and not answered.
     pub(super) in_flight: usize,
     position: Option<i64>,
@@ -74,27 +77,20 @@ pub(super) enum Read {
 
 impl Process {
     /// `start` counts the starts of the mirror.
-    pub(super) fn new(start: i32, limits: Limits, lens: Option<Lens>, bug: Option<Bug>) -> Self {
+    pub(super) fn new(start: i32, claim: Claim, limits: Limits, lens: Option<Lens>, bug: Option<Bug>) -> Self {
         Process {
             start,
+            claim,
             lens,
             machine: Machine::new(Identity { fence: start * 256, ..MIRROR }, limits, bug),
             limits,
             opening: None,
             fetches: Vec::new(),
             connection: None,
+            filler: None,
             in_flight: 0,
             position: None,
             outdated: false,
-        }
-    }
-
-    /// The brokers forgot the producer id, which takes longer than a driver trusts a reading: where somebody else has written since,
-    /// and where the reading is not finished, it reads again.
-    pub(super) fn producer_forgotten(&mut self, end: i64, now: Duration) {
-        let phase = self.machine.get().phase();
-        if phase == Phase::Opening || self.machine.get().position() != Some(end) {
-            self.machine.reopen(now);
         }
     }
 
@@ -181,6 +177,9 @@ impl History {
     /// The driver asks its machine for everything that it may want.
     pub(super) fn drive(&mut self, at: usize) {
         let now = self.now;
+        if !self.keep_lease(at) {
+            return;
+        }
         if self.processes[at].machine.poll_open(now) {
             let mut reads = match self.rng.bool() {
                 true => vec![Read::TargetWatermark, Read::TargetWriter, Read::TargetEnd],
@@ -213,25 +212,28 @@ impl History {
     }
 
     fn fill(&mut self, at: usize) {
-        let Some((fill, order)) = self.processes[at].machine.poll_fill(self.now) else { return };
-        let Some(connection) = self.processes[at].connection else {
-            return self.violate(format!("process {at} fills before it has read the position"));
-        };
-        // Two processes that fill at the same moment cannot be told apart by any broker; that one is as old as the other
-        // has waited is what settling rules out.
-        let settled_since = self.now.saturating_sub(SETTLE);
-        for other in (0..self.connections.len()).filter(|other| *other != connection) {
-            let of_others = self.connections[other].process != at;
-            self.connections[other].expire(settled_since, of_others, false);
+        if !self.may_write(at) {
+            return;
         }
-        let expired = self.processes.len() > 1 && self.target.leader().end() != fill.from;
+        let process = &mut self.processes[at];
+        let Some(connection) = process.filler else {
+            // Over a new connection nothing is filled that was not read since.
+            if process.machine.get().can_fill() {
+                process.machine.reopen(self.now);
+            }
+            return;
+        };
+        let Some((fill, order)) = process.machine.poll_fill(self.now) else { return };
         self.processes[at].in_flight += 1;
         let fault = self.fault_of_request();
         let what = What::Fill { fill, order };
-        self.send(connection, Request { what, fault, sent_at: self.now, expired });
+        self.send(connection, Request { what, fault, sent_at: self.now, expired: false, held: false });
     }
 
     fn produce(&mut self, at: usize) {
+        if !self.may_write(at) {
+            return;
+        }
         while let Some(sent) = self.processes[at].machine.poll_produce(self.now) {
             if self.processes[at].machine.is_parked() {
                 return self.violate(format!("process {at} writes although it is parked"));
@@ -242,12 +244,16 @@ impl History {
             let process = &mut self.processes[at];
             process.in_flight += 1;
             let unchecked = self.target.leader().producer_state().is_none();
-            if unchecked && process.in_flight > 1 && self.connections[connection].broker == self.target.leader {
+            if unchecked
+                && !self.forgot
+                && process.in_flight > 1
+                && self.connections[connection].broker == self.target.leader
+            {
                 self.violate(format!("process {at} sends more than one batch while the broker knows nothing"));
             }
             let fault = self.fault_of_request();
             let what = What::Produce { ticket: sent.ticket, stamp: sent.stamp, batch: sent.batch };
-            self.send(connection, Request { what, fault, sent_at: self.now, expired: false });
+            self.send(connection, Request { what, fault, sent_at: self.now, expired: false, held: false });
             if self.rng.u32(0..4) == 0 {
                 return;
             }
@@ -287,14 +293,13 @@ impl History {
         }
         tell!(self, "process {at} read {:?}", opening.reading);
         self.drop_connection(at);
-        self.connections.push(Connection::new(at, opening.broker));
+        let [connection, filler] = [0, 1].map(|_| {
+            self.connections.push(Connection::new(at, opening.broker));
+            self.connections.len() - 1
+        });
         let process = &mut self.processes[at];
-        process.connection = Some(self.connections.len() - 1);
+        (process.connection, process.filler) = (Some(connection), Some(filler));
         process.in_flight = 0;
-        if self.is_outrun(at) {
-            let message = "another process has started since";
-            return self.processes[at].machine.park(Error::new(ErrorKind::Fenced, message));
-        }
         let unclear = self.processes[at].lens.as_mut().and_then(|lens| lens.unclear.take());
         match unclear {
             Some(Unclear::Now(error)) => return self.processes[at].machine.handle_open_failed(error, now),
@@ -430,7 +435,7 @@ impl History {
         let answer = self.translated(process, answer);
         let process = &mut self.processes[process];
         let is_of_batch = process.lens.is_none() || answer.records.is_some();
-        if process.connection == Some(at) && is_of_batch {
+        if [process.connection, process.filler].contains(&Some(at)) && is_of_batch {
             process.in_flight = process.in_flight.saturating_sub(1);
         }
         process.machine.handle_answer(answer, self.now);
@@ -441,27 +446,56 @@ impl History {
     pub(super) fn cut_connection(&mut self, at: usize) {
         let received = self.rng.usize(0..6);
         tell!(self, "process {at} loses its connection, {received} requests may have arrived");
-        self.cut_all(at, received);
+        let process = &self.processes[at];
+        match self.rng.u32(0..4) {
+            0 => process.filler.into_iter().for_each(|filler| self.cut_one(filler, received)),
+            _ => self.cut_all(at, received),
+        }
     }
 
+    /// Both connections of a process break.
     pub(super) fn cut_all(&mut self, at: usize, received: usize) {
-        let Some(connection) = self.processes[at].connection.take() else { return };
-        let lost = self.connections[connection].cut(received);
+        let process = &self.processes[at];
+        for number in [process.connection, process.filler].into_iter().flatten() {
+            self.cut_one(number, received);
+        }
+    }
+
+    /// A connection breaks, and the process that uses it hears of it.
+    pub(super) fn cut_one(&mut self, number: usize, received: usize) {
+        let at = self.connections[number].process;
+        let broker = self.connections[number].broker;
+        let lost = self.connections[number].cut(received);
         let process = &mut self.processes[at];
+        let had_nothing = lost.is_empty();
         for answer in lost {
             process.machine.handle_answer(answer, self.now);
         }
-        // Where nothing was under way no answer tells the machine: the next connection may lead to another broker.
-        if std::mem::take(&mut process.in_flight) == 0 {
-            process.machine.reopen(self.now);
+        if process.filler == Some(number) {
+            process.filler = None;
+        } else if process.connection == Some(number) {
+            process.connection = None;
+            process.in_flight = 0;
+            // Where nothing was under way no answer tells the machine: the next connection may lead to another broker, or to one that has
+            // lost its log meanwhile.
+            let idle = self.bug == Some(Bug::IdleIsNotReopened) && process.machine.get().is_empty();
+            if idle && process.machine.get().phase() == Phase::Running {
+                self.connections.push(Connection::new(at, broker));
+                self.processes[at].connection = Some(self.connections.len() - 1);
+            } else if had_nothing {
+                process.machine.reopen(self.now);
+            }
         }
     }
 
-    /// Before a new connection is used, the old one is let go, or still brings answers that are of no interest.
+    /// Before new connections are used, the old ones are let go, or still bring answers that are of no interest.
     fn drop_connection(&mut self, at: usize) {
-        if let Some(connection) = self.processes[at].connection.take().filter(|_| self.rng.bool()) {
-            let received = self.rng.usize(0..6);
-            self.connections[connection].cut(received);
+        let process = &mut self.processes[at];
+        for connection in [process.connection.take(), process.filler.take()].into_iter().flatten() {
+            if self.rng.bool() {
+                let received = self.rng.usize(0..6);
+                self.connections[connection].cut(received);
+            }
         }
     }
 
@@ -473,18 +507,24 @@ impl History {
     pub(super) fn crash(&mut self, at: usize) {
         tell!(self, "process {at} crashes");
         let received = self.rng.usize(0..6);
+        // Some of what it has sent waits at the broker for however long.
+        let stuck = if self.rng.u32(0..3) == 0 { self.rng.u64(30..1000) } else { 0 };
+        let stuck_until = self.now + Duration::from_millis(stuck);
         for connection in self.connections.iter_mut().filter(|connection| connection.process == at) {
+            if connection.alive {
+                connection.stuck_until = stuck_until;
+            }
             connection.cut(received);
         }
-        self.starts += 1;
-        self.processes[at] = self.new_process(self.starts, self.processes[at].limits);
+        self.processes[at] = self.new_process(self.processes[at].limits);
     }
 
     /// A process of the mirror that starts now.
-    pub(super) fn new_process(&mut self, start: i32, limits: Limits) -> Process {
+    pub(super) fn new_process(&mut self, limits: Limits) -> Process {
         let refused = self.must_not_begin();
-        let lens = self.start_translating(start);
-        let mut process = Process::new(start, limits, lens, self.bug);
+        let claim = self.claim();
+        let lens = self.start_translating(self.starts);
+        let mut process = Process::new(self.starts, claim, limits, lens, self.bug);
         if refused {
             process
                 .machine
@@ -500,8 +540,12 @@ impl History {
             return;
         }
         self.connections.swap_remove(at);
-        for process in self.processes.iter_mut().filter(|process| process.connection == Some(last)) {
-            process.connection = Some(at);
+        for process in &mut self.processes {
+            for connection in [&mut process.connection, &mut process.filler] {
+                if *connection == Some(last) {
+                    *connection = Some(at);
+                }
+            }
         }
     }
 }

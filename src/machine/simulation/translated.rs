@@ -147,12 +147,6 @@ impl History {
         tell!(self, "the source is compacted");
     }
 
-    pub(super) fn is_outrun(&self, at: usize) -> bool {
-        let process = &self.processes[at];
-        let outrun = process.lens.as_ref().is_some_and(|lens| lens.map.latest_start() > process.start);
-        outrun && self.bug != Some(Bug::IgnoresLaterStart)
-    }
-
     /// One of the reads of a position, seen through the map.
     pub(super) fn read_translated(&mut self, at: usize, opening: &mut Opening, read: Read) -> Option<()> {
         let source_log = self.source_log(at);
@@ -255,9 +249,12 @@ impl History {
     }
 
     pub(super) fn map(&mut self, at: usize) {
+        if !self.may_write(at) || self.processes[at].filler.is_none() {
+            return;
+        }
         let Some(mapping) = self.processes[at].machine.poll_map(self.now) else { return };
         let process = &self.processes[at];
-        let (Some(lens), Some(connection)) = (&process.lens, process.connection) else {
+        let (Some(lens), Some(connection)) = (&process.lens, process.filler) else {
             return self.violate(format!("process {at} writes down holes before it has read the position"));
         };
         let mut anchors = lens.map.with_anchors(&mapping.anchors);
@@ -269,11 +266,11 @@ impl History {
         for other in (0..self.connections.len()).filter(|other| *other != connection) {
             // One that has been outrun may be alive and go on for a while; what the dead had under way has arrived by now.
             let alive = self.connections[other].alive;
-            self.connections[other].expire(settled_since, false, !alive);
+            self.connections[other].expire(settled_since, !alive);
         }
         let fault = self.fault_of_request();
         let what = What::Map { mapping, anchors, start };
-        self.send(connection, Request { what, fault, sent_at: self.now, expired: false });
+        self.send(connection, Request { what, fault, sent_at: self.now, expired: false, held: false });
     }
 
     /// Notes in the map what an answer says, and makes of it what the machine hears.
@@ -291,8 +288,9 @@ impl History {
                 *base_offset = answer.base;
             }
             Outcome::Filled(filled) => {
-                if matches!(filled, Filled::Refused(_)) && self.bug == Some(Bug::IgnoresLaterStart) {
-                    *filled = Filled::Mapped;
+                if matches!(filled, Filled::Refused(_)) {
+                    // It was written down behind a later start, and does not count.
+                    *filled = if self.bug == Some(Bug::IgnoresLaterStart) { Filled::Mapped } else { Filled::Lost };
                 }
                 // It hears its own notes as all others, in their order.
                 for note in &self.internal[lens.heard..] {

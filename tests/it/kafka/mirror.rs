@@ -14,7 +14,7 @@ use rdkafka::client::DefaultClientContext;
 
 use crate::support::cluster::{Cluster, Options, Pair, Version, shared, unique};
 use crate::support::mirroring::Mirroring;
-use crate::support::records::{Generator, Load, Record, Writing, produce};
+use crate::support::records::{Generator, Record, Writing, produce};
 use crate::support::{Outcome, ledger, wait_for};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
@@ -228,23 +228,6 @@ fn a_deleted_topic_stays_on_the_target_and_the_others_go_on() -> Outcome {
     wait_copied(pair, &other)?;
     assert_eq!(pair.target.client().bounds(&deleted)?[&0].end, 40);
     mirror.kill9()
-}
-
-#[test]
-fn two_processes_of_one_mirror_do_no_harm() -> Outcome {
-    let pair = shared()?;
-    let topic = unique("twice");
-    pair.source.create_topic(&topic, 3, &[])?;
-    let load = Load::start(&pair.source.bootstrap(), &topic, 3, 3000, 1, &Writing::default())?;
-    let mirroring = Mirroring::pair(pair, &topic);
-    let mut both = [mirroring.start()?, mirroring.start()?];
-    load.wait_for_more(8000)?;
-    for mirror in &mut both {
-        mirror.kill9()?;
-    }
-    let written = load.stop()?.values().map(Vec::len).sum();
-    mirroring.catch_up()?;
-    expect_identical(pair, &topic, written)
 }
 
 #[test]

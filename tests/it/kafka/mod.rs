@@ -32,4 +32,5 @@ mod tiered;
 mod topics;
 mod translated;
 mod truth;
+mod two_processes;
 mod verify;
