@@ -2,6 +2,7 @@
 //! Offsets are read back by single requests, records by librdkafka; what the mirror says of itself is compared with that.
 
 mod denied;
+mod evil;
 mod many;
 mod moved;
 mod old;
