@@ -361,6 +361,8 @@ async fn find_or_create(target: &Cluster, topic: &str, replication_factor: Repli
                 ("compression.type", "uncompressed"),
                 ("segment.bytes", "8388608"),
                 ("min.cleanable.dirty.ratio", "0.1"),
+                // The clock of whoever runs the mirror has no part in it.
+                ("message.timestamp.type", "LogAppendTime"),
             ];
             let new = NewTopic {
                 name: topic.to_owned(),

@@ -28,6 +28,7 @@ mod machine;
 mod mirror;
 mod plan;
 mod promote;
+mod repeat;
 mod shared;
 mod status;
 mod stream;
@@ -55,7 +56,9 @@ pub use promote::{
     MovedEnd, PromoteOptions, PromoteReport, PromotedGroups, PromotedPartition, PromotedTopic, PromotionUndone,
     promote, promote_or, undo_promotion,
 };
-pub use status::{AsOf, GroupsStatus, Lag, PartitionStatus, State, Status, Subject, TopicStatus, Trouble};
+pub use status::{
+    AsOf, BrokerThrottle, GroupsStatus, Lag, PartitionStatus, State, Status, Subject, TopicStatus, Trouble,
+};
 pub use verify::{
     Difference, DifferenceKind, FieldDifference, Finding, FindingKind, Sample, Unread, VerifiedPartition, VerifyCounts,
     VerifyOptions, VerifyOutcome, VerifyProgress, VerifyReport, verify, verify_or,

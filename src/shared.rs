@@ -9,14 +9,17 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{Callbacks, Event, EventKind, Events, now_ms};
 use crate::limits;
 use crate::machine::lifecycle;
-use crate::status::{self, GroupsStatus, Lag, Progress, State, Status, Subject, Trouble};
+use crate::status::{self, BrokerThrottle, GroupsStatus, Lag, Progress, Side, State, Status, Subject, Trouble};
 use crate::throttle::Throttle;
+use crate::wire::reach::Reach;
 
 /// Shared by all threads of a mirror.
 pub(crate) struct Shared {
     pub(crate) events: Events,
     /// How fast may be copied.
     pub(crate) throttle: Arc<Throttle>,
+    /// How source and target can be reached.
+    pub(crate) reach: [Arc<Reach>; 2],
     /// Where the engine's threads log to, if not to what is global.
     logs: Option<tracing::Dispatch>,
     own: Mutex<Own>,
@@ -46,7 +49,8 @@ impl Shared {
             before: (0, 0),
         };
         let (own, events) = (Mutex::new(own), Events::new(callbacks));
-        Shared { events, throttle: Arc::default(), logs: None, own, partitions: RwLock::default() }
+        let reach = [Side::Source, Side::Target].map(|side| Arc::new(Reach::of(side.name()).telling(events.clone())));
+        Shared { events, throttle: Arc::default(), reach, logs: None, own, partitions: RwLock::default() }
     }
 
     /// The engine's threads log to this.
@@ -167,6 +171,11 @@ impl Shared {
         self.partitions.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn broker_throttle(&self) -> BrokerThrottle {
+        let [source_ms, target_ms] = [Side::Source, Side::Target].map(|side| self.reach[side as usize].held_back_ms());
+        BrokerThrottle { source_ms, target_ms }
+    }
+
     pub(crate) fn status(&self) -> Status {
         let partitions = self.partitions();
         let topics = status::topics(&partitions, now_ms());
@@ -183,6 +192,7 @@ impl Shared {
             error: own.error.clone(),
             topics,
             groups: own.groups,
+            broker_throttle: self.broker_throttle(),
             refused: own.refused.iter().map(|(topic, error)| (topic.clone(), error.message().to_owned())).collect(),
             troubles: own.troubles.iter().map(trouble).collect(),
         }

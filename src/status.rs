@@ -96,6 +96,8 @@ pub struct Status {
     pub topics: Vec<TopicStatus>,
     /// The offsets of consumer groups.
     pub groups: GroupsStatus,
+    /// Whether brokers slow the mirror down, because a quota is used up.
+    pub broker_throttle: BrokerThrottle,
     /// Topics that match but are not mirrored, and why.
     pub refused: BTreeMap<String, String>,
     /// What beside the records cannot be kept in step at the moment; each is tried again with every refresh.
@@ -119,6 +121,17 @@ pub struct GroupsStatus {
     /// When all groups were looked at last, in milliseconds since 1970; `None` before the first time, and for ever with
     /// `sync.group.offsets=false`.
     pub last_round_ms: Option<i64>,
+}
+
+/// For how long brokers have asked the mirror to wait, because a quota of its user or client id is used up; the mirror waits as
+/// they ask. `None` if they have not done so for half a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct BrokerThrottle {
+    /// Milliseconds of the last answer of the source that asked for it.
+    pub source_ms: Option<u64>,
+    /// Milliseconds of the last answer of the target that asked for it.
+    pub target_ms: Option<u64>,
 }
 
 /// Something beside the records that cannot be kept in step at the moment.

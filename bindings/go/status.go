@@ -27,6 +27,8 @@ type Status struct {
 	Topics []TopicStatus `json:"topics"`
 	// Groups tells how far the offsets of consumer groups are copied.
 	Groups GroupsStatus `json:"groups"`
+	// BrokerThrottle tells whether brokers slow the mirror down, because a quota is used up.
+	BrokerThrottle BrokerThrottle `json:"broker_throttle"`
 	// Refused are topics that match but are not mirrored, and why.
 	Refused map[string]string `json:"refused"`
 	// Troubles are what beside the records cannot be kept in step at the moment; each is tried again with every refresh.
@@ -81,6 +83,15 @@ type GroupsStatus struct {
 	Skipped int `json:"skipped"`
 	// BehindOffsets are those that the groups on the target are behind, without those that are skipped.
 	BehindOffsets int64 `json:"behind_offsets"`
+}
+
+// BrokerThrottle tells for how long brokers have asked the mirror to wait, because a quota of its user or client id is used up. The
+// mirror waits as they ask.
+type BrokerThrottle struct {
+	// SourceMS are milliseconds of the last answer of the source that asked for it; nil if none has for half a minute.
+	SourceMS *int64 `json:"source_ms"`
+	// TargetMS are those of the target.
+	TargetMS *int64 `json:"target_ms"`
 }
 
 // Trouble is something beside the records that cannot be kept in step at the moment.

@@ -56,6 +56,16 @@ class GroupsStatus(Record):
     """Those that are left alone."""
 
 
+class BrokerThrottle(Record):
+    """For how long brokers have asked the mirror to wait, because a quota of its user or client id is used up. The
+    mirror waits as they ask."""
+
+    source_ms: int | None
+    """Milliseconds of the last answer of the source that asked for it; None if none has for half a minute."""
+    target_ms: int | None
+    """Milliseconds of the last answer of the target that asked for it."""
+
+
 class Status(Table):
     """Everything a mirror knows of itself at one moment. As a table: its partitions."""
 
@@ -78,6 +88,8 @@ class Status(Table):
     """Its topics, by name."""
     groups: GroupsStatus
     """The offsets of consumer groups."""
+    broker_throttle: BrokerThrottle
+    """Whether brokers slow the mirror down."""
     refused: dict[str, str]
     """Topics that match but are not mirrored, and why."""
     troubles: list[Record]

@@ -41,6 +41,8 @@ impl Control {
     /// When nobody waits any more it ends between two looks: what it does about topics is never broken off in the middle.
     pub(super) async fn reach_ends(&self, abandoned: &GivenUp) -> Result<()> {
         self.refresh().await?;
+        // What the target has is what it says now, not what it had once.
+        self.look().await;
         let ends = self.source_ends().await?;
         loop {
             let (mut behind, mut failed) = (0, Vec::new());
@@ -52,6 +54,7 @@ impl Control {
                         Some(error) => failed.push(error),
                         None => behind += 1,
                     },
+                    _ if progress.is_in_doubt() => behind += 1,
                     _ if progress.target_next().is_none_or(|next| next < *end) => behind += 1,
                     _ => {}
                 }

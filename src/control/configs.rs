@@ -87,7 +87,7 @@ impl Control {
                 }
                 // What was in trouble before may still be.
                 Err(error) => {
-                    return tracing::warn!(%error, "configurations of topics cannot be compared; will be tried again");
+                    return self.tell("configurations of topics cannot be compared; will be tried again", &error);
                 }
             }
         }

@@ -98,7 +98,7 @@ impl Control {
             Ok(_) => self.groups.trouble.set(false),
             Err(error) => {
                 if !self.groups.trouble.replace(true) {
-                    tracing::warn!(%error, "offsets of groups cannot be copied; will be tried again");
+                    self.tell("offsets of groups cannot be copied; will be tried again", error);
                     self.shared.events.send(Event::of_error(EventKind::Error, error));
                 }
             }

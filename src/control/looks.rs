@@ -36,8 +36,8 @@ impl Control {
     /// Looks at both sides with every refresh, for ever.
     pub(super) async fn keep_looking(self: Rc<Self>) {
         loop {
-            self.look().await;
             tokio::time::sleep(self.config.refresh_interval).await;
+            self.look().await;
         }
     }
 
@@ -50,6 +50,11 @@ impl Control {
         let copied: Vec<Option<i64>> = partitions.iter().map(|progress| progress.target_next()).collect();
         let (source, target) =
             tokio::join!(self.ends_of(Side::Source, &partitions), self.ends_of(Side::Target, &partitions));
+        for (side, answers) in [(&self.source, &source), (&self.target, &target)] {
+            if !answers.is_empty() && answers.iter().all(|(_, answer)| answer.is_ok()) {
+                side.reach().answered();
+            }
+        }
         let mut lost = Vec::new();
         let before = positions.into_iter().zip(copied);
         // Answers come in the order of the partitions.

@@ -277,7 +277,7 @@ impl Control {
             }
         };
         for portion in append::portions(entries) {
-            let outcome = append::append(cluster, &topic.name, leader, portion).await?;
+            let outcome = append::append(cluster, &topic.name, leader, portion, now_ms()).await?;
             outcome.map_err(|error| refused(cluster, "write to", topic, error))?;
         }
         Ok(())

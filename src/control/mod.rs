@@ -38,6 +38,7 @@ use crate::machine::lease::Purpose;
 use crate::machine::lifecycle::{KnownLag, LagAlarm};
 use crate::machine::partition::Identity;
 use crate::machine::topics::{Lives, selects};
+use crate::repeat::Repeated;
 use crate::shared::Shared;
 use crate::status::{Lag, State};
 use crate::stream;
@@ -88,6 +89,8 @@ struct Control {
     acls_were_seen_to: Cell<bool>,
     paused: Cell<bool>,
     trouble: Cell<bool>,
+    /// What could not be done, by the sentence that tells it.
+    told: RefCell<BTreeMap<&'static str, Repeated>>,
     switch_over: promotion::SwitchOver,
     keeping: lease::Keeping,
     /// What runs beside the requests of the host until the mirror ends.
@@ -141,9 +144,11 @@ pub(crate) fn run(
 impl Control {
     fn new(config: Arc<Config>, shared: Arc<Shared>, purpose: Purpose) -> Self {
         let keeping = lease::Keeping::new(&config, purpose);
+        let [source_reach, target_reach] = shared.reach.clone();
+        let target = Cluster::new("target", config.target.clone()).told_by(target_reach);
         Control {
-            source: Cluster::new("source", config.source.clone()),
-            target: Cluster::new("target", config.target.clone()).under(keeping.lease.clone()),
+            source: Cluster::new("source", config.source.clone()).told_by(source_reach),
+            target: target.under(keeping.lease.clone()),
             emitters: mirror_maker_2::Emitters::of(&config),
             config,
             shared,
@@ -162,6 +167,7 @@ impl Control {
             acls_were_seen_to: Cell::new(false),
             paused: Cell::new(false),
             trouble: Cell::new(false),
+            told: RefCell::default(),
             switch_over: promotion::SwitchOver::default(),
             keeping,
             tasks: RefCell::default(),
@@ -334,18 +340,13 @@ impl Control {
     async fn patiently<T>(&self, step: impl AsyncFn() -> Result<T>) -> Result<T> {
         let deadline = tokio::time::Instant::now() + self.target.config().request_timeout;
         let mut pause = self.target.config().retry_backoff;
-        let mut told = String::new();
         loop {
             match step().await {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::Connect | ErrorKind::Broker)
                         && tokio::time::Instant::now() < deadline =>
                 {
-                    // The same is said once.
-                    if told != error.message() {
-                        tracing::warn!(%error, "not started yet; will be tried again");
-                        told = error.message().to_owned();
-                    }
+                    self.tell("not started yet; will be tried again", &error);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(self.target.config().retry_backoff_max).min(LONGEST_PAUSE);
                 }
@@ -393,12 +394,26 @@ impl Control {
             match self.refresh().await {
                 Ok(()) => self.trouble.set(false),
                 Err(error) => {
-                    tracing::warn!(%error, "topics cannot be refreshed; will be tried again");
-                    if !self.trouble.replace(true) {
+                    self.tell("topics cannot be refreshed; will be tried again", &error);
+                    if !self.trouble.replace(true) && error.kind() != ErrorKind::Connect {
                         self.shared.events.send(Event::of_error(EventKind::Error, &error));
                     }
                 }
             }
+        }
+    }
+
+    /// Tells that something could not be done which will be tried again: at first, then ever more rarely. That a cluster cannot be
+    /// reached has been told by who met it.
+    pub(super) fn tell(&self, what: &'static str, error: &Error) {
+        if error.kind() == ErrorKind::Connect {
+            return tracing::debug!(%error, "{what}");
+        }
+        let told = self.told.borrow_mut().entry(what).or_default().met(Instant::now());
+        match told.map(|told| told.times) {
+            None => tracing::debug!(%error, "{what}"),
+            Some(1) => tracing::warn!(%error, "{what}"),
+            Some(times) => tracing::warn!(times, %error, "{what}"),
         }
     }
 

@@ -210,7 +210,7 @@ impl Control {
                 Ok(false) => {}
                 Ok(true) => tokio::time::sleep(self.config.target.retry_backoff).await,
                 Err(error) => {
-                    tracing::warn!(%error, "partitions cannot be begun; will be tried again");
+                    self.tell("partitions cannot be begun; will be tried again", &error);
                     tokio::time::sleep(self.config.target.retry_backoff_max).await;
                 }
             }
@@ -503,7 +503,7 @@ impl Control {
                 return false;
             }
             Err(error) => {
-                tracing::warn!(%error, "records cannot be deleted; will be tried again");
+                self.tell("records cannot be deleted; will be tried again", &error);
                 return true;
             }
         };

@@ -83,7 +83,7 @@ impl Control {
                 Ok(Some(mark)) => return self.see_mark(&mark),
                 Err(error) => {
                     if !std::mem::replace(&mut failed, true) {
-                        tracing::warn!(%error, "it cannot be seen whether the mirror was promoted; will be tried again");
+                        self.tell("it cannot be seen whether the mirror was promoted; will be tried again", &error);
                     }
                 }
             }
@@ -107,7 +107,7 @@ impl Control {
                 Ok(()) => failed = false,
                 Err(error) => {
                     if !std::mem::replace(&mut failed, true) {
-                        tracing::warn!(%error, "the source's ends cannot be written down; will be tried again");
+                        self.tell("the source's ends cannot be written down; will be tried again", &error);
                     }
                 }
             }

@@ -154,7 +154,10 @@ impl Control {
                         self.stop_without_memory(&error).await;
                     }
                     if !std::mem::replace(&mut failed, true) {
-                        tracing::warn!(%error, "where records are on the target cannot be written down; will be tried again");
+                        self.tell(
+                            "where records are on the target cannot be written down; will be tried again",
+                            &error,
+                        );
                     }
                 }
             }

@@ -19,6 +19,9 @@ use crate::wire::errors::BrokerError;
 use crate::wire::positions::{self, Which};
 
 const PAUSE: Duration = Duration::from_millis(50);
+/// An internal topic that gives nothing so often does not give what it has.
+const EMPTY_ANSWERS: u32 = 10;
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// Bytes that a batch of an internal topic may have when it is not compressed any more; mirrors write much smaller ones.
 const LARGEST_BATCH: usize = 16 << 20;
 
@@ -82,8 +85,15 @@ impl InternalLog<'_> {
         let start = self.offset(Which::LogStart).await?;
         let end = self.offset(Which::HighWatermark).await?;
         let (mut next, mut all) = (start.max(first), Vec::new());
+        let mut empty = 0;
         while next < end {
             let portion = self.fetch(next).await?;
+            // So does one whose quota is used up, and the next request waits for as long as it has asked for.
+            if portion.next_offset <= next && empty < EMPTY_ANSWERS {
+                tokio::time::sleep(PAUSE.saturating_mul(1 << empty).min(LONGEST_PAUSE)).await;
+                empty += 1;
+                continue;
+            }
             // Brokers that throttle a reader answer with nothing. What is not seen would be written anew, under another number.
             if portion.next_offset <= next {
                 let what = format!("gave nothing from offset {next} on, but ends at {end}");
@@ -166,7 +176,7 @@ impl InternalLog<'_> {
     }
 
     async fn write(&self, entries: Vec<Entry>) -> Result<i64> {
-        let outcome = append::append(self.target, &self.topic, self.leader, entries).await?;
+        let outcome = append::append(self.target, &self.topic, self.leader, entries, append::NO_TIME).await?;
         outcome.map_err(|error| self.refused("write", error))
     }
 }
@@ -267,7 +277,7 @@ impl Follower {
 /// As they are written.
 #[cfg(test)]
 pub(super) fn encode(entries: Vec<(String, Option<Vec<u8>>)>) -> Result<Bytes> {
-    append::encode(of(entries))
+    append::encode(of(entries), append::NO_TIME)
 }
 
 #[cfg(test)]

@@ -141,6 +141,11 @@ impl Progress {
         now
     }
 
+    /// Whether a side could not be asked at the last look, or has lost what it had.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.is_in_trouble.load(Ordering::Relaxed)
+    }
+
     /// Nobody knows where a side ends now.
     pub(crate) fn set_trouble(&self, side: Side, error: Error) {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,7 +155,9 @@ impl Progress {
 
     /// The target's log ends before what it had acknowledged; `true` if that is news.
     pub(crate) fn lose_target(&self, end: i64, error: &Error) -> bool {
-        let is_news = self.lost_to.swap(end, Ordering::Relaxed) == UNKNOWN;
+        // Offsets of the target say nothing of the source's where they are translated.
+        let lost_to = if self.translation.get().is_some() { i64::MAX } else { end };
+        let is_news = self.lost_to.swap(lost_to, Ordering::Relaxed) == UNKNOWN;
         self.set_trouble(Side::Target, error.clone());
         is_news
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use tokio::sync::Notify;
 
 use super::{Side, Stream};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind};
 
 /// Slots that a task has to look at.
@@ -65,7 +65,8 @@ impl Tries {
 
     /// The next pause is longer. The error is told if it is the first in a row.
     pub(super) fn failed(&mut self, stream: &Stream, error: Option<&Error>) {
-        if let Some(error) = error.filter(|_| self.failures == 0) {
+        // What keeps a cluster from being reached has been told by who met it.
+        if let Some(error) = error.filter(|error| self.failures == 0 && error.kind() != ErrorKind::Connect) {
             tracing::warn!(cluster = stream.cluster(self.side).side, %error, "will be tried again");
             stream.events.send(Event::of_error(EventKind::Error, error));
         }

@@ -197,9 +197,13 @@ pub(crate) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let budget = Budget::new(config.buffer_memory / config.num_streams);
     let [source_id, target_id] = start.cluster_ids;
+    let [source_reach, target_reach] = shared.reach.clone();
     let stream = Rc::new(Stream {
-        source: Cluster::new("source", config.source.clone()).known_as(source_id),
-        target: Cluster::new("target", config.target.clone()).known_as(target_id).under(start.lease.clone()),
+        source: Cluster::new("source", config.source.clone()).known_as(source_id).told_by(source_reach),
+        target: Cluster::new("target", config.target.clone())
+            .known_as(target_id)
+            .told_by(target_reach)
+            .under(start.lease.clone()),
         lease: start.lease,
         notebook: tokio::sync::Mutex::new(Notebook::of(&start.name, start.read_until)),
         echo: echo::Echo::default(),
@@ -452,8 +456,15 @@ impl Stream {
             Some(_) if state == State::Failed => self.tell_parked(slot),
             error => {
                 slot.progress.set_state(state, error);
-                if let Some(error) = error.filter(|_| changed || !slot.wait_told) {
-                    tracing::warn!(topic = &*slot.topic, partition = slot.partition, %error, "partition waits");
+                match error.filter(|_| changed || !slot.wait_told) {
+                    None => {}
+                    // An outage is told once, not by each partition.
+                    Some(error) if error.kind() == ErrorKind::Connect => {
+                        tracing::debug!(topic = &*slot.topic, partition = slot.partition, %error, "partition waits");
+                    }
+                    Some(error) => {
+                        tracing::warn!(topic = &*slot.topic, partition = slot.partition, %error, "partition waits");
+                    }
                 }
                 slot.wait_told = error.is_some();
             }

@@ -9,7 +9,6 @@ use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEnc
 use super::cluster::{Cluster, topic_name};
 use super::errors::BrokerError;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::now_ms;
 
 /// A record to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,15 +48,19 @@ pub fn portions(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
     portions
 }
 
-/// Writes records to partition 0, all of them or none; inside is the offset behind the last, or what the broker says.
+/// A record without a time: the broker takes it whatever its clock says, and sets its own where the topic wants that.
+pub const NO_TIME: i64 = -1;
+
+/// Writes records of this time to partition 0, all of them or none; inside is the offset behind the last, or what the broker says.
 pub async fn append(
     cluster: &Cluster,
     topic: &str,
     leader: i32,
     entries: Vec<Entry>,
+    timestamp_ms: i64,
 ) -> Result<Result<i64, BrokerError>> {
     let count = entries.len() as i64;
-    let data = PartitionProduceData::default().with_index(0).with_records(Some(encode(entries)?));
+    let data = PartitionProduceData::default().with_index(0).with_records(Some(encode(entries, timestamp_ms)?));
     let topic = TopicProduceData::default().with_name(topic_name(topic)).with_partition_data(vec![data]);
     let request = ProduceRequest::default()
         .with_acks(-1)
@@ -71,7 +74,7 @@ pub async fn append(
 }
 
 /// Makes records one batch: brokers refuse a request with more of them for a partition.
-pub fn encode(entries: Vec<Entry>) -> Result<Bytes> {
+pub fn encode(entries: Vec<Entry>, timestamp_ms: i64) -> Result<Bytes> {
     let record = |(offset, entry): (i32, Entry)| Record {
         transactional: false,
         control: false,
@@ -83,7 +86,7 @@ pub fn encode(entries: Vec<Entry>) -> Result<Bytes> {
         offset: i64::from(offset),
         // The encoder begins a new batch where offset and sequence number do not go up together. The first is -1: none.
         sequence: offset - 1,
-        timestamp: now_ms(),
+        timestamp: timestamp_ms,
         key: Some(Bytes::from(entry.key)),
         value: entry.value.map(Bytes::from),
         headers: Default::default(),

@@ -15,6 +15,7 @@ use kafka_protocol::messages::{MetadataRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
 use super::connection::Connection;
+use super::reach::{OTHER_CLUSTER, Reach};
 use super::together::all;
 use crate::config::ClientConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -54,6 +55,7 @@ const METADATA_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Brokers of the largest cluster: each may be connected to, and be told of.
 const MOST_BROKERS: usize = 10_000;
+const TRIED_AGAIN: &str = "a broker cannot be reached; will be tried again";
 
 /// Where the connection to a broker is, once the first who needs it has made it.
 type Place = Rc<tokio::sync::Mutex<Option<Rc<Connection>>>>;
@@ -65,6 +67,7 @@ pub struct Cluster {
     config: ClientConfig,
     /// Its id, once somebody has told it. What answers with another one is not this cluster.
     id: RefCell<Option<String>>,
+    reach: Arc<Reach>,
     addresses: RefCell<BTreeMap<i32, String>>,
     shared: RefCell<HashMap<i32, Place>>,
     any: RefCell<Option<Rc<Connection>>>,
@@ -81,6 +84,7 @@ impl Cluster {
             side,
             config,
             id: RefCell::default(),
+            reach: Arc::new(Reach::of(side)),
             addresses: RefCell::default(),
             shared: RefCell::default(),
             any: RefCell::default(),
@@ -126,6 +130,17 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
+    }
+
+    /// Tells there what it meets, together with others.
+    #[must_use]
+    pub fn told_by(self, reach: Arc<Reach>) -> Self {
+        Cluster { reach, ..self }
+    }
+
+    /// Where it is told how the cluster can be reached.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// The cluster of this id, and no other. Without an id, the one that answers first.
@@ -187,7 +202,12 @@ impl Cluster {
             problems.join("; "),
             side = self.side
         );
-        Err(Error::new(ErrorKind::Connect, message))
+        let error = Error::new(ErrorKind::Connect, message);
+        // Whoever asks for the first time hears of it himself.
+        if self.id.borrow().is_some() {
+            self.reach.failed(&error, TRIED_AGAIN);
+        }
+        Err(error)
     }
 
     /// The connection to a broker that everything but data shares.
@@ -212,7 +232,9 @@ impl Cluster {
         };
         self.open(&address).await.map_err(|error| {
             let advertised = format!("broker {id} of the {} cluster, at its advertised listener", self.side);
-            error.context(advertised)
+            let error = error.context(advertised);
+            self.reach.failed(&error, TRIED_AGAIN);
+            error
         })
     }
 
@@ -224,6 +246,7 @@ impl Cluster {
             opened.retain(|connection| connection.strong_count() > 0);
             opened.push(Rc::downgrade(&connection));
         }
+        connection.told_by(&self.reach);
         if self.id.borrow().is_some() {
             let none = MetadataRequest::default().with_topics(Some(Vec::new()));
             let version = connection.version::<MetadataRequest>(12)?;
@@ -241,7 +264,7 @@ impl Cluster {
         match known.as_deref() {
             Some(known) if known != answered => {
                 let message = format!(
-                    "{} answers for cluster {answered}, but the {side} is cluster {known}: nothing is read from it or written to it; \
+                    "{} {OTHER_CLUSTER} {answered}, but the {side} is cluster {known}: nothing is read from it or written to it; \
                      check where {side}.bootstrap.servers and the advertised listeners of its brokers lead to",
                     connection.address(),
                     side = self.side

@@ -4,7 +4,9 @@
 //! come in the order of the requests; a task reads them and hands each to the call that waits for it. After any
 //! error the connection is finished: every call under way fails, and its owner opens another one.
 
-use std::cell::{Cell, RefCell};
+mod reading;
+
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -22,6 +24,7 @@ use tokio::time::timeout;
 
 use super::decoding::Decode;
 use super::memory::Reservation;
+use super::reach::Reach;
 use super::resolve::resolve;
 use super::rope::Rope;
 use super::transport::{HangUp, Reader, Transport, Writer};
@@ -35,6 +38,8 @@ use crate::tasks;
 const FRAME_LIMIT: usize = 512 << 20;
 /// Longer answers that have no room in a stream's budget are read one after the other.
 const LARGE: usize = 1 << 20;
+/// A broker that asks for a longer pause is asked again after this one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Correlation id of the first request.
 const FIRST_CORRELATION: i32 = 1;
 
@@ -61,6 +66,20 @@ pub struct Connection {
     lease: Option<Arc<Lease>>,
     /// One of them is being written.
     is_writing: Cell<bool>,
+    held_back: Rc<HeldBack>,
+    reach: OnceCell<Arc<Reach>>,
+}
+
+/// Until when the broker reads nothing from the connection: before that nothing is sent, and nothing is late.
+#[derive(Default)]
+struct HeldBack(Cell<Option<tokio::time::Instant>>);
+
+impl HeldBack {
+    async fn is_over(&self) {
+        while let Some(until) = self.0.get().filter(|until| *until > tokio::time::Instant::now()) {
+            tokio::time::sleep_until(until).await;
+        }
+    }
 }
 
 /// Calls that wait for their answers, in the order of the requests.
@@ -70,6 +89,8 @@ struct Pending {
     /// Whether there has been an answer at all.
     answered: bool,
     closed: Option<Error>,
+    /// Where it is told that a connection was lost that had been made.
+    reach: Option<Arc<Reach>>,
     /// What reads the answers.
     reading: Option<tokio::task::AbortHandle>,
 }
@@ -100,6 +121,10 @@ impl Pending {
     fn close(&mut self, error: &Error) {
         if self.closed.is_none() {
             self.closed = Some(error.clone());
+            // One that nobody waits for is closed by brokers that have seen it idle for long: no trouble.
+            if let Some(reach) = self.reach.take().filter(|_| !self.calls.is_empty()) {
+                reach.lost(error);
+            }
         }
         for call in self.calls.drain(..) {
             if let Some(lease) = call.under {
@@ -155,7 +180,7 @@ impl Connection {
         let transport = connect(address, is_resolved).await?;
         let (reader, writer, hang_up) = transport.split();
         let pending = Rc::new(RefCell::new(Pending::default()));
-        let reading = tasks::spawn(read_answers(reader, pending.clone(), address.to_owned()));
+        let reading = tasks::spawn(reading::read_answers(reader, pending.clone(), address.to_owned()));
         pending.borrow_mut().reading = Some(reading.abort_handle());
         let mut connection = Connection {
             address: address.to_owned(),
@@ -168,6 +193,8 @@ impl Connection {
             hang_up,
             lease,
             is_writing: Cell::new(false),
+            held_back: Rc::default(),
+            reach: OnceCell::new(),
         };
         connection.authenticate().await?;
         connection.negotiate().await?;
@@ -206,6 +233,12 @@ impl Connection {
             ErrorKind::Connect,
             format!("{} answered {what} with something else than Kafka's protocol", self.address),
         )
+    }
+
+    /// What it meets from now on is told there.
+    pub fn told_by(&self, reach: &Arc<Reach>) {
+        let _ = self.reach.set(reach.clone());
+        self.pending.borrow_mut().reach = Some(reach.clone());
     }
 
     /// `host:port` it was opened with.
@@ -270,8 +303,21 @@ impl Connection {
         self.decode::<R>(answer, version)
     }
 
+    /// A broker has asked to be sent nothing for so long.
+    pub fn hold_back(&self, throttle_time_ms: i32) {
+        if throttle_time_ms > 0 {
+            let time = Duration::from_millis(throttle_time_ms.unsigned_abs().into()).min(LONGEST_PAUSE);
+            let until = tokio::time::Instant::now() + time;
+            self.held_back.0.set(self.held_back.0.get().max(Some(until)));
+            if let Some(reach) = self.reach.get() {
+                reach.held_back(&self.address, time);
+            }
+        }
+    }
+
     /// Decodes an answer of which the header is gone.
     pub fn decode<R: Request<Response: Decode>>(&self, mut answer: Received, version: i16) -> Result<R::Response> {
+        self.hold_back(R::Response::throttle_time_ms(&answer.bytes, version));
         R::Response::decode_bounded(&mut answer.bytes, version).map_err(|error| {
             let message = format!(
                 "{} sent an answer to {} (version {version}) that cannot be read: {error}",
@@ -336,6 +382,7 @@ impl Connection {
         let (sender, receiver) = oneshot::channel();
         // A fair lock: requests leave in the order in which they were made, which is the order of the answers.
         let mut writer = self.writer.lock().await;
+        self.held_back.is_over().await;
         Lease::allow(lease.as_deref(), limit).await?;
         {
             let mut pending = self.pending.borrow_mut();
@@ -355,6 +402,8 @@ impl Connection {
                 return Ok(Answer {
                     receiver,
                     deadline: tokio::time::Instant::now() + limit,
+                    limit,
+                    held_back: self.held_back.clone(),
                     pending: self.pending.clone(),
                     address: self.address.clone(),
                 });
@@ -431,22 +480,35 @@ fn lapsed(address: &str) -> Error {
 pub struct Answer {
     receiver: oneshot::Receiver<Result<Received>>,
     deadline: tokio::time::Instant,
+    limit: Duration,
+    held_back: Rc<HeldBack>,
     pending: Rc<RefCell<Pending>>,
     address: String,
 }
 
 impl Answer {
     /// Waits for it. When it does not come in time the connection is closed, because all later answers are behind it.
-    pub async fn wait(self) -> Result<Received> {
-        match tokio::time::timeout_at(self.deadline, self.receiver).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => {
-                Err(Error::new(ErrorKind::Connect, format!("the connection to {} was given up", self.address)))
-            }
-            Err(_) => {
-                let error = timed_out(&self.address);
-                self.pending.borrow_mut().close(&error);
-                Err(error)
+    pub async fn wait(mut self) -> Result<Received> {
+        loop {
+            match tokio::time::timeout_at(self.deadline, &mut self.receiver).await {
+                Ok(Ok(answer)) => return answer,
+                Ok(Err(_)) => {
+                    let message = format!("the connection to {} was given up", self.address);
+                    return Err(Error::new(ErrorKind::Connect, message));
+                }
+                // The answer to an earlier request has asked for a pause in which the broker does not read this one.
+                Err(_) if self.held_back.0.get().is_some_and(|until| until + self.limit > self.deadline) => {
+                    self.deadline = self.held_back.0.get().map_or(self.deadline, |until| until + self.limit);
+                }
+                Err(_) => {
+                    let error = timed_out(&self.address);
+                    let reach = self.pending.borrow_mut().reach.take();
+                    if let Some(reach) = reach {
+                        reach.failed(&error, "a broker is silent; will be tried again");
+                    }
+                    self.pending.borrow_mut().close(&error);
+                    return Err(error);
+                }
             }
         }
     }
@@ -499,101 +561,4 @@ async fn connect(address: &str, is_resolved: &Cell<bool>) -> Result<Transport> {
         }
     }
     Err(last.unwrap_or_else(|| failed(format!("the name of broker {address} resolves to no address"))))
-}
-
-/// Reads answers until the connection ends, and hands each to its call.
-async fn read_answers(mut reader: Reader, pending: Rc<RefCell<Pending>>, address: String) {
-    loop {
-        if let Err(error) = read_answer(&mut reader, &pending, &address).await {
-            pending.borrow_mut().close(&error);
-            return;
-        }
-    }
-}
-
-async fn read_answer(reader: &mut Reader, pending: &RefCell<Pending>, address: &str) -> Result<()> {
-    let ended = |error: std::io::Error| {
-        let what = match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => format!("{address} closed the connection"),
-            _ => format!("the connection to {address} broke ({error})"),
-        };
-        let hint = match pending.borrow().answered {
-            true => "",
-            false => " before it answered anything, as a listener does that wants TLS or SASL: check security.protocol",
-        };
-        Error::new(ErrorKind::Connect, what + hint)
-    };
-    let mut head = [0; 8];
-    reader.read_exact(&mut head[..4]).await.map_err(ended)?;
-    let length = frame_length(head, address)?;
-    reader.read_exact(&mut head[4..]).await.map_err(ended)?;
-    let correlation = (&head[4..]).get_i32();
-    let call = pending.borrow_mut().calls.pop_front();
-    let call = match call {
-        Some(call) if call.correlation == correlation => call,
-        other => {
-            let message = format!("{address} answered a request that was not made (correlation id {correlation})");
-            let error = Error::new(ErrorKind::Connect, message);
-            // Who waits for the answer that should have been this one is told why there is none.
-            if let Some(call) = other {
-                if let Some(lease) = call.under {
-                    lease.give_up_answer();
-                }
-                let _ = call.answer.send(Err(error.clone()));
-            }
-            return Err(error);
-        }
-    };
-    pending.borrow_mut().answered = true;
-    if length > call.longest {
-        let message = format!(
-            "{address} sends an answer of {length} bytes; none of its kind has more than {}, so what comes is not believed",
-            call.longest
-        );
-        let error = Error::new(ErrorKind::Connect, message);
-        let _ = call.answer.send(Err(error.clone()));
-        return Err(error);
-    }
-    // What follows the length starts with the correlation id; response headers are decoded with it.
-    let mut turn = None;
-    let read = match call.room {
-        Some(room) => {
-            let mut frame = room.into_frame(length).await;
-            frame.space()[..4].copy_from_slice(&head[4..]);
-            reader.read_exact(&mut frame.space()[4..]).await.map(|_| frame.freeze())
-        }
-        None => {
-            if length > LARGE {
-                // It is never closed, so this gives a turn.
-                turn = TURN.with(Arc::clone).acquire_owned().await.ok();
-            }
-            let mut frame = vec![0; length];
-            frame[..4].copy_from_slice(&head[4..]);
-            reader.read_exact(&mut frame[4..]).await.map(|_| Bytes::from(frame))
-        }
-    };
-    match read {
-        Ok(bytes) => {
-            let _ = call.answer.send(Ok(Received { bytes, _turn: turn }));
-            Ok(())
-        }
-        Err(error) => {
-            let error = ended(error);
-            let _ = call.answer.send(Err(error.clone()));
-            Err(error)
-        }
-    }
-}
-
-/// The length of the answer that follows, or who it is that answers instead of a Kafka broker.
-fn frame_length(head: [u8; 8], address: &str) -> Result<usize> {
-    let length = (&head[..4]).get_i32();
-    let hint = match &head[..4] {
-        b"HTTP" => "answered like an HTTP server",
-        b"SSH-" => "answered like an SSH server",
-        [0x15 | 0x16, 0x03, ..] => "answered with TLS: its listener wants security.protocol=SSL or SASL_SSL",
-        _ if length < 4 || length as usize > FRAME_LIMIT => "does not speak Kafka's protocol",
-        _ => return Ok(length as usize),
-    };
-    Err(Error::new(ErrorKind::Connect, format!("{address} {hint}; check host and port")))
 }

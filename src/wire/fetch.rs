@@ -309,3 +309,56 @@ impl Session {
             .with_forgotten_topics_data(forgotten.collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: FetchLimits = FetchLimits {
+        max_wait: Duration::ZERO,
+        min_bytes: 0,
+        max_bytes: 0,
+        partition_max_bytes: 0,
+        read_committed: false,
+    };
+
+    #[test]
+    fn a_topic_made_again_under_its_name_is_another_one_for_the_broker() {
+        let topic: Rc<str> = Rc::from("orders");
+        let mut session = Session { by_id: true, ..Session::default() };
+        session.want((&topic, 1), 0, 7, 100, 3);
+        let asked = |session: &Session| -> Vec<(u128, i64)> {
+            let topics = session.request(LIMITS, BY_ID).topics;
+            let of_topic = |topic: &FetchTopic| (topic.topic_id.as_u128(), topic.partitions[0].fetch_offset);
+            topics.iter().map(of_topic).collect()
+        };
+        assert_eq!(asked(&session), [(1, 100)]);
+        session.advance(5);
+        assert_eq!(asked(&session), [], "the broker has been told");
+
+        session.forget(&topic, 0, 7);
+        session.want((&topic, 2), 0, 8, 0, -1);
+        assert_eq!(asked(&session), [(2, 0)]);
+        let request = session.request(LIMITS, BY_ID);
+        assert_eq!(
+            (request.session_id, request.forgotten_topics_data.len()),
+            (0, 0),
+            "the old session has the old topic"
+        );
+        // Whoever had the old one, and says so late, takes nothing away.
+        session.forget(&topic, 0, 7);
+        assert_eq!(asked(&session), [(2, 0)]);
+    }
+
+    #[test]
+    fn a_topic_without_an_id_is_asked_for_by_its_name_and_old_versions_have_no_epoch() {
+        let topic: Rc<str> = Rc::from("orders");
+        let mut session = Session::default();
+        session.want((&topic, 0), 0, 7, 100, 3);
+        assert!(session.has_nameless);
+        for (version, epoch) in [(12, 3), (11, -1)] {
+            let asked = &session.request(LIMITS, version).topics[0];
+            assert_eq!((asked.topic.0.as_str(), asked.partitions[0].last_fetched_epoch), ("orders", epoch));
+        }
+    }
+}

@@ -20,6 +20,7 @@ pub mod permissions;
 pub mod positions;
 pub mod produce;
 pub mod quotas;
+pub mod reach;
 pub mod record_times;
 pub mod removal;
 mod resolve;

@@ -81,7 +81,10 @@ impl Sent {
         let mut answer = self.answer.wait().await?;
         let header = ResponseHeader::decode_bounded(&mut answer.bytes, ProduceResponse::header_version(self.version));
         debug_assert!(header.is_ok(), "the connection has checked the correlation id");
-        connection.decode::<ProduceRequest>(answer, self.version)
+        let response = connection.decode::<ProduceRequest>(answer, self.version)?;
+        // The last field here, so that it is known only now.
+        connection.hold_back(response.throttle_time_ms);
+        Ok(response)
     }
 }
 

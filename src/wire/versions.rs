@@ -210,7 +210,7 @@ async fn ask_everything(cluster: &Cluster, asking: &mut Asking) {
     asking.note(permissions::of_topics(cluster, &topics).await);
     asking.note(permissions::of_cluster(cluster).await);
     let entry = append::Entry { key: b"key".to_vec(), value: Some(b"value".to_vec()) };
-    asking.note(append::append(cluster, TOPIC, 0, vec![entry]).await);
+    asking.note(append::append(cluster, TOPIC, 0, vec![entry], append::NO_TIME).await);
     ask_about_topics(cluster, &topics, asking).await;
     ask_about_groups(cluster, asking).await;
 }

@@ -9,6 +9,7 @@ use crate::batch::{Header, attributes};
 use crate::wire::errors::BrokerError;
 
 mod filling;
+mod lost;
 mod mapped;
 mod opening;
 mod refusals;

@@ -83,6 +83,11 @@ impl Field {
         Field { until, ..self }
     }
 
+    /// Whether it is a number of so many bytes in this version.
+    pub fn is_number(&self, bytes: usize, version: i16) -> bool {
+        self.is_in(version) && matches!(self.kind, Kind::Number(of) if of == bytes)
+    }
+
     pub(super) fn is_in(&self, version: i16) -> bool {
         (self.since..=self.until).contains(&version)
     }
@@ -106,6 +111,11 @@ fn size_of_structure(fields: &[Field]) -> usize {
 
 /// A tagged field that is kept, in the map of them.
 const KEPT_TAG: usize = 100;
+
+/// The number of four bytes at the front of an answer; 0 if it is too short.
+pub fn number_in_front(answer: &[u8]) -> i32 {
+    answer.first_chunk().map_or(0, |bytes| i32::from_be_bytes(*bytes))
+}
 
 /// Looks through the message at the front of an answer.
 pub fn check(layout: &Layout, answer: &[u8], version: i16) -> Result<(), String> {

@@ -9,7 +9,7 @@ use kafka_protocol::messages::*;
 use kafka_protocol::protocol::Decodable;
 
 use super::Decode;
-use super::layout::{self, BYTES, Layout, TEXT, list, number, plain, tagged};
+use super::layout::{self, BYTES, Field, Layout, TEXT, list, number, plain, tagged};
 
 /// Answers of a few numbers, or of one entry for each request or broker.
 const SHORT: usize = 4 << 20;
@@ -22,6 +22,15 @@ macro_rules! layouts {
     ($($message:ident: flexible $flexible:literal, $longest:ident [$($field:tt)*])*) => {
         $(impl Decode for $message {
             const LONGEST: usize = $longest;
+
+            fn throttle_time_ms(answer: &[u8], version: i16) -> i32 {
+                // Where a message begins with a number of this size, it is the time of KIP-219. Headers are no messages.
+                const FIELDS: &[Field] = &[$($field)*];
+                match FIELDS.first().is_some_and(|first| first.is_number(4, version)) {
+                    true => layout::number_in_front(answer),
+                    false => 0,
+                }
+            }
 
             fn decode_bounded(answer: &mut Bytes, version: i16) -> Result<Self, String> {
                 const LAYOUT: &Layout = &Layout { flexible: $flexible, fields: &[$($field)*] };

@@ -26,6 +26,11 @@ pub trait Decode: Sized {
     /// Bytes of the longest answer of this kind.
     const LONGEST: usize;
 
+    /// For how long the broker asks to be sent nothing, by the answer's first field where it has one for that.
+    fn throttle_time_ms(_answer: &[u8], _version: i16) -> i32 {
+        0
+    }
+
     /// Decodes it from the front of `answer`; the error says what is wrong with it.
     fn decode_bounded(answer: &mut Bytes, version: i16) -> Result<Self, String>;
 }
@@ -38,6 +43,10 @@ const LONGEST_PRODUCE: usize = 32 << 20;
 
 impl Decode for FetchResponse {
     const LONGEST: usize = LONGEST_FETCH;
+
+    fn throttle_time_ms(answer: &[u8], _version: i16) -> i32 {
+        layout::number_in_front(answer)
+    }
 
     fn decode_bounded(answer: &mut Bytes, version: i16) -> Result<Self, String> {
         walk::fetch(answer, version)

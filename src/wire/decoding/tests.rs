@@ -79,6 +79,23 @@ fn arrays_of_the_smallest_elements_are_taken() {
 }
 
 #[test]
+fn what_a_broker_asks_to_wait_is_read_from_every_kind_of_answer() {
+    fn asked<T: Decode>(answer: &impl Encodable, version: i16) -> i32 {
+        T::throttle_time_ms(&encoded(answer, version), version)
+    }
+    let metadata = MetadataResponse::default().with_throttle_time_ms(7);
+    assert_eq!([3, 12].map(|version| asked::<MetadataResponse>(&metadata, version)), [7, 7]);
+    // Version 2 begins with the brokers.
+    let no_time = MetadataResponse::default().with_brokers(vec![Default::default(); 9]);
+    assert_eq!(asked::<MetadataResponse>(&no_time, 2), 0);
+    let fetch = FetchResponse::default().with_throttle_time_ms(8);
+    assert_eq!([4, 13].map(|version| asked::<FetchResponse>(&fetch, version)), [8, 8]);
+    let offsets = ListOffsetsResponse::default().with_throttle_time_ms(9);
+    assert_eq!(asked::<ListOffsetsResponse>(&offsets, 7), 9);
+    assert_eq!(ListOffsetsResponse::throttle_time_ms(&[0, 0], 7), 0, "an answer that ends too early");
+}
+
+#[test]
 fn unknown_tagged_fields_are_skipped() {
     let make = |tagged: bool| {
         let tags = || (0..2).filter(|_| tagged).map(|tag| (tag + 20, Bytes::from(vec![7; 300]))).collect();

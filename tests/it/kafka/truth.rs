@@ -1,6 +1,7 @@
 //! What a mirror says of both clusters is what they are: a topic or a cluster of the same name is not taken for the one it was.
 //! Nothing here asks the mirror whether it is right; what is on the clusters is looked at.
 
+mod quotas;
 mod status;
 
 use std::time::Duration;
@@ -119,6 +120,9 @@ fn another_cluster_behind_an_address_is_not_read_and_not_written_to() -> Outcome
         wait_for_end(&pair.target, &topic, copied, &mirror)?;
     }
     assert!(!mirror.stderr().contains("made anew"), "{}", mirror.stderr());
+    // Two outages of some seconds, with two refreshes a second: each is told once, not by whoever meets it.
+    let warnings = mirror.stderr().lines().filter(|line| line.contains(" WARN ")).count();
+    assert!((2..=6).contains(&warnings), "{}", mirror.stderr());
     mirror.kill9()?;
     ledger::expect_identical(&pair.source.direct(), &pair.target.direct(), &topic, 120).map(drop)
 }

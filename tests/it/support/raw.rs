@@ -266,14 +266,17 @@ impl Client {
 
     /// Sets, or takes away, what clients of this id may read in a second.
     pub(crate) fn limit_reader(&self, client_id: &str, bytes_per_second: Option<f64>) -> Outcome {
+        self.set_quota(client_id, "consumer_byte_rate", bytes_per_second)
+    }
+
+    /// Sets a quota of the clients of one client id, or with `None` takes it away.
+    pub(crate) fn set_quota(&self, client_id: &str, key: &str, value: Option<f64>) -> Outcome {
         let entity = EntityData::default().with_entity_type(text("client-id")).with_entity_name(Some(text(client_id)));
-        let limit = OpData::default()
-            .with_key(text("consumer_byte_rate"))
-            .with_value(bytes_per_second.unwrap_or_default())
-            .with_remove(bytes_per_second.is_none());
-        let entry = EntryData::default().with_entity(vec![entity]).with_ops(vec![limit]);
+        let quota =
+            OpData::default().with_key(text(key)).with_value(value.unwrap_or_default()).with_remove(value.is_none());
+        let entry = EntryData::default().with_entity(vec![entity]).with_ops(vec![quota]);
         for altered in self.any()?.send(1, &AlterClientQuotasRequest::default().with_entries(vec![entry]))?.entries {
-            check(altered.error_code, format!("cannot limit what {client_id} reads"))?;
+            check(altered.error_code, format!("cannot set {key} of client id {client_id}"))?;
         }
         Ok(())
     }

@@ -113,6 +113,7 @@ fn what_was_never_copied_has_an_age_and_raises_the_alarm() -> Outcome {
     let status = wait_status(&mirror, "its lag is known", |status| status.lag.ms.is_some_and(|ms| ms >= 3_600_000))?;
     assert!(status.lag.records.is_some_and(|records| records > 0), "{:?}", status.lag);
     assert!(status.state != State::InSync, "{:?}", status.state);
+    wait_status(&mirror, "the quota is told", |status| status.broker_throttle.source_ms.is_some())?;
     wait_for("the alarm", LIMIT, || {
         let event = mirror.poll(Duration::from_millis(100));
         Ok(event.filter(|event| event.kind == EventKind::LagAbove))
