@@ -83,7 +83,7 @@ fn chaos(duration: Duration, seed: u64) -> Outcome {
         pair.source.create_topic(topic, PARTITIONS, &[])?;
     }
     let loads = Loads::start(&pair.source, seed)?;
-    let mirroring = Mirroring::of(&pair.source, &pair.target, "chaos", "chaos\\..*");
+    let mirroring = Mirroring::of(&pair.source, &pair.target, "chaos", "chaos\\..*").three_streams();
     let mirror = mirroring.start()?;
     let random = fastrand::Rng::with_seed(seed);
     let mut chaos = Chaos { pair, random, mirroring, mirror, started: Instant::now(), struck: [0; FAULTS.len()] };

@@ -51,7 +51,7 @@ fn everything(isolation: Isolation) -> Outcome {
 fn mirroring(pair: &Pair, name: &str, isolation: Isolation) -> Mirroring {
     let level = if isolation == Isolation::ReadCommitted { "read_committed" } else { "read_uncommitted" };
     let topics = Everything::pattern(name);
-    Mirroring::of(&pair.source, &pair.target, name, &topics).set(&format!("isolation.level={level}"))
+    Mirroring::of(&pair.source, &pair.target, name, &topics).three_streams().set(&format!("isolation.level={level}"))
 }
 
 /// The source really holds what the comparison shall be about: a harness that writes nothing odd proves nothing.
@@ -156,7 +156,7 @@ fn large_holes(offsets: usize) -> Outcome {
         produce(&pair.source.bootstrap(), &holes, partition, few(), &Writing::default())?;
     }
     let load = Load::start(&pair.source.bootstrap(), &plain, 1, 300, 1, &Writing::default())?;
-    let mirroring = Mirroring::of(&pair.source, &pair.target, &name, &Everything::pattern(&name));
+    let mirroring = Mirroring::of(&pair.source, &pair.target, &name, &Everything::pattern(&name)).three_streams();
     let mut mirror = mirroring.start()?;
     let start = Instant::now();
     let end_of = |topic: &str, partition| pair.target.client().offset_at(topic, partition, -1).unwrap_or(0);

@@ -82,7 +82,7 @@ fn rounds(pair: &Pair, topic: &str, rounds: usize, mut fault: impl Fault) -> Out
     println!("{topic}: {rounds} rounds, seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let load = Load::start(&pair.source.bootstrap(), topic, PARTITIONS, RECORDS_PER_SECOND, seed, &Writing::default())?;
-    let mirroring = Mirroring::pair(pair, topic);
+    let mirroring = Mirroring::pair(pair, topic).three_streams();
     let mut copied = 0;
     for round in 0..rounds {
         let mut mirror = mirroring.start()?;
@@ -164,7 +164,7 @@ fn silent_broker(pair: &Pair) -> Outcome {
     let topic = unique("silent-broker");
     pair.source.create_topic(&topic, PARTITIONS, &[])?;
     let load = Load::start(&pair.source.bootstrap(), &topic, PARTITIONS, RECORDS_PER_SECOND, 1, &Writing::default())?;
-    let mirroring = Mirroring::pair(pair, &topic);
+    let mirroring = Mirroring::pair(pair, &topic).three_streams();
     let mut mirror = mirroring.start()?;
     wait_for_more_than(0, pair, &topic)?;
     let node = pair.target.leader_of(&topic, 0)?.unwrap_or(1);

@@ -46,7 +46,8 @@ impl Rounds<'_> {
             writing: Writing::codec("lz4"),
             pause: Duration::from_millis(20),
         });
-        let mirroring = Mirroring::of(&self.pair.source, &self.pair.target, &self.name, &format!("{}\\..*", self.name));
+        let topics = format!("{}\\..*", self.name);
+        let mirroring = Mirroring::of(&self.pair.source, &self.pair.target, &self.name, &topics).three_streams();
         let mut kills = 0;
         for round in 0..count {
             self.prepare(round)?;

@@ -42,6 +42,11 @@ impl Mirroring {
         self
     }
 
+    /// With three streams: what goes wrong between streams shows only where there are several.
+    pub(crate) fn three_streams(self) -> Self {
+        self.set("num.streams=3")
+    }
+
     /// Starts another command of `kmirror` about the same mirror.
     pub(crate) fn command(&self, command: &str, more: &[&str]) -> Outcome<Kmirror> {
         let ours = self.arguments.iter().skip(1).map(String::as_str);
