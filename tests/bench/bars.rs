@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use crate::contender::Contender;
-use crate::report::Results;
+use crate::report::{Results, paired};
 
 /// The memory of a mirror beside its buffers, and the buffers by default.
 const BASE_MEMORY: f64 = 64e6;
@@ -53,13 +53,35 @@ pub(crate) fn judge(results: &Results) -> Vec<Bar> {
     }
     let mut bars = throughput(results);
     bars.extend(sweep(results));
-    if let Some(kmirror) = results.latency.iter().find(|latency| latency.contender == Contender::Kmirror) {
+    if let Some(kmirror) = results.latency_of(Contender::Kmirror) {
         bars.push(Bar::at_most("added latency, p50", 1.0, kmirror.added_p50_ms, " ms"));
     }
+    bars.extend(against_before(results));
     if let Some(found) = &results.partitions {
         bars.push(Bar::at_most("start with many partitions", 10.0, found.start_existing_seconds, " s"));
         bars.push(Bar::at_most("idle CPU with many partitions", 3.0, found.idle_cpu_percent, " %"));
         bars.push(Bar::at_most("memory with many partitions", 200.0, found.peak_bytes as f64 / 1e6, " MB"));
+    }
+    bars
+}
+
+/// A change makes nothing slower than the build before it, but for what two equal builds differ by from run to run.
+fn against_before(results: &Results) -> Vec<Bar> {
+    const NO_WORSE: f64 = 1.03;
+    let mut bars = Vec::new();
+    if let (Some(kmirror), Some(before)) =
+        (results.copy_by(Contender::Kmirror), results.copy_by(Contender::KmirrorBefore))
+    {
+        let cpu = paired(kmirror, before, |run| run.cpu_seconds);
+        bars.push(Bar::at_most("CPU against the build before", NO_WORSE, cpu, ""));
+        let wall = paired(kmirror, before, |run| run.wall_seconds);
+        bars.push(Bar::at_most("wall time against the build before", NO_WORSE, wall, ""));
+    }
+    if let (Some(kmirror), Some(before)) =
+        (results.latency_of(Contender::Kmirror), results.latency_of(Contender::KmirrorBefore))
+    {
+        let ratio = kmirror.mirrored.p50_ms / before.mirrored.p50_ms;
+        bars.push(Bar::at_most("latency at the target against the build before, p50", NO_WORSE, ratio, ""));
     }
     bars
 }

@@ -1,6 +1,7 @@
 //! Who is measured, and how each is started for the same work.
 //! Each does the same work on the same clusters; what it used is measured from outside.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::options::Options;
@@ -13,6 +14,8 @@ use crate::{c_copier, mirror_maker, python_copier, rdkafka_loop};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
     Kmirror,
+    /// Another build of the command line, that of `--baseline`: whether a change has made it slower.
+    KmirrorBefore,
     /// The same by the C library.
     KmirrorC,
     /// The same by the Python module.
@@ -49,6 +52,7 @@ impl Contender {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kmirror => "kmirror",
+            Self::KmirrorBefore => "kmirror-before",
             Self::KmirrorC => "kmirror-c",
             Self::KmirrorPython => "kmirror-python",
             Self::Rdkafka => "rdkafka",
@@ -62,6 +66,7 @@ impl Contender {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Kmirror => "kmirror",
+            Self::KmirrorBefore => "kmirror, the build before",
             Self::KmirrorC => "kmirror, from a C program",
             Self::KmirrorPython => "kmirror, from a Python program",
             Self::Rdkafka => "rdkafka consumer to producer",
@@ -72,7 +77,7 @@ impl Contender {
     }
 
     pub(crate) fn is_kmirror(self) -> bool {
-        matches!(self, Self::Kmirror | Self::KmirrorC | Self::KmirrorPython)
+        matches!(self, Self::Kmirror | Self::KmirrorBefore | Self::KmirrorC | Self::KmirrorPython)
     }
 
     pub(crate) fn is_mirror_maker(self) -> bool {
@@ -93,6 +98,10 @@ impl Contender {
         match self {
             // A new name is a new mirror: nothing is known from earlier rounds.
             Self::Kmirror => Ok(kmirror(options, stage, &unique("bench"), topic, work)),
+            Self::KmirrorBefore => {
+                let before = options.baseline.as_deref().unwrap_or(&options.kmirror);
+                Ok(kmirror_at(before, stage, &unique("bench"), topic, work))
+            }
             Self::KmirrorC => c_copier::command(options, stage, topic),
             Self::KmirrorPython => python_copier::command(options, stage, topic),
             Self::Rdkafka | Self::Relay => rdkafka_loop::command(stage, topic, work, LOAD_CODEC),
@@ -103,7 +112,11 @@ impl Contender {
 
 /// With its defaults, whatever the work.
 pub(crate) fn kmirror(options: &Options, stage: &Stage, name: &str, topics: &str, work: Work) -> Command {
-    let mut command = nursery::command(&options.kmirror);
+    kmirror_at(&options.kmirror, stage, name, topics, work)
+}
+
+fn kmirror_at(program: &Path, stage: &Stage, name: &str, topics: &str, work: Work) -> Command {
+    let mut command = nursery::command(program);
     command.arg("run").args(["--include", topics]);
     for setting in [
         format!("source.bootstrap.servers={}", stage.pair.source.bootstrap()),

@@ -28,7 +28,7 @@ const RECORD_BYTES: usize = 100;
 pub(crate) fn measure(options: &Options, stage: &Stage) -> Outcome<Vec<Latency>> {
     // MirrorMaker's defaults are not about latency, and its start alone would take half of the smoke test.
     let follows = |contender: &Contender| match contender {
-        Contender::Kmirror | Contender::Rdkafka => true,
+        Contender::Kmirror | Contender::KmirrorBefore | Contender::Rdkafka => true,
         Contender::MirrorMakerTuned => !options.quick,
         Contender::KmirrorC | Contender::KmirrorPython | Contender::Relay | Contender::MirrorMakerDefaults => false,
     };

@@ -19,6 +19,7 @@ cargo bench --bench mirror -- [OPTIONS]
   --sizes N,...    records in a batch, of the sweep (1,10,100,1000)
   --codecs NAME,.. codecs of the sweep (none,gzip,snappy,lz4,zstd)
   --kmirror PATH   the kmirror to measure (the one built with this bench), with libkmirror.so and lib_kmirror.so beside it
+  --baseline PATH  another kmirror, measured in turn with it: throughput and latency may be 3 % worse at the most
   --output DIR     where results.json and results.md go (target/bench)";
 
 const SIZES: [u32; 4] = [1, 10, 100, 1000];
@@ -55,6 +56,7 @@ pub(crate) struct Options {
     pub(crate) contenders: Vec<Contender>,
     pub(crate) parts: Vec<Part>,
     pub(crate) kmirror: PathBuf,
+    pub(crate) baseline: Option<PathBuf>,
     pub(crate) output: PathBuf,
     /// Records in a batch, and codecs, of the sweep.
     pub(crate) sizes: Vec<u32>,
@@ -76,6 +78,7 @@ impl Options {
             contenders: Contender::ALL.to_vec(),
             parts: Part::ALL.to_vec(),
             kmirror: env!("CARGO_BIN_EXE_kmirror").into(),
+            baseline: None,
             output: tmp.with_file_name("bench"),
             sizes: SIZES.to_vec(),
             codecs: CODECS.to_vec(),
@@ -111,12 +114,18 @@ impl Options {
                 }
                 "--codecs" => options.codecs = choose(value()?, &CODECS, |codec| codec)?,
                 "--kmirror" => options.kmirror = value()?.into(),
+                "--baseline" => options.baseline = Some(value()?.into()),
                 "--output" => options.output = value()?.into(),
                 other => return fail(format!("{other} is not an option\n{USAGE}")),
             }
         }
         if options.records == 0 || options.rounds == 0 || options.sizes.contains(&0) {
             return fail("--records, --rounds and --sizes begin at 1");
+        }
+        if options.baseline.is_some() {
+            // Beside the one it is held against, so that both meet the same moments of the machine.
+            let at = options.contenders.iter().position(|contender| *contender == Contender::Kmirror);
+            options.contenders.insert(at.map_or(0, |at| at + 1), Contender::KmirrorBefore);
         }
         Ok(options)
     }

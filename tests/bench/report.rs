@@ -124,6 +124,11 @@ impl Throughput {
     }
 }
 
+/// What one contender needed for each unit of another: the median over the rounds, in which both ran one after the other.
+pub(crate) fn paired(ours: &Throughput, theirs: &Throughput, value: fn(&Run) -> f64) -> f64 {
+    median(ours.runs.iter().zip(&theirs.runs).map(|(ours, theirs)| value(ours) / value(theirs)))
+}
+
 /// One batch size in one codec.
 #[derive(Serialize)]
 pub(crate) struct Cell {
@@ -257,6 +262,10 @@ impl Results {
 
     pub(crate) fn copy_by(&self, contender: Contender) -> Option<&Throughput> {
         self.throughput.iter().find(|found| found.contender == contender)
+    }
+
+    pub(crate) fn latency_of(&self, contender: Contender) -> Option<&Latency> {
+        self.latency.iter().find(|found| found.contender == contender)
     }
 
     /// Names of measurements during which others kept the machine busy.

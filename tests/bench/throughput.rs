@@ -79,7 +79,7 @@ impl Load<'_> {
                 let command = contender.command(self.options, self.stage, TOPIC, Work::CatchUp)?;
                 (Some(start), Process::start(contender.name(), command)?.wait(LIMIT)?)
             }
-            Contender::Kmirror | Contender::KmirrorC | Contender::Rdkafka => {
+            Contender::Kmirror | Contender::KmirrorBefore | Contender::KmirrorC | Contender::Rdkafka => {
                 let command = contender.command(self.options, self.stage, TOPIC, Work::CatchUp)?;
                 (None, Process::start(contender.name(), command)?.wait(LIMIT)?)
             }
