@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::expect_appended;
 use crate::support::cluster::{Cluster, Options, Version, shared, unique};
+use crate::support::failure::Context;
 use crate::support::ledger::{Isolation, Ledger};
 use crate::support::mirroring::Mirroring;
 use crate::support::records::{Generator, Record, Writing, produce};
@@ -118,6 +119,32 @@ fn a_mirror_that_remembers_nothing_of_its_copies_does_not_copy_them_again() -> O
         assert_eq!(records(&pair.target, &topic)?, 50);
     }
     Ok(())
+}
+
+/// What a running mirror would copy on could not be found again.
+#[test]
+fn a_mirror_whose_memory_is_deleted_while_it_runs_stops() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("memory-gone");
+    pair.source.create_topic(&topic, 1, &[])?;
+    write(&pair.source, &topic, 1, 20)?;
+    let mut mirror = Mirroring::pair(pair, &topic).set("offsets=translate").start()?;
+    let end = || pair.target.client().offset_at(&topic, 0, -1);
+    wait_for("it is copied", LIMIT, || Ok(end().is_ok_and(|end| end == 20).then_some(())))?;
+    delete_memory(&pair.target, &topic)?;
+    write(&pair.source, &topic, 2, 10)?;
+    wait_for("the mirror stops", LIMIT, || {
+        let said = mirror.stderr();
+        let words = ["partition parked", "was deleted on the target while the mirror runs"];
+        Ok(said.lines().any(|line| words.iter().all(|word| line.contains(word))).then_some(()))
+    })
+    .context(mirror.stderr())?;
+    let before = end()?;
+    write(&pair.source, &topic, 3, 10)?;
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(end()?, before, "{}", mirror.stderr());
+    assert!(before <= 30, "each once");
+    mirror.kill9()
 }
 
 /// Who has written the batches that are in the segments of a partition's log, also those that the cleaner has emptied.
