@@ -104,7 +104,11 @@ impl Control {
                 Action::Grow { partitions } => drop(growths.insert(name, partitions)),
                 Action::Mirror { from, to, ids } => assigned.push((name, from, to, ids)),
                 Action::Refuse(error) => drop(refused.insert(name, error)),
-                Action::Park(error) => self.park(&name, &error, EventKind::Error).await,
+                Action::Park(error) => {
+                    // Its partitions may be parked already, for another reason: no stream tells of this one then.
+                    tracing::error!(topic = name, kind = error.kind().name(), %error, "topic parked");
+                    self.park(&name, &error, EventKind::Error).await;
+                }
                 Action::Gone(error) => self.park(&name, &error, EventKind::TopicRemoved).await,
                 Action::Resume => self.command_all(|| stream::Command::Resume(Arc::from(name.as_str()))).await,
                 Action::LetGo(error) => self.let_go(&name, &error).await,
