@@ -100,6 +100,20 @@ struct Ids {
     /// The copy that the mirror has created last, where that is another one or the target has ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     created_topic_id: Option<String>,
+    /// When its copy was begun, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    begun_at_ms: Option<i64>,
+}
+
+/// When copies were begun and when they were level last, in milliseconds since 1970.
+#[derive(Debug, Default)]
+pub(crate) struct Recalled {
+    /// When the mirror was claimed: no copy is older.
+    pub(crate) claimed_at_ms: i64,
+    /// By topic.
+    pub(crate) begun: BTreeMap<String, i64>,
+    /// By topic and partition; -1 where it is not known.
+    pub(crate) levels: BTreeMap<String, Vec<i64>>,
 }
 
 impl Ids {
@@ -124,6 +138,8 @@ pub(crate) struct Established {
     pub(crate) maps: BTreeMap<offsets::Place, OffsetMap>,
     /// Offsets of groups on the target that are its work.
     pub(crate) groups: groups::ByGroup,
+    /// When its copies were begun and level.
+    pub(crate) recalled: Recalled,
     /// Up to where the internal topic was read.
     pub(crate) read_until: i64,
     /// The id of that topic; 0 of brokers that give none.
@@ -175,6 +191,7 @@ pub(crate) async fn establish(
         let message = format!("the claim written to '{}' cannot be read back", log.topic);
         return Err(Error::new(ErrorKind::Internal, message));
     };
+    let claimed_at_ms = claim.claimed_at_ms;
     let identity = accept(claim, whose, &records)?;
     let (start, records, read_until) = starts::take(&log, name, purpose, records).await?;
     let fence = start.tenancy.number().saturating_mul(ATTEMPTS);
@@ -184,6 +201,7 @@ pub(crate) async fn establish(
         created: created(&records),
         maps: offsets::maps_of(&records),
         groups: groups::noted(&records),
+        recalled: recalled(claimed_at_ms, &records),
         read_until,
         topic_id: id,
         mark: None,
@@ -220,6 +238,11 @@ fn remembered(records: &[Record]) -> BTreeMap<String, TopicIds> {
     ids_of_topics(records).into_iter().filter_map(known).collect()
 }
 
+fn recalled(claimed_at_ms: i64, records: &[Record]) -> Recalled {
+    let begun = ids_of_topics(records).into_iter().filter_map(|(name, ids)| Some((name.to_owned(), ids.begun_at_ms?)));
+    Recalled { claimed_at_ms, begun: begun.collect(), levels: promotion::levels_of(records) }
+}
+
 /// The ids on the target of the topics that the mirror has created there.
 fn created(records: &[Record]) -> BTreeMap<String, u128> {
     let id = |ids: &Ids| match &ids.created_topic_id {
@@ -230,7 +253,13 @@ fn created(records: &[Record]) -> BTreeMap<String, u128> {
 }
 
 /// Writes down which topics are mirrored, and which copies the mirror has created, so that the next start knows them again.
-pub(crate) async fn remember(target: &Cluster, name: &str, topics: &[(String, TopicIds, Option<u128>)]) -> Result<()> {
+/// Their copies were begun now.
+pub(crate) async fn remember(
+    target: &Cluster,
+    name: &str,
+    topics: &[(String, TopicIds, Option<u128>)],
+    begun_at_ms: i64,
+) -> Result<()> {
     let log = InternalLog::open_existing(target, name).await?;
     let hexadecimal = |id: u128| format!("{id:032x}");
     let entry = |(topic, ids, created): &(String, TopicIds, Option<u128>)| {
@@ -239,6 +268,7 @@ pub(crate) async fn remember(target: &Cluster, name: &str, topics: &[(String, To
             target_topic_id: hexadecimal(ids.target),
             created: *created == Some(ids.target),
             created_topic_id: created.map(hexadecimal),
+            begun_at_ms: Some(begun_at_ms),
         };
         Ok((format!("{TOPIC_PREFIX}{topic}"), Some(json(&ids)?)))
     };
@@ -270,7 +300,9 @@ fn first_claim(log: &InternalLog<'_>, records: &[Record]) -> Result<Option<Claim
 pub(crate) async fn find(target: &Cluster, whose: Whose<'_>) -> Result<Option<Established>> {
     let Some(log) = InternalLog::open(target, whose.name).await? else { return Ok(None) };
     let (records, read_until) = log.read_from(0).await?;
-    let identity = first_claim(&log, &records)?.map(|claim| accept(claim, whose, &records)).transpose()?;
+    let claim = first_claim(&log, &records)?;
+    let claimed_at_ms = claim.as_ref().map_or(0, |claim| claim.claimed_at_ms);
+    let identity = claim.map(|claim| accept(claim, whose, &records)).transpose()?;
     let mark = promotion::mark_of(&records, None);
     Ok(identity.map(|identity| Established {
         identity,
@@ -278,6 +310,7 @@ pub(crate) async fn find(target: &Cluster, whose: Whose<'_>) -> Result<Option<Es
         created: created(&records),
         maps: offsets::maps_of(&records),
         groups: groups::noted(&records),
+        recalled: recalled(claimed_at_ms, &records),
         read_until,
         topic_id: log.id,
         mark,

@@ -72,6 +72,18 @@ fn topics(topics: &[TopicPlan]) -> Vec<CheckLine> {
         let fix = "the target has too few brokers for them: add some, or set 'replication.factor'";
         lines.push(CheckLine::warning(Some("target"), SUBJECT, message, fix));
     }
+    let late = topics.iter().filter_map(|topic| Some((topic, topic.deletions.filter(|known| known.at_risk)?)));
+    let late = late.map(|(topic, known)| {
+        format!(
+            "the copy of topic '{}' was not level for {} ms, and the source keeps deletions of keys for {} ms (delete.retention.ms): some may \
+             be missing",
+            topic.topic, known.behind_ms, known.kept_ms
+        )
+    });
+    if let Some(message) = first_of(late, "compacted topics come too late for deletions of keys") {
+        let fix = "compare both with kmirror verify, or delete the topic on the target to copy it anew; raise delete.retention.ms at the source";
+        lines.push(CheckLine::warning(Some("source"), SUBJECT, message, fix));
+    }
     lines
 }
 

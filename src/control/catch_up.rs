@@ -32,6 +32,11 @@ impl Control {
             self.emit_rest().await;
             self.show_state();
         }
+        if !answer.given_up().is_set()
+            && let Err(error) = self.write_down_ends_once().await
+        {
+            tracing::warn!(%error, "it is not written down that the copies are level");
+        }
         if outcome.is_ok() && !answer.given_up().is_set() {
             self.warn_of_open_transactions().await;
         }

@@ -8,6 +8,7 @@
 pub(crate) mod acls;
 mod catch_up;
 pub(crate) mod configs;
+pub(crate) mod deletions;
 pub(crate) mod groups;
 mod lease;
 mod looks;
@@ -32,7 +33,7 @@ use crate::config::{Config, OnTopicReset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind, now_ms};
 use crate::identity::groups::Notebook;
-use crate::identity::{self, Established};
+use crate::identity::{self, Established, Recalled};
 use crate::limits;
 use crate::machine::lease::Purpose;
 use crate::machine::lifecycle::{KnownLag, LagAlarm};
@@ -71,6 +72,8 @@ struct Control {
     target: Cluster,
     streams: RefCell<Vec<Stream>>,
     lives: RefCell<Lives>,
+    /// When copies were begun and level, by the internal topic.
+    recalled: RefCell<Recalled>,
     translations: translations::Translations,
     /// When the streams were told to drop topics whose copies are to be deleted.
     let_go_at: RefCell<BTreeMap<String, Instant>>,
@@ -154,6 +157,7 @@ impl Control {
             shared,
             streams: RefCell::default(),
             lives: RefCell::default(),
+            recalled: RefCell::default(),
             translations: translations::Translations::default(),
             let_go_at: RefCell::default(),
             source_metadata: RefCell::default(),
@@ -241,6 +245,7 @@ impl Control {
         tasks.push(tasks::spawn(self.clone().keep_translations()));
         tasks.push(tasks::spawn(self.clone().watch_for_mark()));
         tasks.push(tasks::spawn(self.clone().write_down_ends()));
+        tasks.push(tasks::spawn(self.clone().keep_learning_of_deletions()));
         if self.config.sync_topic_acls {
             tasks.push(tasks::spawn(self.clone().keep_acls()));
         }
@@ -284,9 +289,10 @@ impl Control {
             let again = async || identity::find(&self.keeping.ledger, self.whose(&name, &source_id)).await;
             established = self.patiently(again).await?.unwrap_or(established);
         }
-        let Established { topics, created, maps, groups, read_until, topic_id, .. } = established;
+        let Established { topics, created, maps, groups, recalled, read_until, topic_id, .. } = established;
         self.switch_over.read_until.set(read_until);
         *self.lives.borrow_mut() = Lives::restored(topics, created);
+        *self.recalled.borrow_mut() = recalled;
         *self.groups.turn.lock().await = Notebook::of(groups, read_until);
         *self.translations.restored.borrow_mut() = maps;
         self.translations.memory_id.set(topic_id);

@@ -15,16 +15,15 @@ use super::rest::Key;
 use crate::config::utc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
-use crate::identity::promotion::{self as memory, EndsWritten, Watch};
+use crate::identity::promotion::{self as memory, EndsSeen, EndsWritten, Watch};
 use crate::identity::start_number_of;
 use crate::machine::promotion::{Hindrance, Known, Rest};
 use crate::promote::marking::{self, Stopped};
 use crate::promote::report::{self, KnownEnds, PromotedGroups};
 use crate::promote::{PromoteOptions, PromoteReport, given_up};
-use crate::status::{State, Subject};
+use crate::status::{Progress, State, Subject};
 use crate::tasks;
 use crate::waiting::{Answer, GivenUp};
-use crate::wire::log_ends::Ends;
 use crate::wire::positions::Which;
 
 /// What a host asks for.
@@ -41,6 +40,8 @@ pub(super) struct SwitchOver {
     /// The mirror has ended by a mark.
     pub(super) over: Notify,
     under_way: Cell<bool>,
+    /// What is written down of the source's ends.
+    written: tokio::sync::Mutex<EndsWritten>,
     /// When the mark was written that another process has set.
     seen: RefCell<Option<i64>>,
     /// What the last look has shown that a switch-over has to wait for.
@@ -98,12 +99,10 @@ impl Control {
 
     /// Writes down where the source ends with every refresh, for ever.
     pub(super) async fn write_down_ends(self: Rc<Self>) {
-        let mut written = EndsWritten::default();
         let mut failed = false;
         loop {
             tokio::time::sleep(self.config.refresh_interval).await;
-            let (ends, at_ms, complete) = self.ask_for_all_ends().await;
-            match written.write(&self.target, &self.shared.name(), &ends, at_ms, complete).await {
+            match self.write_down_ends_once().await {
                 Ok(()) => failed = false,
                 Err(error) => {
                     if !std::mem::replace(&mut failed, true) {
@@ -114,9 +113,16 @@ impl Control {
         }
     }
 
-    /// Where the mirrored partitions end at the source, also behind open transactions, when that was asked, and whether all have told.
-    async fn ask_for_all_ends(&self) -> (Ends, i64, bool) {
-        let at_ms = now_ms();
+    /// Writes it down now: for the day without the source, and so that a later process knows until when the copies were level.
+    pub(super) async fn write_down_ends_once(&self) -> Result<()> {
+        let mut written = self.switch_over.written.lock().await;
+        let seen = self.ask_for_all_ends().await;
+        written.write(&self.target, &self.shared.name(), &seen).await
+    }
+
+    /// Where the mirrored partitions end at the source, also behind open transactions, and when their copies were level.
+    async fn ask_for_all_ends(&self) -> EndsSeen {
+        let mut seen = EndsSeen { at_ms: now_ms(), ..EndsSeen::default() };
         let (led, without_leader): (Vec<_>, Vec<_>) =
             self.shared.partitions().into_iter().partition(|progress| self.source_leader(progress).is_some());
         let visible = Which::visible_to(self.config.isolation_level);
@@ -126,14 +132,19 @@ impl Control {
         }
         let mut told = Vec::with_capacity(led.len());
         let silent = self.ask_for_ends(led, Which::HighWatermark, &mut told).await;
-        let mut ends = Ends::new();
         for (progress, next) in &told {
-            let of_topic = ends.entry(progress.topic.to_string()).or_default();
-            let index = progress.partition as usize;
-            of_topic.resize(of_topic.len().max(index + 1), -1);
-            of_topic[index] = *next;
+            // What the source has told is later than `at_ms`.
+            let is_level = progress.has_reached_source() && progress.deletions().source_told_at() >= seen.at_ms;
+            let level = if is_level { Some(seen.at_ms) } else { progress.deletions().level_at() };
+            put(&mut seen.ends, progress, *next);
+            put(&mut seen.levels, progress, level.unwrap_or(-1));
         }
-        (ends, at_ms, silent.is_empty() && without_leader.is_empty())
+        let (parked, silent): (Vec<_>, Vec<_>) =
+            silent.into_iter().chain(without_leader).partition(|progress| progress.state() == State::Failed);
+        seen.parked = parked.iter().map(|progress| progress.topic.to_string()).collect();
+        seen.parked.dedup();
+        seen.complete = silent.is_empty();
+        seen
     }
 
     /// Ends the mirror for a switch-over, or goes on if that is refused.
@@ -299,6 +310,13 @@ impl Control {
         }
         known
     }
+}
+
+fn put(all: &mut BTreeMap<String, Vec<i64>>, progress: &Progress, value: i64) {
+    let of_topic = all.entry(progress.topic.to_string()).or_default();
+    let index = progress.partition as usize;
+    of_topic.resize(of_topic.len().max(index + 1), -1);
+    of_topic[index] = value;
 }
 
 fn ended_by_mark(promoted_at_ms: i64) -> String {

@@ -12,7 +12,7 @@ use super::Control;
 use super::configs::{restamping, source_topic};
 use super::prefix::survey;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, now_ms};
 use crate::identity;
 use crate::machine::configs::{SourceTopic, for_new_topic};
 use crate::machine::topics::{self, Action, TopicIds};
@@ -213,6 +213,7 @@ impl Control {
             };
             for partition in from..to {
                 let progress = Progress::new([topic.clone(), target_topic.clone()], ids, partition as i32);
+                self.recall_level(&progress);
                 self.shared.add_partition(progress.clone());
                 new.push(progress);
             }
@@ -226,6 +227,7 @@ impl Control {
             self.shared.events.send(Event { topic: Some(topic), ..Event::new(EventKind::TopicAdded, message) });
         }
         if !new.is_empty() {
+            self.learn_of_deletions(&new).await;
             let ready = self.await_starts(new).await;
             self.assign(ready).await;
         }
@@ -260,10 +262,14 @@ impl Control {
         if new.is_empty() {
             return;
         }
-        let created =
-            |(name, ids): &(String, TopicIds)| (name.clone(), *ids, self.lives.borrow().created_copy_of(name));
+        let begun_at_ms = now_ms();
+        let created = |(name, ids): &(String, TopicIds)| {
+            // A copy that the mirror has not met, or another one of that name, begins now.
+            self.recalled.borrow_mut().begun.insert(name.clone(), begun_at_ms);
+            (name.clone(), *ids, self.lives.borrow().created_copy_of(name))
+        };
         let entries: Vec<_> = new.iter().map(created).collect();
-        match identity::remember(&self.target, &self.shared.name(), &entries).await {
+        match identity::remember(&self.target, &self.shared.name(), &entries, begun_at_ms).await {
             Ok(()) => {
                 new.into_iter().for_each(|(name, ids)| self.lives.borrow_mut().handle_remembered(&name, ids));
             }

@@ -45,11 +45,17 @@ struct TargetEnds {
 struct SourceEnds {
     at_ms: i64,
     next: Vec<i64>,
+    /// When the copy of each partition was level last: `at_ms` if it was then; -1 if that is not known.
+    #[serde(default)]
+    level_ms: Vec<i64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Confirmed {
     at_ms: i64,
+    /// Topics that were not asked for, because they are parked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    but_for: Vec<String>,
 }
 
 /// What the internal topic says that a switch-over has to know, also without a source.
@@ -85,23 +91,21 @@ fn read_memory(records: &[Record]) -> Memory {
         target_ends: Ends::new(),
         start_number: newest(records),
     };
-    let (mut source, mut target, mut confirmed_at) = (BTreeMap::new(), BTreeMap::new(), i64::MIN);
+    let mut target = BTreeMap::new();
+    let (source, confirmed) = source_ends(records);
     for record in records {
         let Some(key) = record_key(record) else { continue };
-        if let Some(topic) = key.strip_prefix(SOURCE_PREFIX) {
-            put(&mut source, topic, read::<SourceEnds>(record));
-        } else if let Some(topic) = key.strip_prefix(TARGET_PREFIX) {
+        if let Some(topic) = key.strip_prefix(TARGET_PREFIX) {
             put(&mut target, topic, read::<TargetEnds>(record));
-        } else if let (CONFIRMED, Some(confirmed)) = (key, read::<Confirmed>(record)) {
-            confirmed_at = confirmed.at_ms;
         }
     }
     let mut topics: Vec<String> = remembered(records).into_keys().chain(source.keys().cloned()).collect();
     topics.sort();
     topics.dedup();
     memory.topics = topics;
-    for (topic, SourceEnds { at_ms, next }) in source {
-        let known = |next: i64| (next >= 0).then_some(Known { next, at_ms: at_ms.max(confirmed_at) });
+    for (topic, SourceEnds { at_ms, next, .. }) in source {
+        let at_ms = at_ms.max(confirmed.of(&topic));
+        let known = |next: i64| (next >= 0).then_some(Known { next, at_ms });
         memory.known.insert(topic, next.into_iter().map(known).collect());
     }
     if let Some(mark) = &memory.mark {
@@ -109,6 +113,39 @@ fn read_memory(records: &[Record]) -> Memory {
         memory.target_ends = of_this.map(|(topic, ends)| (topic, ends.next)).collect();
     }
     memory
+}
+
+/// What records say of the source's ends, and when that was confirmed last.
+fn source_ends(records: &[Record]) -> (BTreeMap<String, SourceEnds>, Confirmed) {
+    let mut source = BTreeMap::new();
+    let mut confirmed = Confirmed { at_ms: i64::MIN, but_for: Vec::new() };
+    for record in records {
+        let Some(key) = record_key(record) else { continue };
+        if let Some(topic) = key.strip_prefix(SOURCE_PREFIX) {
+            put(&mut source, topic, read::<SourceEnds>(record));
+        } else if let (CONFIRMED, Some(latest)) = (key, read::<Confirmed>(record)) {
+            confirmed = latest;
+        }
+    }
+    (source, confirmed)
+}
+
+impl Confirmed {
+    fn of(&self, topic: &str) -> i64 {
+        if self.but_for.iter().any(|parked| parked == topic) { i64::MIN } else { self.at_ms }
+    }
+}
+
+/// When copies were level last, by topic and partition; -1 where it is not known. One that was level when its end was written down is so
+/// for as long as the end stays.
+pub(super) fn levels_of(records: &[Record]) -> BTreeMap<String, Vec<i64>> {
+    let (source, confirmed) = source_ends(records);
+    let levels = source.into_iter().map(|(topic, SourceEnds { at_ms, level_ms, .. })| {
+        let until = at_ms.max(confirmed.of(&topic));
+        let level = |level: i64| if level == at_ms { until } else { level };
+        (topic, level_ms.into_iter().map(level).collect())
+    });
+    levels.collect()
 }
 
 fn put<T>(all: &mut BTreeMap<String, T>, topic: &str, value: Option<T>) {
@@ -196,37 +233,57 @@ impl Mark {
     }
 }
 
+/// What a running mirror has seen of the source's ends.
+#[derive(Debug, Default)]
+pub(crate) struct EndsSeen {
+    pub(crate) ends: Ends,
+    /// When each copy was level last: `at_ms` if it is; -1 if that is not known.
+    pub(crate) levels: BTreeMap<String, Vec<i64>>,
+    /// When that was.
+    pub(crate) at_ms: i64,
+    /// Whether every end was asked for, but for those of topics that are parked.
+    pub(crate) complete: bool,
+    pub(crate) parked: Vec<String>,
+}
+
+impl EndsSeen {
+    /// What is to be written down of a topic, and whether its copies are level.
+    fn of<'a>(&self, topic: &str, next: &'a [i64]) -> Written<'a> {
+        let levels = self.levels.get(topic).map_or(&[][..], Vec::as_slice);
+        (next.into(), levels.iter().map(|level| *level == self.at_ms).collect())
+    }
+}
+
+/// Next offsets, and whether the copy of each partition was level.
+type Written<'a> = (std::borrow::Cow<'a, [i64]>, Vec<bool>);
+
 /// Where the source's logs end, as a running mirror writes it down: each time the topics that have changed.
 #[derive(Debug, Default)]
 pub(crate) struct EndsWritten {
-    written: Ends,
+    written: BTreeMap<String, Written<'static>>,
     /// The topic that was written last: the next round begins behind it, so that each has its turn.
     last: String,
 }
 
 impl EndsWritten {
-    /// Writes what has changed, at most one batch. With `complete` every end was asked for at this time.
-    pub(crate) async fn write(
-        &mut self,
-        target: &Cluster,
-        name: &str,
-        now: &Ends,
-        at_ms: i64,
-        complete: bool,
-    ) -> Result<()> {
-        let (mut entries, mut topics, all) = (Vec::new(), Vec::new(), self.changed(now));
+    /// Writes what has changed, at most one batch.
+    pub(crate) async fn write(&mut self, target: &Cluster, name: &str, seen: &EndsSeen) -> Result<()> {
+        let (mut entries, mut topics, all) = (Vec::new(), Vec::new(), self.changed(seen));
         let (count, mut bytes) = (all.len(), 0);
         for (topic, next) in all {
-            let value = json(&SourceEnds { at_ms, next: next.clone() })?;
+            let level_ms = seen.levels.get(topic).cloned().unwrap_or_default();
+            let value = json(&SourceEnds { at_ms: seen.at_ms, next: next.clone(), level_ms })?;
             bytes += value.len();
             if bytes > BYTES_AT_ONCE && !entries.is_empty() {
                 break;
             }
             entries.push((format!("{SOURCE_PREFIX}{topic}"), Some(value)));
-            topics.push((topic.clone(), next.clone()));
+            let (next, levels) = seen.of(topic, next);
+            topics.push((topic.clone(), (next.into_owned().into(), levels)));
         }
-        if complete && entries.len() == count {
-            entries.push((CONFIRMED.to_owned(), Some(json(&Confirmed { at_ms })?)));
+        if seen.complete && entries.len() == count {
+            let confirmed = Confirmed { at_ms: seen.at_ms, but_for: seen.parked.clone() };
+            entries.push((CONFIRMED.to_owned(), Some(json(&confirmed)?)));
         }
         if entries.is_empty() {
             return Ok(());
@@ -240,9 +297,12 @@ impl EndsWritten {
     }
 
     /// The topics whose ends are others than those that were written, those first whose turn it is.
-    fn changed<'a>(&self, now: &'a Ends) -> Vec<(&'a String, &'a Vec<i64>)> {
-        let differs = |(topic, next): &(&String, &Vec<i64>)| self.written.get(*topic) != Some(*next);
-        let (later, earlier): (Vec<_>, Vec<_>) = now.iter().filter(differs).partition(|(topic, _)| **topic > self.last);
+    fn changed<'a>(&self, seen: &'a EndsSeen) -> Vec<(&'a String, &'a Vec<i64>)> {
+        let differs = |(topic, next): &(&String, &Vec<i64>)| {
+            self.written.get(*topic).is_none_or(|it| *it != seen.of(topic, next))
+        };
+        let (later, earlier): (Vec<_>, Vec<_>) =
+            seen.ends.iter().filter(differs).partition(|(topic, _)| **topic > self.last);
         later.into_iter().chain(earlier).collect()
     }
 }
@@ -297,14 +357,36 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_was_level_stays_so_for_as_long_as_the_end_is_confirmed() {
+        let levels = |confirmed: &str| {
+            levels_of(&records(&[
+                ("ends/a", Some(r#"{"at_ms":10,"next":[5,6,7],"level_ms":[10,4,-1]}"#)),
+                ("ends/old", Some(r#"{"at_ms":10,"next":[5]}"#)),
+                ("ends", Some(confirmed)),
+            ]))
+        };
+        assert_eq!(levels(r#"{"at_ms":90}"#)["a"], [90, 4, -1]);
+        assert_eq!(levels(r#"{"at_ms":90,"but_for":["a"]}"#)["a"], [10, 4, -1]);
+        assert_eq!(levels(r#"{"at_ms":90}"#)["old"], [] as [i64; 0]);
+    }
+
+    #[test]
     fn every_topic_that_changes_has_its_turn() {
-        let ends = |next: i64| ["a", "b", "c"].map(|topic| (topic.to_owned(), vec![next])).into();
-        let (first, second): (Ends, Ends) = (ends(1), ends(2));
-        let mut written = EndsWritten { written: first.clone(), last: "b".to_owned() };
+        let topics = || ["a", "b", "c"].map(str::to_owned).into_iter();
+        let seen = |next: i64, level: i64| EndsSeen {
+            ends: topics().map(|topic| (topic, vec![next])).collect(),
+            levels: topics().map(|topic| (topic, vec![level])).collect(),
+            at_ms: 50,
+            ..EndsSeen::default()
+        };
+        let (first, second) = (seen(1, 50), seen(2, 50));
+        let it = |next: i64| (vec![next].into(), vec![true]);
+        let mut written = EndsWritten { written: topics().map(|topic| (topic, it(1))).collect(), last: "b".to_owned() };
         assert!(written.changed(&first).is_empty());
+        assert_eq!(written.changed(&seen(1, 40)).len(), 3, "they are level no more");
         let order: Vec<_> = written.changed(&second).into_iter().map(|(topic, _)| topic.as_str()).collect();
         assert_eq!(order, ["c", "a", "b"]);
-        written.written.insert("c".to_owned(), vec![2]);
+        written.written.insert("c".to_owned(), it(2));
         assert_eq!(written.changed(&second).len(), 2);
     }
 }

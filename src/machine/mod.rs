@@ -5,6 +5,7 @@
 
 pub mod acls;
 pub mod configs;
+pub mod deletions;
 pub mod groups;
 pub mod lease;
 pub mod lifecycle;

@@ -84,6 +84,8 @@ pub struct Partition<P> {
     /// Ranges of the source that were left out by a policy and not yet told of.
     left_out: Vec<LeftOut>,
     left_out_until: i64,
+    /// Up to this offset it was told that deletions of keys may be missing.
+    lost_deletions_until: i64,
     /// Why nothing from `next_fetch` on can be copied; what was fetched before it still is.
     end: Option<Error>,
     error: Option<Error>,
@@ -141,6 +143,7 @@ impl<P> Partition<P> {
             failing: (-1, 0),
             left_out: Vec::new(),
             left_out_until: 0,
+            lost_deletions_until: 0,
             end: None,
             error: None,
             silence: None,
@@ -382,6 +385,24 @@ impl<P> Partition<P> {
         if self.phase == Phase::Running && fetch_offset == self.next_fetch {
             self.reopen(now);
         }
+    }
+
+    /// What comes from `fetch_offset` on tells that the source has removed records from an offset on, after so long that deletions of keys may
+    /// be among them: it ends there or, by policy, goes on, and tells once what lies up to `until`. To be said before what was
+    /// fetched is handed out.
+    pub fn handle_lost_deletions(&mut self, fetch_offset: i64, until: i64, error: &Error) {
+        let Some(from) = error.offset().filter(|from| *from >= self.lost_deletions_until) else { return };
+        if self.phase != Phase::Running || self.end.is_some() || fetch_offset != self.next_fetch {
+            return;
+        }
+        if self.limits.go_on_after_loss {
+            self.lost_deletions_until = until.max(from + 1);
+            let next = self.lost_deletions_until;
+            self.left_out.push(LeftOut { from, next, offsets: 0, error: error.clone() });
+            return;
+        }
+        self.end = Some(error.clone());
+        self.settle();
     }
 
     /// Stops it with an error that somebody else found.

@@ -4,6 +4,7 @@
 
 mod acls;
 mod configs;
+mod deletions;
 mod emitted;
 mod groups;
 mod permissions;
@@ -39,6 +40,7 @@ use crate::wire::positions::TopicPartition;
 use permissions::Work;
 
 pub use acls::{AclAction, AclPlan};
+pub use deletions::DeletionsPlan;
 pub use emitted::EmittedTopicPlan;
 pub use groups::{GroupPlan, OffsetPlan};
 pub use reverse::{ReversePartition, ReversePlan, ReverseTopic, ReverseTopicAction, plan_reverse};
@@ -111,6 +113,8 @@ pub struct TopicPlan {
     pub prefixes: Vec<PrefixPlan>,
     /// Partitions that would be parked, and why.
     pub refused_partitions: BTreeMap<i32, String>,
+    /// The deletions of keys, of a compacted topic that is copied already.
+    pub deletions: Option<DeletionsPlan>,
 }
 
 /// What would be done for a topic.
@@ -199,7 +203,7 @@ impl Planner {
         };
         let followed: BTreeSet<String> = source.topics.keys().filter(|topic| follows(topic)).cloned().collect();
         let noted = found.as_ref().map(|found| found.groups.clone()).unwrap_or_default();
-        let identity = found.map(|found| found.identity);
+        let (identity, recalled) = found.map(|found| (found.identity, found.recalled)).unzip();
         let actions = lives.look(&source, &target, &BTreeSet::new(), &self.config);
         let mut topics: Vec<TopicPlan> = actions
             .into_iter()
@@ -212,6 +216,7 @@ impl Planner {
         let source_configs = self.source_configs(&topics).await?;
         let asked = self.ask_target(&mut topics, &target, &source_configs).await?;
         self.plan_starts(&mut topics, &source, &target, (identity, &maps)).await;
+        self.plan_deletions(&mut topics, &recalled.unwrap_or_default()).await;
         let configured = self.plan_configs(&topics, &followed, &lives, &target, &source_configs, &asked).await?;
         let internal_topic = identity::topic_of(&name);
         let has_run = identity.is_some();
@@ -387,6 +392,7 @@ fn topic_plan(topic: String, partitions: usize, action: Action) -> TopicPlan {
         reason: None,
         prefixes: Vec::new(),
         refused_partitions: BTreeMap::new(),
+        deletions: None,
     };
     match action {
         Action::Create { replication_factor, clamped_from, .. } => {

@@ -10,6 +10,7 @@ use super::{Lag, PartitionStatus, State};
 use crate::error::Error;
 use crate::event::now_ms;
 use crate::identity::offsets::Place;
+use crate::machine::deletions::Deletions;
 use crate::machine::topics::TopicIds;
 use crate::machine::translation::OffsetMap;
 
@@ -31,6 +32,7 @@ pub(crate) struct Progress {
     source_next: AtomicI64,
     source_high_watermark: AtomicI64,
     target_next: AtomicI64,
+    deletions: KnownDeletions,
     /// Where the target's log was seen to end before what it had acknowledged, until it was read again.
     lost_to: AtomicI64,
     last_timestamp: AtomicI64,
@@ -78,6 +80,72 @@ impl Default for Replicated {
     }
 }
 
+/// What is known of the deletions of keys in a compacted topic. Times are milliseconds since 1970: unlike those of [`Heard`] they count while
+/// a machine is suspended, and they are compared with what another process has written down.
+#[derive(Debug)]
+pub(crate) struct KnownDeletions {
+    /// How long the source keeps them, in milliseconds.
+    kept: AtomicI64,
+    /// When the copy was begun, when it was level last by what the source had told, and when the source told where it ends.
+    begun_at: AtomicI64,
+    level_at: AtomicI64,
+    source_told_at: AtomicI64,
+}
+
+/// Nobody was asked yet.
+const NOT_ASKED: i64 = -2;
+
+impl KnownDeletions {
+    fn new() -> Self {
+        let unknown = || AtomicI64::new(UNKNOWN);
+        KnownDeletions {
+            kept: AtomicI64::new(NOT_ASKED),
+            begun_at: unknown(),
+            level_at: unknown(),
+            source_told_at: unknown(),
+        }
+    }
+
+    /// The copy has all that the source has told of.
+    fn is_level(&self) {
+        self.level_at.store(self.source_told_at.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_level_at(&self, at_ms: i64) {
+        self.level_at.store(at_ms, Ordering::Relaxed);
+    }
+
+    /// When the copy was level last; `None` if that is not known.
+    pub(crate) fn level_at(&self) -> Option<i64> {
+        known(self.level_at.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn source_told_at(&self) -> i64 {
+        self.source_told_at.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_begun_at(&self, at_ms: i64) {
+        self.begun_at.store(at_ms, Ordering::Relaxed);
+    }
+
+    /// `None` if the topic is not compacted.
+    pub(crate) fn set_kept(&self, kept_ms: Option<i64>) {
+        self.kept.store(kept_ms.unwrap_or(UNKNOWN), Ordering::Relaxed);
+    }
+
+    /// If it was never told.
+    pub(crate) fn expect_kept(&self, kept_ms: i64) {
+        let _ = self.kept.compare_exchange(NOT_ASKED, kept_ms, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// All of it; `None` if there are no deletions that could be missing.
+    pub(crate) fn get(&self) -> Option<Deletions> {
+        let kept_ms = self.kept.load(Ordering::Relaxed);
+        let begun_at_ms = known(self.begun_at.load(Ordering::Relaxed))?;
+        (kept_ms >= 0).then(|| Deletions { kept_ms, begun_at_ms, level_at_ms: self.level_at() })
+    }
+}
+
 impl Progress {
     /// Of a topic with its names and ids on source and target.
     pub(crate) fn new([topic, target_topic]: [Arc<str>; 2], ids: TopicIds, partition: i32) -> Arc<Self> {
@@ -91,6 +159,7 @@ impl Progress {
             source_next: AtomicI64::new(UNKNOWN),
             source_high_watermark: AtomicI64::new(UNKNOWN),
             target_next: AtomicI64::new(UNKNOWN),
+            deletions: KnownDeletions::new(),
             lost_to: AtomicI64::new(UNKNOWN),
             last_timestamp: AtomicI64::new(UNKNOWN),
             found_timestamp: AtomicI64::new(UNKNOWN),
@@ -113,9 +182,16 @@ impl Progress {
         self.source_next.store(offset, Ordering::Relaxed);
         let now = self.hear(Side::Source);
         self.heard.see_end(offset, self.target_next(), now);
+        self.deletions.source_told_at.store(now_ms(), Ordering::Relaxed);
         if self.has_reached_source() {
             self.heard.is_level(now);
+            self.deletions.is_level();
         }
+    }
+
+    /// What is known of the deletions of keys, or is to be.
+    pub(crate) fn deletions(&self) -> &KnownDeletions {
+        &self.deletions
     }
 
     /// When the source told its end last, in milliseconds since 1970; -1 if it never has.
@@ -221,6 +297,7 @@ impl Progress {
             let now = self.hear(Side::Target);
             if self.has_reached_source() {
                 self.heard.is_level(now);
+                self.deletions.is_level();
             }
         }
     }
@@ -235,7 +312,7 @@ impl Progress {
         self.in_flight.store(in_flight, Ordering::Release);
     }
 
-    fn has_reached_source(&self) -> bool {
+    pub(crate) fn has_reached_source(&self) -> bool {
         matches!((self.source_next(), self.target_next()), (Some(source), Some(target)) if target >= source)
     }
 

@@ -5,14 +5,17 @@
 
 use super::Stream;
 use crate::batch::pieces::{self, Piece, Reading};
-use crate::batch::{Batch, Malformed};
+use crate::batch::{self, Batch, Malformed};
 use crate::error::Result;
+use crate::event::now_ms;
+use crate::machine::deletions::first_removed;
 use crate::machine::partition::{Content, Fetched};
 use crate::wire::fetch::FetchedRecords;
 
 impl Stream {
     /// Hands a fetch's answer to the machine, cut as the machine wants it.
     pub(super) fn take_fetched(&self, slot: usize, fetch_offset: i64, fetched: FetchedRecords) {
+        self.look_for_lost_deletions(slot, fetch_offset, &fetched);
         let without = self.echo.of_target();
         let reading = {
             let slots = self.slots.borrow();
@@ -27,6 +30,29 @@ impl Stream {
         let own = |bytes: Vec<u8>| self.budget.own(bytes);
         let contents = pieces::pieces(fetched.records, &fetched.aborted, reading, &own).map(content);
         self.with_machine(slot, |machine| machine.handle_fetched(fetch_offset, contents));
+    }
+}
+
+impl Stream {
+    /// Only the headers of batches are looked at, and only where the copy of a compacted topic comes so late that deletions of keys may be
+    /// gone.
+    fn look_for_lost_deletions(&self, slot: usize, fetch_offset: i64, fetched: &FetchedRecords) {
+        let now_ms = now_ms();
+        let deletions = {
+            let slots = self.slots.borrow();
+            slots.get(slot).and_then(|slot| slot.progress.deletions().get()).filter(|known| known.are_at_risk(now_ms))
+        };
+        let Some(deletions) = deletions else { return };
+        // Left open: what cannot be read stops or is fetched again when it is handed out, and then this is looked at again.
+        let batches = batch::split(fetched.records.clone()).map_while(Result::ok);
+        let extents = batches.map(|batch| {
+            let header = &batch.header;
+            (header.base_offset, header.last_offset(), header.record_count)
+        });
+        let Some(from) = first_removed(fetch_offset, extents) else { return };
+        let until = fetched.end_offset;
+        let error = deletions.lost(from, until.max(from + 1), now_ms);
+        self.with_machine(slot, |machine| machine.handle_lost_deletions(fetch_offset, until, &error));
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::ends::{self, TargetEnd};
 use super::{NO_LEADER, Side, Stream, leaders, likeness, translated};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::now_ms;
 use crate::machine::partition::{Phase, Reading, SourceLog, Tail, TargetLog, is_end_of_filler};
 use crate::machine::translation::search::Unclear;
 use crate::tasks;
@@ -123,6 +124,12 @@ async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
         let last_batch = target.as_ref().ok().and_then(|target| target.end.last_batch);
         if let (Some(last), Some(slot)) = (last_batch, stream.slots.borrow().get(index)) {
             slot.progress.set_found_timestamp(last.max_timestamp);
+        }
+        if let (Ok(target), Some(slot)) = (&target, stream.slots.borrow().get(index))
+            && !target.log.begun
+        {
+            // Nothing older than what is copied from now on is there.
+            slot.progress.deletions().set_begun_at(now_ms());
         }
         if stream.lease.has_successor() {
             stream.with_machine(index, |machine| machine.handle_open_failed(stream.lease.why_over(), now));

@@ -11,7 +11,7 @@ impl Stream {
     /// Tells of what a policy has left out: the partition goes on, but never silently.
     pub(super) fn tell_left_out(&self, slot: &mut Slot) {
         for left_out in slot.machine.take_left_out() {
-            slot.progress.add_left_out(left_out.next - left_out.from);
+            slot.progress.add_left_out(left_out.offsets);
             let place = format!("topic '{}' partition {}", slot.topic, slot.partition);
             let error = left_out.error.context(place).with_partition(&*slot.topic, slot.partition);
             let (from, to) = (left_out.from, left_out.next - 1);

@@ -78,6 +78,14 @@ fn push_topic(text: &mut String, topic: &TopicPlan) {
             milliseconds((prefix.estimate_seconds * 1000.0) as u64)
         ));
     }
+    if let Some(deletions) = topic.deletions {
+        let risk = if deletions.at_risk { ": some may be missing already, see on.data.loss" } else { "" };
+        text.push_str(&format!(
+            "    deletions of keys are kept for {} (delete.retention.ms), the copy was not level for {}{risk}\n",
+            milliseconds(deletions.kept_ms.max(0) as u64),
+            milliseconds(deletions.behind_ms.max(0) as u64)
+        ));
+    }
     for (partition, reason) in &topic.refused_partitions {
         text.push_str(&format!("    partition {partition} is parked: {reason}\n"));
     }

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use fastrand::Rng;
 
 use super::*;
+use crate::machine::simulation::histories;
 
-const HISTORIES: u64 = 4000;
 const PARTITIONS: usize = 2;
 const ROUNDS: usize = 12;
 
@@ -227,19 +227,19 @@ fn run(seed: u64, bug: Option<Bug>) -> Result<bool, String> {
 #[test]
 fn what_somebody_has_set_stays_and_what_nobody_has_touched_follows() {
     let mut touched = 0;
-    for seed in 0..HISTORIES {
+    for seed in 0..histories() {
         match run(seed, None) {
             Ok(was_touched) => touched += u64::from(was_touched),
             Err(broken) => panic!("{broken}"),
         }
     }
-    assert!((HISTORIES / 5..HISTORIES * 4 / 5).contains(&touched), "{touched} were touched");
+    assert!((histories() / 5..histories() * 4 / 5).contains(&touched), "{touched} were touched");
 }
 
 #[test]
 fn every_planted_bug_is_found() {
     for bug in BUGS {
-        let found = (0..HISTORIES).find_map(|seed| run(seed, Some(bug)).err());
+        let found = (0..histories()).find_map(|seed| run(seed, Some(bug)).err());
         println!("{bug:?}: {}", found.unwrap_or_else(|| panic!("{bug:?} is not found")));
     }
 }

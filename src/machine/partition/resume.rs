@@ -160,7 +160,7 @@ impl<P> Partition<P> {
         let from = from.max(self.left_out_until);
         if from < next {
             self.left_out_until = next;
-            self.left_out.push(LeftOut { from, next, error: why(from) });
+            self.left_out.push(LeftOut { from, next, offsets: next - from, error: why(from) });
         }
     }
 

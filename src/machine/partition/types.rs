@@ -143,6 +143,8 @@ pub struct LeftOut {
     pub from: i64,
     /// The first offset behind it.
     pub next: i64,
+    /// How many offsets have no record on the target because of it; none where it is only told.
+    pub offsets: i64,
     /// What happened.
     pub error: Error,
 }

@@ -8,9 +8,9 @@
 use fastrand::Rng;
 
 use super::*;
+use crate::machine::simulation::histories;
 
-/// Switch-overs that are simulated, and the milliseconds that one may take.
-const HISTORIES: u64 = 4000;
+/// Milliseconds that a switch-over may take.
 const TIMEOUT: u64 = 20_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,20 +197,20 @@ fn run(seed: u64, bug: Option<Bug>) -> Result<bool, String> {
 #[test]
 fn what_is_reported_as_copied_is_on_the_target() {
     let (mut rested, mut waited) = (0, 0);
-    for seed in 0..HISTORIES {
+    for seed in 0..histories() {
         match run(seed, None) {
             Ok(true) => rested += 1,
             Ok(false) => waited += 1,
             Err(broken) => panic!("{broken}"),
         }
     }
-    assert!(rested > HISTORIES / 4 && waited > HISTORIES / 10, "{rested} rested, {waited} did not");
+    assert!(rested > histories() / 4 && waited > histories() / 10, "{rested} rested, {waited} did not");
 }
 
 #[test]
 fn every_planted_bug_is_found() {
     for bug in BUGS {
-        let found = (0..HISTORIES).find_map(|seed| run(seed, Some(bug)).err());
+        let found = (0..histories()).find_map(|seed| run(seed, Some(bug)).err());
         println!("{bug:?}: {}", found.unwrap_or_else(|| panic!("{bug:?} is not found")));
     }
 }

@@ -19,7 +19,8 @@ use std::collections::HashMap;
 use history::{Outcome, run};
 use planted::Bug;
 
-fn histories() -> u64 {
+/// How many histories of each kind are simulated.
+pub(super) fn histories() -> u64 {
     std::env::var("KMIRROR_HISTORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(10_000)
 }
 

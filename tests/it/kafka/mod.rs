@@ -8,6 +8,7 @@ mod chaos;
 mod check;
 mod configs;
 mod damage;
+mod deletions;
 mod denied;
 mod exact;
 mod faults;
