@@ -198,7 +198,7 @@ async fn receive(
                     let append_time = partition.log_append_time_ms;
                     let produced = match BrokerError::of(partition.error_code) {
                         // The answer to a batch that was there already carries the time of its newest record.
-                        None if append_time >= 0 && append_time != under.max_timestamp => Produced::Restamped,
+                        None if is_clock_time(append_time) && append_time != under.max_timestamp => Produced::Restamped,
                         None if stream.translates() => translate(&stream, slot, &under, partition.base_offset),
                         None => Produced::Appended { base_offset: partition.base_offset },
                         Some(error) => {
@@ -228,6 +228,14 @@ async fn receive(
         }
     }
     lose(&stream, tickets);
+}
+
+/// Whether a broker's clock can have said this. Brokers that do not stamp records answer -1; librdkafka's mock cluster, which
+/// does not stamp them either, answers with a small number.
+fn is_clock_time(append_time: i64) -> bool {
+    /// The year 2011, in which Kafka was first released.
+    const FIRST_RELEASE_MS: i64 = 1_293_840_000_000;
+    append_time >= FIRST_RELEASE_MS
 }
 
 /// No answer came for these.
