@@ -7,6 +7,8 @@
 mod batch;
 #[path = "../../../src/error.rs"]
 mod error;
+#[path = "../../../src/limits.rs"]
+mod limits;
 #[path = "../../../src/text.rs"]
 mod text;
 
