@@ -84,8 +84,8 @@ fn a_second_signal_does_not_wait() -> Outcome {
     // Now an answer of the target takes longer than a stop waits for it.
     mocks.target.broker_round_trip_time(-1, Duration::from_secs(3600))?;
     fill(&mocks.source, "orders", 0, 500)?;
-    // Nothing outside of the mirror shows that its request is under way.
-    std::thread::sleep(Duration::from_secs(2));
+    // Nothing outside of the mirror shows that its request is under way. Longer than its lease it is not.
+    std::thread::sleep(Duration::from_secs(1));
     kmirror.signal(Signal::SIGTERM)?;
     wait_for("it stops", LIMIT, || Ok(kmirror.stderr().contains("stopping").then_some(())))?;
     kmirror.signal(Signal::SIGINT)?;
@@ -112,9 +112,10 @@ fn who_does_not_read_standard_error_holds_up_neither_the_mirror_nor_its_end() ->
     wait_caught_up(&source, &target, "orders", LIMIT)?;
     mocks.target.broker_round_trip_time(-1, Duration::from_secs(3600))?;
     fill(&mocks.source, "orders", 0, 500)?;
-    std::thread::sleep(Duration::from_secs(2));
+    // Shorter than the lease: when that is over, the request is given up, and a stop has nothing to wait for.
+    std::thread::sleep(Duration::from_secs(1));
     kmirror.signal(Signal::SIGTERM)?;
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(300));
     kmirror.signal(Signal::SIGINT)?;
     let finished = finish(kmirror)?.expect(130, &[])?;
     assert!(finished.stdout.is_empty(), "a clean stop would have printed its result: {finished}");

@@ -14,7 +14,7 @@ fn a_mirror_starts_under_a_quota_of_the_target_and_says_so_once() -> Outcome {
     write(&pair.source.bootstrap(), &topic, 1, 40)?;
     let mirroring = Mirroring::pair(pair, &topic).set(&format!("target.client.id={topic}"));
     // Almost every request is over it, and a fetch that is over it is answered with nothing.
-    pair.target.client().set_quota(&topic, "request_percentage", Some(0.1))?;
+    pair.target.client().set_quota(&topic, "request_percentage", Some(0.3))?;
     let kmirror = mirroring.catch_up()?;
     pair.target.client().set_quota(&topic, "request_percentage", None)?;
     let said = kmirror.stderr();
