@@ -2,12 +2,12 @@
 //! MirrorMaker 2 runs in its dedicated mode in all scenarios; these are about that mode itself.
 
 use super::finding::{Finding, Verdict};
-use super::tool::{Stage, Tool, write};
-use crate::support::Outcome;
+use super::tool::{Running, Stage, Tool, write};
 use crate::support::cluster::Pair;
+use crate::support::{Outcome, wait_for};
 
 /// A topic that is created while the tool runs, and 10 records of it.
-fn later(stage: &Stage<'_>, running: &mut super::tool::Running, what: &str) -> Outcome<String> {
+fn later(stage: &Stage<'_>, running: &mut Running, what: &str) -> Outcome<String> {
     let topic = stage.called(what);
     stage.source().create_topic(&topic, 1, &[])?;
     write(stage.source(), &topic, 0..1, 10, 19)?;
@@ -57,6 +57,22 @@ pub(super) fn without_offset_syncs(tool: Tool, pair: &Pair) -> Outcome<Finding> 
 /// them in a path, and its processes do not reach each other.
 const ODD: &str = "w- ._~:?#[]@!$&'()*+;=\"<>{}|^`618";
 
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// One more process. Of a mirror the newest writes alone, and the one before it ends and says so.
+fn add_process(stage: &Stage<'_>, nodes: &mut Vec<Running>) -> Outcome {
+    let newest = stage.start()?;
+    if stage.is(Tool::Kmirror) {
+        for mut older in nodes.drain(..) {
+            assert_eq!(older.wait()?, 5, "{}", older.said());
+        }
+        // Which of two is the newest is decided when they have begun.
+        wait_for("the process has begun", LIMIT, || Ok(newest.said().contains("mirror starts").then_some(())))?;
+    }
+    nodes.push(newest);
+    Ok(())
+}
+
 pub(super) fn three_processes(tool: Tool, pair: &Pair) -> Outcome<Finding> {
     let mut stage = Stage::new(tool, pair, "K21")
         .with("dedicated.mode.enable.internal.rest", "true")
@@ -82,7 +98,7 @@ pub(super) fn three_processes(tool: Tool, pair: &Pair) -> Outcome<Finding> {
     first(&stage)?;
     let mut nodes = Vec::new();
     for _ in 0..3 {
-        nodes.push(stage.start()?);
+        add_process(&stage, &mut nodes)?;
     }
     let mut topics = Vec::new();
     for what in ["first", "second", "third"] {
@@ -91,7 +107,12 @@ pub(super) fn three_processes(tool: Tool, pair: &Pair) -> Outcome<Finding> {
     // One after the other is started anew, with a setting that shows.
     let excluded = stage.called("fourth");
     stage.set("topics.exclude", &excluded);
-    for number in 0..nodes.len() {
+    for number in 0..3 {
+        if stage.is(Tool::Kmirror) {
+            add_process(&stage, &mut nodes)?;
+            topics.push(later(&stage, &mut nodes[0], &format!("without-{number}"))?);
+            continue;
+        }
         nodes[number].stop()?;
         // As in Kafka's test: the others have taken over before the next one comes.
         topics.push(later(&stage, &mut nodes[(number + 1) % 3], &format!("without-{number}"))?);
@@ -111,9 +132,13 @@ pub(super) fn three_processes(tool: Tool, pair: &Pair) -> Outcome<Finding> {
         once += usize::from(copied.in_order && copied.records == 10);
     }
     let left_out = !stage.target().client().topics()?.contains(&stage.copy(&excluded));
+    let who = match stage.is(Tool::Kmirror) {
+        true => "the newest of 3 processes goes on alone, and",
+        false => "with 3 processes",
+    };
     finding.judge(
         once == topics.len(),
-        format!("with 3 processes {once} of {} topics that come later are copied exactly once", topics.len()),
+        format!("{who} {once} of {} topics that come later are copied exactly once", topics.len()),
     );
     finding.judge(
         left_out,
