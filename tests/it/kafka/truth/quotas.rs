@@ -2,9 +2,11 @@
 //! How slow it becomes is the quota's business and not looked at.
 
 use super::{end_of, write};
-use crate::support::Outcome;
 use crate::support::cluster::{shared, unique};
 use crate::support::mirroring::Mirroring;
+use crate::support::{Outcome, wait_for};
+
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
 
 #[test]
 fn a_mirror_starts_under_a_quota_of_the_target_and_says_so_once() -> Outcome {
@@ -14,11 +16,15 @@ fn a_mirror_starts_under_a_quota_of_the_target_and_says_so_once() -> Outcome {
     write(&pair.source.bootstrap(), &topic, 1, 40)?;
     let mirroring = Mirroring::pair(pair, &topic).set(&format!("target.client.id={topic}"));
     // Almost every request is over it, and a fetch that is over it is answered with nothing.
-    pair.target.client().set_quota(&topic, "request_percentage", Some(0.3))?;
-    let kmirror = mirroring.catch_up()?;
+    pair.target.client().set_quota(&topic, "request_percentage", Some(0.1))?;
+    let mut kmirror = mirroring.command("run", &["--until-caught-up"])?;
+    let slowed = "a quota of the target slows the mirror down";
+    wait_for("it says that it is slowed down", LIMIT, || Ok(kmirror.stderr().contains(slowed).then_some(())))?;
+    // Under a quota like this the lease is seldom renewed in time, and next to nothing is written.
     pair.target.client().set_quota(&topic, "request_percentage", None)?;
+    assert_eq!(kmirror.wait(LIMIT)?.code(), Some(0), "{}", kmirror.stderr());
     let said = kmirror.stderr();
-    assert_eq!(said.matches("a quota of the target slows the mirror down").count(), 1, "{said}");
+    assert_eq!(said.matches(slowed).count(), 1, "{said}");
     assert!(!said.contains("did not answer in time"), "a broker that asks to wait is not silent: {said}");
     assert_eq!(end_of(&pair.target, &topic)?, 40, "{said}");
     Ok(())
