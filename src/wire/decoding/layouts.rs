@@ -1,6 +1,6 @@
 //! What the answers consist of that `kafka-protocol` decodes, in all versions it knows, and how long they may be.
 //!
-//! Only lengths and arrays count here, see [`layout`](super::layout); names are in Kafka's own definitions. A test makes answers of
+//! Only lengths and arrays count here, see [`super::layout`]; names are in Kafka's own definitions. A test makes answers of
 //! these descriptions, which the generated decoder has to take and to write again byte by byte: so one that is wrong is found,
 //! in whichever version.
 
