@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import threading
 import time
@@ -98,13 +99,12 @@ def test_a_task_that_is_killed_stops_cleanly_and_its_retry_goes_on(
         producer.produce(topic, os.urandom(500), str(number), partition=number % 2)
         producer.poll(0)
     producer.flush()
-    at_kill: list[int] = []
 
     def kill_halfway() -> None:
         # Airflow's supervisor does that when somebody marks the task as failed.
         deadline = time.monotonic() + HANG_LIMIT
         copied = 0
-        while not RECORDS / 10 < copied < RECORDS:
+        while copied == 0:
             assert time.monotonic() < deadline, "it has not begun in time"
             time.sleep(0.05)
             try:
@@ -112,21 +112,21 @@ def test_a_task_that_is_killed_stops_cleanly_and_its_retry_goes_on(
             except Exception:
                 copied = 0
         os.kill(os.getpid(), signal.SIGTERM)
-        while engine_threads():
-            assert time.monotonic() < deadline, "the mirror has not stopped in time"
-            time.sleep(0.002)
-        at_kill.append(ends(clusters.target, topic))
 
     with meanwhile(kill_halfway):
         run = run_dag("slow_at_first", topic=topic)
     out = "".join(capfd.readouterr())
     assert run.state == "success" and run.tries["copy"] == 2, out
-    assert "the task was killed, and has ended cleanly" in out and f"stopped: {topic}: stopped" in out
+    assert "the task was killed, and has ended cleanly" in out
     # Lines of progress, in the task's log.
     assert f"{topic}: catching_up, " in out
-    assert RECORDS / 10 < at_kill[0] < RECORDS, "it was not killed halfway"
+    stopped = re.search(rf"stopped: {topic}: stopped, .*, ([\d,]+) records? \(", out)
+    assert stopped, out
+    copied_by_first = int(stopped[1].replace(",", ""))
+    # Its throttle does not let it get further, however long it takes to be killed.
+    assert 0 < copied_by_first < RECORDS
     # The retry has copied the rest and no more.
-    assert run.xcom("copy")["records"] == RECORDS - at_kill[0]
+    assert run.xcom("copy")["records"] == RECORDS - copied_by_first
     assert ends(clusters.target, topic) == RECORDS
     assert not engine_threads()
 

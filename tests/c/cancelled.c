@@ -147,9 +147,26 @@ static void calls_without_a_mirror_are_given_up(const char *topic)
     kmirror_config_free(config);
 }
 
+/* A paused mirror that lacks something cannot catch up any more. */
+static void wait_until_behind(const kmirror_t *mirror)
+{
+    struct timespec moment = {0, 20000000};
+    int64_t behind = 0;
+    int waits;
+    for (waits = 0; waits < 3000 && behind <= 0; waits++) {
+        kmirror_status_t *status = NULL;
+        expect_success(kmirror_status(mirror, &status));
+        behind = kmirror_status_lag_records(status);
+        kmirror_status_free(status);
+        nanosleep(&moment, NULL);
+    }
+    EXPECT(behind > 0);
+}
+
 static void a_wait_is_given_up_and_the_mirror_goes_on(char **arguments)
 {
-    kmirror_t *mirror = started(arguments[1], arguments[2], arguments[3], 0, NULL);
+    const char *const often[] = {"refresh.interval.ms", "500"};
+    kmirror_t *mirror = started(arguments[1], arguments[2], arguments[3], 1, often);
     kmirror_cancellation_t *cancellation;
     kmirror_report_t *report = NULL;
     int before;
@@ -161,7 +178,7 @@ static void a_wait_is_given_up_and_the_mirror_goes_on(char **arguments)
         kmirror_event_free(kmirror_poll(mirror, 10));
     }
     before = threads();
-    sleep(1);
+    wait_until_behind(mirror);
     cancellation = soon();
     expect_given_up(kmirror_wait_until_caught_up_cancellable(mirror, -1, cancellation), cancellation, "records behind");
     cancellation = soon();

@@ -134,10 +134,19 @@ func TestAMirrorThatWasClosedGivesErrorsAndNoCrash(t *testing.T) {
 func TestACancelledWaitReturnsAndLeavesNothingBehind(t *testing.T) {
 	before := look(t)
 	// Nothing comes through any more while more is written, so that nothing is ever caught up.
-	mirror := started(t, configOf(t, given(t, "BUSY_TOPIC")))
+	mirror := started(t, configOf(t, given(t, "BUSY_TOPIC"), "refresh.interval.ms", "500"))
 	must(t, mirror.Pause())
 	expectEvent(t, mirror.Events(), "pause", func(event kmirror.Event) bool { return event.State == kmirror.StatePaused })
-	time.Sleep(500 * time.Millisecond)
+	for limit := time.Now().Add(hang); ; time.Sleep(5 * time.Millisecond) {
+		status, err := mirror.Status()
+		must(t, err)
+		if status.Lag.Records > 0 {
+			break
+		}
+		if time.Now().After(limit) {
+			t.Fatal("paused it is not behind")
+		}
+	}
 	cancelled, cancel := context.WithCancel(context.Background())
 	running := runtime.NumGoroutine()
 	waiting := make(chan error)

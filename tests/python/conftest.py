@@ -43,7 +43,7 @@ class Clusters:
     def of(self, topic: str, name: str | None = None, **properties: Any) -> dict[str, Any]:
         """The arguments of a mirror of one topic, named after it."""
         clients = {"source": {"bootstrap.servers": self.source}, "target": {"bootstrap.servers": self.target}}
-        return {**clients, "topics": [topic], "name": name or topic, **properties}
+        return {**clients, "topics": [topic], "name": name or topic, "refresh_interval_ms": 500, **properties}
 
 
 @pytest.fixture(scope="session")
@@ -72,9 +72,9 @@ def is_long() -> bool:
 
 @contextmanager
 def paused(mirror: kmirror.Mirror) -> Iterator[None]:
-    """Something never catches up in here: its topic is written to all the time."""
+    """Something never catches up in here: its topic is written to all the time, and what it lacks stays lacking."""
     mirror.pause()
-    time.sleep(0.2)
+    wait_for(lambda: mirror.state == "paused" and mirror.status().lag.records)
     yield
     mirror.resume()
 

@@ -11,6 +11,12 @@ import kmirror.aio
 from conftest import HANG_LIMIT, Clusters, wait_for
 
 
+async def until_behind(mirror: kmirror.aio.Mirror) -> None:
+    """Waits for a paused mirror to know of records that it lacks: then it cannot catch up any more."""
+    while mirror.state != "paused" or not (await mirror.status()).lag.records:
+        await asyncio.sleep(0.02)
+
+
 def test_under_load_from_asyncio(clusters: Clusters) -> None:
     async def main() -> None:
         loop_thread = threading.current_thread()
@@ -33,7 +39,7 @@ def test_under_load_from_asyncio(clusters: Clusters) -> None:
             assert (await mirror.plan()).has_run
             assert (await mirror.check()).ok
             await mirror.pause()
-            await asyncio.sleep(0.2)
+            await until_behind(mirror)
             with pytest.raises(kmirror.TimedOut):
                 await mirror.wait_until_caught_up(timeout=0.3)
             await mirror.resume()
@@ -49,7 +55,7 @@ def test_a_cancelled_task_gives_its_call_up(clusters: Clusters) -> None:
     async def main() -> None:
         async with kmirror.aio.Mirror(**clusters.of(clusters.busy_topic, lag_interval_ms=60_000)) as mirror:
             await mirror.pause()
-            await asyncio.sleep(0.2)
+            await until_behind(mirror)
             for call in (mirror.wait_until_caught_up(), mirror.promote(timeout=HANG_LIMIT)):
                 with pytest.raises(asyncio.TimeoutError):
                     await asyncio.wait_for(call, 0.3)

@@ -18,6 +18,7 @@ use rdkafka::mocking::MockCluster;
 use super::mock::{Cluster, fill};
 use super::{Finished, LIMIT, finish};
 use crate::support::Outcome;
+use crate::support::ledger::wait_caught_up;
 use crate::support::process::Kmirror;
 use crate::support::proxy::{Direction, Proxy};
 use crate::support::records::{Record, Writing, produce};
@@ -29,13 +30,13 @@ const EVIL: &str = "evil\u{1b}[2J\u{1b}]0;owned\u{7}\u{202e}\n2026-01-01T00:00:0
 const MEMORY_MB: u64 = 130;
 
 /// A mock cluster of one broker, and the proxy by which it is reached.
-struct Hostile {
-    cluster: Cluster,
+pub(super) struct Hostile {
+    pub(super) cluster: Cluster,
     proxy: Proxy,
 }
 
 /// Changes an answer.
-type Lie = Box<dyn Fn(ApiKey, Passing, &mut Vec<u8>) + Send + Sync>;
+pub(super) type Lie = Box<dyn Fn(ApiKey, Passing, &mut Vec<u8>) + Send + Sync>;
 
 impl Hostile {
     fn start(lie: Lie) -> Outcome<Self> {
@@ -43,7 +44,7 @@ impl Hostile {
     }
 
     /// The same, and what it is asked is changed too.
-    fn start_with(asked: Lie, lie: Lie) -> Outcome<Self> {
+    pub(super) fn start_with(asked: Lie, lie: Lie) -> Outcome<Self> {
         let cluster = MockCluster::new(1)?;
         let proxy = Proxy::start(&cluster.bootstrap_servers())?;
         let port = i32::from(proxy.port());
@@ -69,8 +70,14 @@ impl Hostile {
     }
 
     /// One that tells the truth.
-    fn honest() -> Outcome<Self> {
+    pub(super) fn honest() -> Outcome<Self> {
         Self::start(Box::new(|_, _, _| {}))
+    }
+
+    /// Waits until a target has all of topic orders.
+    pub(super) fn wait_caught_up(&self, target: &Self) -> Outcome {
+        let [source, target] = [self, target].map(|side| side.cluster.bootstrap_servers());
+        wait_caught_up(&source, &target, "orders", LIMIT)
     }
 }
 
@@ -105,7 +112,12 @@ fn run(source: &Hostile, target: &Hostile, more: &[&str]) -> Outcome<(Finished, 
     Ok((finished, peak))
 }
 
-fn start(source: &Hostile, target: &Hostile, more: &[&str]) -> Outcome<Kmirror> {
+pub(super) fn start(source: &Hostile, target: &Hostile, more: &[&str]) -> Outcome<Kmirror> {
+    Kmirror::start(arguments(source, target, more)?)
+}
+
+/// What `kmirror` is started with, when topic orders is there and has records.
+pub(super) fn arguments(source: &Hostile, target: &Hostile, more: &[&str]) -> Outcome<Vec<String>> {
     source.cluster.create_topic("orders", 1, 1)?;
     fill(&source.cluster, "orders", 0, 50)?;
     target.cluster.create_topic("orders", 1, 1)?;
@@ -128,7 +140,7 @@ fn start(source: &Hostile, target: &Hostile, more: &[&str]) -> Outcome<Kmirror> 
     set.extend(fixed.map(str::to_owned));
     let set = set.into_iter().flat_map(|property| ["--set".to_owned(), property]);
     let more = more.iter().map(|more| (*more).to_owned());
-    Kmirror::start(["run".to_owned()].into_iter().chain(set).chain(more))
+    Ok(["run".to_owned()].into_iter().chain(set).chain(more).collect())
 }
 
 /// What came out of a mirror that is stopped after a moment, as JSON.

@@ -1,10 +1,15 @@
 //! Signals: a clean stop while it runs, an end at once while it starts or when the signal comes twice.
 //! Whatever the moment, the exit code is that of the signal, and what was copied is exact.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use kafka_protocol::messages::ApiKey;
 use nix::sys::signal::Signal;
 
+use super::hostile::{self, Hostile};
 use super::mock::{Mocks, fill};
 use super::unreachable::Stranger;
 use super::{LIMIT, finish, run};
@@ -44,17 +49,17 @@ fn a_running_mirror_stops_cleanly() -> Outcome {
 #[test]
 fn a_wait_for_catching_up_stops_cleanly() -> Outcome {
     let mocks = Mocks::start(&[("orders", 1)])?;
-    fill(&mocks.source, "orders", 0, 500)?;
-    mocks.target.broker_round_trip_time(-1, Duration::from_millis(500))?;
-    let mut kmirror = Kmirror::start(mocks.arguments("orders", &["--until-caught-up"]))?;
+    // The first batches come at once, and the rest would take days.
+    (0..10).try_for_each(|_| fill(&mocks.source, "orders", 0, 500))?;
+    let slow = ["--until-caught-up", "--set", "throttle.bytes.per.second=1"];
+    let mut kmirror = Kmirror::start(mocks.arguments("orders", &slow))?;
     wait_for("it copies", LIMIT, || Ok(kmirror.stderr().contains("topic is mirrored").then_some(())))?;
     kmirror.signal(Signal::SIGTERM)?;
     let finished = finish(kmirror)?.expect(143, &[])?;
     assert!(finished.stdout.contains("stopped by SIGTERM"), "{finished}");
 
-    mocks.target.broker_round_trip_time(-1, Duration::ZERO)?;
     run(mocks.arguments("orders", &["--until-caught-up"]))?.expect(0, &[])?;
-    expect_identical(&mocks.source.bootstrap_servers(), &mocks.target.bootstrap_servers(), "orders", 500)?;
+    expect_identical(&mocks.source.bootstrap_servers(), &mocks.target.bootstrap_servers(), "orders", 5000)?;
     Ok(())
 }
 
@@ -74,18 +79,53 @@ fn a_start_ends_at_once() -> Outcome {
     Ok(())
 }
 
+/// A target that answers no more what is written to topic orders, once it is told to.
+struct Holding {
+    target: Hostile,
+    holds: Arc<AtomicBool>,
+    /// Gets something for each such request that has come by then.
+    held: Receiver<()>,
+}
+
+impl Holding {
+    fn start() -> Outcome<Self> {
+        let holds = Arc::new(AtomicBool::new(false));
+        let [asked, answered] = [holds.clone(), holds.clone()];
+        let (seen, held) = channel();
+        let target = Hostile::start_with(
+            Box::new(move |key, _, frame| {
+                let is_of_orders = frame.windows(6).any(|window| window == b"orders");
+                if key == ApiKey::Produce && is_of_orders && asked.load(Ordering::Relaxed) {
+                    seen.send(()).ok();
+                }
+            }),
+            Box::new(move |key, _, _| {
+                // On a thread that ends with the test's process.
+                while key == ApiKey::Produce && answered.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }),
+        )?;
+        Ok(Self { target, holds, held })
+    }
+
+    /// Has a mirror of this target send a request that is never answered; so its stop never ends by itself.
+    fn hold_one(&self, source: &Hostile) -> Outcome {
+        self.holds.store(true, Ordering::Relaxed);
+        fill(&source.cluster, "orders", 0, 500)?;
+        Ok(self.held.recv_timeout(LIMIT)?)
+    }
+}
+
+/// Nobody gives a request up, or waits for more records, for the time of a test.
+const PATIENT: [&str; 4] = ["--set", "target.request.timeout.ms=3600000", "--set", "source.fetch.max.wait.ms=10"];
+
 #[test]
 fn a_second_signal_does_not_wait() -> Outcome {
-    let mocks = Mocks::start(&[("orders", 1)])?;
-    // The mock answers a fetch not before this time when it has nothing at first.
-    let mut kmirror = Kmirror::start(mocks.arguments("orders", &["--set", "source.fetch.max.wait.ms=10"]))?;
-    fill(&mocks.source, "orders", 0, 10)?;
-    wait_caught_up(&mocks.source.bootstrap_servers(), &mocks.target.bootstrap_servers(), "orders", LIMIT)?;
-    // Now an answer of the target takes longer than a stop waits for it.
-    mocks.target.broker_round_trip_time(-1, Duration::from_secs(3600))?;
-    fill(&mocks.source, "orders", 0, 500)?;
-    // Nothing outside of the mirror shows that its request is under way. Longer than its lease it is not.
-    std::thread::sleep(Duration::from_secs(1));
+    let (source, holding) = (Hostile::honest()?, Holding::start()?);
+    let mut kmirror = hostile::start(&source, &holding.target, &PATIENT)?;
+    source.wait_caught_up(&holding.target)?;
+    holding.hold_one(&source)?;
     kmirror.signal(Signal::SIGTERM)?;
     wait_for("it stops", LIMIT, || Ok(kmirror.stderr().contains("stopping").then_some(())))?;
     kmirror.signal(Signal::SIGINT)?;
@@ -106,14 +146,11 @@ fn who_does_not_read_standard_error_holds_up_neither_the_mirror_nor_its_end() ->
         let document = finish(kmirror)?.expect(code, &[])?.json()?;
         assert_eq!((&document["outcome"], &document["signal"]), (&"stopped".into(), &name.into()));
     }
-    // The target does not answer any more, so the stop takes longer than anybody waits; the second signal ends it.
-    let mut kmirror = start_unheard(mocks.arguments("orders", &["--set", "source.fetch.max.wait.ms=10"]))?;
-    fill(&mocks.source, "orders", 0, 10)?;
-    wait_caught_up(&source, &target, "orders", LIMIT)?;
-    mocks.target.broker_round_trip_time(-1, Duration::from_secs(3600))?;
-    fill(&mocks.source, "orders", 0, 500)?;
-    // Shorter than the lease: when that is over, the request is given up, and a stop has nothing to wait for.
-    std::thread::sleep(Duration::from_secs(1));
+    // The stop takes longer than anybody waits; the second signal ends it.
+    let (source, holding) = (Hostile::honest()?, Holding::start()?);
+    let mut kmirror = start_unheard(hostile::arguments(&source, &holding.target, &PATIENT)?)?;
+    source.wait_caught_up(&holding.target)?;
+    holding.hold_one(&source)?;
     kmirror.signal(Signal::SIGTERM)?;
     std::thread::sleep(Duration::from_millis(300));
     kmirror.signal(Signal::SIGINT)?;

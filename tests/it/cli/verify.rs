@@ -129,7 +129,7 @@ fn it_gives_up_when_the_time_is_up_or_a_signal_comes() -> Outcome {
         .json()?;
     assert_eq!(document["outcome"], "timed_out");
     let mut kmirror = Kmirror::start(arguments(&mocks, "orders", &waiting))?;
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    kmirror.wait_until_caught(nix::sys::signal::Signal::SIGTERM, super::LIMIT)?;
     kmirror.signal(nix::sys::signal::Signal::SIGTERM)?;
     let document = finish(kmirror)?.expect(143, &[])?.json()?;
     assert_eq!(document["outcome"], "stopped");

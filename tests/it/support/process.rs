@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use super::failure::Context;
-use super::{Outcome, fail, nursery};
+use super::{Outcome, fail, nursery, wait_for};
 
 /// What a process has used so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -100,6 +100,19 @@ impl Kmirror {
             return fail(format!("kmirror had ended with {status} before {signal}:\n{}", self.stderr()));
         }
         kill(Pid::from_raw(i32::try_from(self.pid())?), signal).context(format!("cannot send {signal}"))
+    }
+
+    /// Waits until it handles a signal, so that this does not end it as it ends every program that has just been started.
+    pub(crate) fn wait_until_caught(&mut self, signal: Signal, limit: Duration) -> Outcome {
+        wait_for(&format!("it handles {signal}"), limit, || {
+            if let Some(status) = self.exited()? {
+                return fail(format!("it ended with {status}:\n{}", self.stderr()));
+            }
+            let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0");
+            let caught = u64::from_str_radix(caught.trim(), 16)?;
+            Ok((caught >> (signal as i32 - 1) & 1 == 1).then_some(()))
+        })
     }
 
     /// Waits for its end; an error with its messages when that takes longer than `limit`.

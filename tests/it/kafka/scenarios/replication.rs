@@ -159,7 +159,11 @@ pub(super) fn transactions(tool: Tool, pair: &Pair) -> Outcome<Finding> {
     stage.wait_records(&mut running, stage.target(), &copy, 100)?;
     write(20, End::Abort)?;
     write(10, End::Commit)?;
-    let end = stage.source().client().offset_at(&topic, 0, -1)?;
+    // A transaction has ended when its coordinator knows; its marker comes a moment later.
+    const END: i64 = 10 * (10 + 1) + 20 + 1 + 10 + 1;
+    let end = stage.wait(&mut running, "the last marker is in the log", || {
+        Ok(Some(stage.source().client().offset_at(&topic, 0, -1)?).filter(|end| *end == END))
+    })?;
     groups::commit(stage.source(), &group, &[(&topic, 0, end)])?;
     let count = |isolation| -> Outcome<usize> { Ok(Ledger::read(&stage.target().direct(), &copy, isolation)?.count()) };
     stage.wait(&mut running, "all committed records are there", || {
