@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::clock::since_boot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
+use crate::machine::lease::RENEWAL;
 
 /// Never held any more.
 const OVER: i32 = i32::MAX;
@@ -99,13 +100,14 @@ impl Lease {
         !self.has_successor() && self.is_held()
     }
 
-    /// Waits until a request that changes the target may begin.
+    /// Waits until a request that changes the target may begin. Time in which this process was stopped is not counted: nobody was
+    /// asked in it, and it may be over when others have started meanwhile.
     ///
     /// # Errors
     /// [`ErrorKind::Fenced`] if another process has started since, or what has ended the lease; [`ErrorKind::Connect`] if it was not
     /// renewed within the limit.
     pub(crate) async fn allowed(&self, limit: Duration) -> Result<()> {
-        let deadline = tokio::time::Instant::now() + limit;
+        let mut left = limit;
         loop {
             let changed = self.changed.notified();
             if self.allows() {
@@ -114,7 +116,13 @@ impl Lease {
             if self.has_successor() {
                 return Err(self.why_over());
             }
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+            let slice = left.min(RENEWAL);
+            let since = since_boot();
+            let _ = tokio::time::timeout(slice, changed).await;
+            let passed = since_boot().saturating_sub(since);
+            // Much later than it wanted to look again: it was stopped, and begins to wait anew.
+            left = if passed > slice + RENEWAL * 2 { limit } else { left.saturating_sub(passed) };
+            if left.is_zero() {
                 let message = "nothing is written to the target, because it cannot be seen in the mirror's internal topic whether \
                                another process of this mirror has started; it goes on when its brokers tell that again";
                 return Err(Error::new(ErrorKind::Connect, message));
@@ -247,6 +255,23 @@ mod tests {
             };
             tokio::join!(lease.lapsed(), ending);
             assert_eq!(lease.allowed(LONG).await.unwrap_err().kind(), ErrorKind::Fenced);
+        });
+    }
+
+    #[test]
+    fn who_was_stopped_while_it_waited_asks_before_it_gives_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let lease = Lease::new();
+            lease.belongs_to(1);
+            let stopped = async {
+                tokio::task::yield_now().await;
+                std::thread::sleep(RENEWAL * 2 + Duration::from_millis(300));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                lease.hear_of_start(2);
+            };
+            let (allowed, ()) = tokio::join!(lease.allowed(Duration::from_millis(200)), stopped);
+            assert_eq!(allowed.unwrap_err().kind(), ErrorKind::Fenced, "what it waits for was never asked meanwhile");
         });
     }
 

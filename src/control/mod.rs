@@ -347,11 +347,10 @@ impl Control {
         let deadline = tokio::time::Instant::now() + self.target.config().request_timeout;
         let mut pause = self.target.config().retry_backoff;
         loop {
+            // When it began, and not when it failed: a process that was stopped meanwhile asks once more.
+            let began = tokio::time::Instant::now();
             match step().await {
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::Connect | ErrorKind::Broker)
-                        && tokio::time::Instant::now() < deadline =>
-                {
+                Err(error) if matches!(error.kind(), ErrorKind::Connect | ErrorKind::Broker) && began < deadline => {
                     self.tell("not started yet; will be tried again", &error);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(self.target.config().retry_backoff_max).min(LONGEST_PAUSE);

@@ -99,14 +99,17 @@ def test_a_task_that_is_killed_stops_cleanly_and_its_retry_goes_on(
         producer.produce(topic, os.urandom(500), str(number), partition=number % 2)
         producer.poll(0)
     producer.flush()
+    said: list[str] = []
 
     def kill_halfway() -> None:
         # Airflow's supervisor does that when somebody marks the task as failed.
         deadline = time.monotonic() + HANG_LIMIT
         copied = 0
-        while copied == 0:
+        # Lines of progress, in the task's log.
+        while copied == 0 or f"{topic}: catching_up, " not in "".join(said):
             assert time.monotonic() < deadline, "it has not begun in time"
             time.sleep(0.05)
+            said.extend(capfd.readouterr())
             try:
                 copied = ends(clusters.target, topic)
             except Exception:
@@ -115,11 +118,9 @@ def test_a_task_that_is_killed_stops_cleanly_and_its_retry_goes_on(
 
     with meanwhile(kill_halfway):
         run = run_dag("slow_at_first", topic=topic)
-    out = "".join(capfd.readouterr())
+    out = "".join([*said, *capfd.readouterr()])
     assert run.state == "success" and run.tries["copy"] == 2, out
     assert "the task was killed, and has ended cleanly" in out
-    # Lines of progress, in the task's log.
-    assert f"{topic}: catching_up, " in out
     stopped = re.search(rf"stopped: {topic}: stopped, .*, ([\d,]+) records? \(", out)
     assert stopped, out
     copied_by_first = int(stopped[1].replace(",", ""))

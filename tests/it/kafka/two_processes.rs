@@ -6,7 +6,7 @@
 
 mod at_random;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -117,6 +117,35 @@ fn the_newest_start_goes_on_alone() -> Outcome {
         expect_the_same(pair, &topic, translates, written)?;
     }
     Ok(())
+}
+
+#[test]
+fn a_process_that_was_stopped_while_it_waits_for_its_turn_says_that_another_one_has_started() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("waits");
+    pair.source.create_topic(&topic, 1, &[])?;
+    let load = Load::start(&pair.source.bootstrap(), &topic, 1, 500, 1, &Writing::default())?;
+    let mirroring = Mirroring::pair(pair, &topic).set("target.request.timeout.ms=1000");
+    let mut first = mirroring.start()?;
+    wait_for_more(pair, &topic, 0, &first)?;
+    first.kill9()?;
+    let mut second = mirroring.start()?;
+    wait_for("it waits for the one that was killed", LIMIT, || {
+        Ok(second.stderr().contains("was not stopped in good order").then_some(()))
+    })?;
+    second.signal(Signal::SIGSTOP)?;
+    let stopped = Instant::now();
+    let mut third = mirroring.start()?;
+    wait_for_more(pair, &topic, copied(pair, &topic), &third)?;
+    // Longer than its turn and what it asks may take.
+    std::thread::sleep(Duration::from_secs(6).saturating_sub(stopped.elapsed()));
+    second.signal(Signal::SIGCONT)?;
+    expect_fenced(&mut second)?;
+    let written = load.stop()?.values().map(Vec::len).sum();
+    ledger::wait_caught_up(&pair.source.bootstrap(), &pair.target.bootstrap(), &topic, LIMIT)
+        .context(third.stderr())?;
+    expect_the_same(pair, &topic, false, written)?;
+    third.kill9()
 }
 
 #[test]

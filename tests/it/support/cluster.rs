@@ -169,7 +169,8 @@ impl Cluster {
         Client::new(self.running().join(","))
     }
 
-    /// Creates a topic with as many replicas as there are brokers, and waits until every running broker knows it.
+    /// Creates a topic with as many replicas as there are brokers, and waits until every running broker knows it, and the leaders
+    /// have begun to lead: they name themselves a moment earlier.
     pub(crate) fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Outcome {
         let replicas = i16::try_from(self.nodes().min(3))?;
         self.client().create_topic(name, partitions, replicas, configs)?;
@@ -183,7 +184,8 @@ impl Cluster {
                     return Ok(None);
                 }
             }
-            Ok(Some(()))
+            // Left open: the next look asks again.
+            Ok(self.client().bounds(name).ok().map(drop))
         })
     }
 
