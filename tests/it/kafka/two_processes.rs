@@ -125,11 +125,11 @@ fn a_process_that_was_stopped_while_it_waits_for_its_turn_says_that_another_one_
     let topic = unique("waits");
     pair.source.create_topic(&topic, 1, &[])?;
     let load = Load::start(&pair.source.bootstrap(), &topic, 1, 500, 1, &Writing::default())?;
-    let mirroring = Mirroring::pair(pair, &topic).set("target.request.timeout.ms=1000");
+    let mirroring = Mirroring::pair(pair, &topic);
     let mut first = mirroring.start()?;
     wait_for_more(pair, &topic, 0, &first)?;
     first.kill9()?;
-    let mut second = mirroring.start()?;
+    let mut second = mirroring.clone().set("target.request.timeout.ms=5000").start()?;
     wait_for("it waits for the one that was killed", LIMIT, || {
         Ok(second.stderr().contains("was not stopped in good order").then_some(()))
     })?;
@@ -138,7 +138,7 @@ fn a_process_that_was_stopped_while_it_waits_for_its_turn_says_that_another_one_
     let mut third = mirroring.start()?;
     wait_for_more(pair, &topic, copied(pair, &topic), &third)?;
     // Longer than its turn and what it asks may take.
-    std::thread::sleep(Duration::from_secs(6).saturating_sub(stopped.elapsed()));
+    std::thread::sleep(Duration::from_secs(10).saturating_sub(stopped.elapsed()));
     second.signal(Signal::SIGCONT)?;
     expect_fenced(&mut second)?;
     let written = load.stop()?.values().map(Vec::len).sum();
