@@ -26,8 +26,9 @@ const SENTENCE: &str = "has started since: the newest one goes on alone";
 
 /// Clusters of which the target forgets producers of old records in so many milliseconds.
 fn forgetful(check_ms: u32) -> Outcome<Pair> {
-    let target = Options::default().property("producer.id.expiration.check.interval.ms", &check_ms.to_string());
-    Pair::start(Options::default(), target)
+    let calm = Options::default().never_fenced();
+    let target = calm.clone().property("producer.id.expiration.check.interval.ms", &check_ms.to_string());
+    Pair::start(calm, target)
 }
 
 /// The last offset of all partitions together; nothing while the topic is not there.

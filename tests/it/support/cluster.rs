@@ -67,6 +67,11 @@ impl Options {
         self
     }
 
+    /// A broker that nobody kills keeps its leaderships, however seldom a busy machine lets it say that it is there.
+    pub(crate) fn never_fenced(self) -> Self {
+        self.property("broker.session.timeout.ms", "600000")
+    }
+
     pub(crate) fn property(mut self, name: &str, value: &str) -> Self {
         self.properties.push((name.to_owned(), value.to_owned()));
         self
@@ -333,7 +338,7 @@ impl Pair {
 /// The pair of one-broker clusters (newest release) that the tests of this process share.
 pub(crate) fn shared() -> Outcome<&'static Pair> {
     static PAIR: OnceLock<Outcome<Pair>> = OnceLock::new();
-    PAIR.get_or_init(|| Pair::start(Options::default(), Options::default()))
+    PAIR.get_or_init(|| Pair::start(Options::default().never_fenced(), Options::default().never_fenced()))
         .as_ref()
         .map_err(Clone::clone)
         .context("the shared clusters did not start")
