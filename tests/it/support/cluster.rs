@@ -69,7 +69,8 @@ impl Options {
 
     /// A broker that nobody kills keeps its leaderships, however seldom a busy machine lets it say that it is there.
     pub(crate) fn never_fenced(self) -> Self {
-        self.property("broker.session.timeout.ms", "600000")
+        // The interval is also how long the controller's answer is waited for.
+        self.property("broker.session.timeout.ms", "600000").property("broker.heartbeat.interval.ms", "2000")
     }
 
     pub(crate) fn property(mut self, name: &str, value: &str) -> Self {
