@@ -19,7 +19,7 @@ use crate::support::records::{Generator, Load, Writing, produce};
 use crate::support::{Outcome, fail, wait_for};
 
 /// A hang limit, not a measure.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(300);
 /// The exit code of a process that another one has followed.
 const FENCED: i32 = 5;
 const SENTENCE: &str = "has started since: the newest one goes on alone";

@@ -8,7 +8,7 @@ use super::process::Kmirror;
 use super::{Outcome, fail};
 
 /// Longest time a mirror may take to catch up with what a test has written: a hang limit, not a measure.
-const CATCH_UP_LIMIT: Duration = Duration::from_secs(180);
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(600);
 
 /// What to mirror, and how.
 #[derive(Clone, Debug)]
