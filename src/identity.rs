@@ -171,7 +171,7 @@ pub(crate) async fn establish(
     let Whose { name, source_cluster_id, offsets } = whose;
     let topic = topic_of(name);
     let (leader, id) = find_or_create(target, &topic, replication_factor).await?;
-    let log = InternalLog { target, topic: Rc::from(topic), leader, id };
+    let log = InternalLog { target, topic: Rc::from(topic), leader, id, leader_epoch: -1 };
     let (mut records, _) = log.read_from(0).await?;
     promotion::check(name, &records)?;
     if first_claim(&log, &records)?.is_none() {

@@ -3,6 +3,7 @@
 //! What it rests on is decided in `machine::lease`; the control thread renews it. It is asked before every write of such a request to
 //! a socket, so it is three atomics and two clocks. It never grants anything by itself.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,10 +31,24 @@ pub(crate) struct Lease {
     until_wall_ms: AtomicI64,
     /// When it was last given up to wait for the answer to a request that changes the target, in nanoseconds since boot; 0 for never.
     unanswered: AtomicU64,
+    /// What this process has appended to the internal topic: whoever reads it for the lease need not read that.
+    own: Mutex<VecDeque<Appended>>,
     /// Why it is over.
     over: Mutex<Option<Error>>,
     changed: Notify,
 }
+
+/// Records in the internal topic that were acknowledged.
+#[derive(Debug, Clone, Copy)]
+struct Appended {
+    asked_at: Duration,
+    first: i64,
+    /// Behind the last.
+    end: i64,
+}
+
+/// So many are kept while nobody asks for them; what is forgotten has to be read.
+const KEPT: usize = 1000;
 
 /// A moment at which something is asked.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +73,7 @@ impl Lease {
     pub(crate) fn belongs_to(&self, number: i32) {
         self.until.store(0, Ordering::Release);
         self.number.store(number, Ordering::Release);
+        self.changed.notify_waiters();
     }
 
     /// It is held until then, as was asked at a moment.
@@ -69,6 +85,28 @@ impl Lease {
         if !was_held {
             self.changed.notify_waiters();
         }
+    }
+
+    /// This process has appended something to the internal topic, and asked for it at this time.
+    pub(crate) fn appended(&self, asked_at: Duration, first: i64, end: i64) {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if own.len() == KEPT {
+            own.pop_front();
+        }
+        own.push_back(Appended { asked_at, first, end });
+    }
+
+    /// How far the internal topic is known, if it is known up to `next`, with what this process has appended to it. Only what was asked
+    /// for since a time counts, and what is before `end`.
+    pub(crate) fn behind_own(&self, mut next: i64, end: i64, since: Duration) -> i64 {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.retain(|appended| appended.asked_at >= since);
+        while let Some(appended) = own.iter().find(|appended| appended.first == next && appended.end <= end) {
+            next = appended.end;
+            own.retain(|appended| appended.first >= next);
+        }
+        own.retain(|appended| appended.first >= next);
+        next
     }
 
     /// A start was heard of. A newer one than its own ends the lease for requests that have not begun.
@@ -273,6 +311,26 @@ mod tests {
             let (allowed, ()) = tokio::join!(lease.allowed(Duration::from_millis(200)), stopped);
             assert_eq!(allowed.unwrap_err().kind(), ErrorKind::Fenced, "what it waits for was never asked meanwhile");
         });
+    }
+
+    #[test]
+    fn what_was_appended_is_known_as_far_as_nothing_is_between() {
+        let lease = Lease::new();
+        let at = Duration::from_secs;
+        for (asked_at, first, end) in [(3, 12, 14), (2, 10, 12), (4, 15, 16), (4, 16, 18), (1, 14, 15), (5, 3, 4)] {
+            lease.appended(at(asked_at), first, end);
+        }
+        assert_eq!(lease.behind_own(9, 20, at(2)), 9, "somebody else has 9");
+        assert_eq!(lease.behind_own(10, 11, at(2)), 10, "the end was told before");
+        assert_eq!(lease.behind_own(10, 20, at(2)), 14, "what is at 14 was asked for too early");
+        assert_eq!(lease.behind_own(14, 20, at(2)), 14);
+        assert_eq!(lease.behind_own(15, 17, at(2)), 16);
+        assert_eq!(lease.behind_own(16, 18, at(5)), 16, "an election was heard of since");
+        for first in 0..2000 {
+            lease.appended(at(6), first, first + 1);
+        }
+        assert_eq!(lease.own.lock().unwrap().len(), KEPT);
+        assert_eq!(lease.behind_own(1000, 5000, at(6)), 2000);
     }
 
     #[test]

@@ -64,9 +64,10 @@ pub(super) struct StandBy {
 
 impl Keeping {
     pub(super) fn new(config: &Config, purpose: Purpose) -> Self {
+        let lease = Lease::new();
         Keeping {
-            lease: Lease::new(),
-            ledger: Cluster::new("target", config.target.clone()),
+            ledger: Cluster::new("target", config.target.clone()).noted_by(lease.clone()),
+            lease,
             start: RefCell::default(),
             purpose,
             task: RefCell::default(),
@@ -83,10 +84,14 @@ impl Keeping {
     }
 
     /// Takes in what the internal topic has shown; returns where this process stands.
-    fn take_in(&self, starts: &[Start], asked: Asked) -> Standing {
+    fn take_in(&self, starts: &[Start], asked: Asked, is_cut: bool) -> Standing {
         let mut start = self.start.borrow_mut();
         let Some(taken) = start.as_mut() else { return Standing::Newest };
         let tenancy = &mut taken.tenancy;
+        if is_cut {
+            self.lease.belongs_to(tenancy.number());
+            tenancy.handle_cut(since_boot());
+        }
         for start in starts {
             tenancy.handle_start(*start);
             self.lease.hear_of_start(start.number);
@@ -134,18 +139,19 @@ impl Keeping {
 
 impl Control {
     /// Takes the lease of a start, and returns when this process may write; `true` if it had to wait for that.
-    pub(super) async fn take_lease(self: &Rc<Self>, name: &str, taken: Taken, read_until: i64) -> crate::Result<bool> {
+    pub(super) async fn take_lease(self: &Rc<Self>, name: &str, taken: Taken, tail: Tail) -> crate::Result<bool> {
         let keeping = &self.keeping;
         keeping.lease.belongs_to(taken.tenancy.number());
         *keeping.start.borrow_mut() = Some(taken);
-        *keeping.tail.borrow_mut() = Some(Tail::of(name, read_until));
+        *keeping.tail.borrow_mut() = Some(tail);
         *keeping.task.borrow_mut() = Some(tasks::spawn(self.clone().keep_lease(name.to_owned())));
         let waits = keeping.waits().unwrap_or_default();
         if !waits.is_zero() {
             let milliseconds = waits.as_millis() as u64;
             tracing::info!(
                 milliseconds,
-                "the process before was not stopped in good order: waiting until nothing of it can be under way any more"
+                "the process before was not stopped in good order, or the internal topic has another leader since: waiting until nothing of \
+                 it can be under way any more"
             );
         }
         keeping.lease.allowed(waits + self.config.target.request_timeout).await?;
@@ -160,17 +166,23 @@ impl Control {
         loop {
             let mut pause = RENEWAL;
             match tail.look(&keeping.ledger).await {
-                Ok(Shown::New { starts, mark, asked }) => {
+                Ok(Shown::New { starts, mark, asked, is_cut }) => {
                     if let Some(mark) = mark.filter(|_| !self.switch_over.is_under_way()) {
                         self.see_mark(&mark);
                         break;
+                    }
+                    if is_cut {
+                        tracing::warn!(
+                            "the mirror's internal topic has lost records that its brokers had acknowledged (did a replica that lagged \
+                             behind become its leader?): nothing is written until no process can hold a lease that was lost with them"
+                        );
                     }
                     if std::mem::take(&mut told) {
                         tracing::info!(
                             "the mirror's internal topic can be read again, and no other process has started: it goes on"
                         );
                     }
-                    match keeping.take_in(&starts, asked) {
+                    match keeping.take_in(&starts, asked, is_cut) {
                         Standing::Newest => {}
                         Standing::Succeeded { .. } => {
                             keeping.end_with(Verdict::Ends(self.succeeded()));

@@ -33,6 +33,7 @@ use crate::config::{Config, OnTopicReset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind, now_ms};
 use crate::identity::groups::Notebook;
+use crate::identity::starts::Tail;
 use crate::identity::{self, Established, Recalled};
 use crate::limits;
 use crate::machine::lease::Purpose;
@@ -282,8 +283,10 @@ impl Control {
         let mut established = self.patiently(async || self.identify(&name, &source_id).await).await?;
         let identity = established.identity;
         self.identity.set(Some(identity));
-        if let Some(start) = established.start.take()
-            && self.take_lease(&name, start, established.read_until).await?
+        let start = established.start.take();
+        let tail = start.as_ref().map(|start| Tail::of(&name, established.topic_id, established.read_until, start));
+        if let (Some(start), Some(tail)) = (start, tail)
+            && self.take_lease(&name, start, tail).await?
         {
             // What the process before has written down meanwhile.
             let again = async || identity::find(&self.keeping.ledger, self.whose(&name, &source_id)).await;

@@ -11,6 +11,7 @@ use kafka_protocol::messages::{BrokerId, FetchRequest};
 use super::topic_of;
 use crate::batch::records::Records;
 use crate::batch::{self, Malformed};
+use crate::clock::since_boot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::wire::admin;
 use crate::wire::append::{self, Entry};
@@ -33,6 +34,8 @@ pub(crate) struct Record {
     pub(super) value: Option<Bytes>,
     /// When it was written, in milliseconds since 1970.
     pub(super) timestamp_ms: i64,
+    /// The leader epoch in which it was written.
+    pub(super) leader_epoch: i32,
 }
 
 /// What one look at an internal topic has given.
@@ -41,6 +44,8 @@ struct Portion {
     records: Vec<Record>,
     /// Where to read on; where the look began if there was nothing.
     next_offset: i64,
+    /// It says nothing, because a quota holds it back.
+    is_held_back: bool,
 }
 
 /// The one partition of the internal topic.
@@ -50,6 +55,8 @@ pub(super) struct InternalLog<'a> {
     pub(super) leader: i32,
     /// The topic's id; 0 of brokers that give none, or if nobody was asked.
     pub(super) id: u128,
+    /// What is read is read only from a leader in this epoch; -1 for any.
+    pub(super) leader_epoch: i32,
 }
 
 impl<'a> InternalLog<'a> {
@@ -61,7 +68,7 @@ impl<'a> InternalLog<'a> {
         let error = found.map_or(Some(BrokerError::UNKNOWN_PARTITION), |found| BrokerError::of(found.error_code));
         let leader = found.and_then(|found| found.leaders.first()).copied().unwrap_or(-1);
         let id = found.map_or(0, |found| found.id);
-        let log = InternalLog { target, topic: Rc::from(topic), leader, id };
+        let log = InternalLog { target, topic: Rc::from(topic), leader, id, leader_epoch: -1 };
         match error {
             None if leader >= 0 => Ok(Some(log)),
             None => Err(log.strange(ErrorKind::Broker, "has no leader")),
@@ -111,13 +118,22 @@ impl InternalLog<'_> {
     }
 
     async fn offset(&self, which: Which) -> Result<i64> {
+        self.offset_and_epoch(which).await.map(|(offset, _)| offset)
+    }
+
+    /// The epoch that its leader is in; -1 of brokers that do not tell.
+    pub(super) async fn current_epoch(&self) -> Result<i32> {
+        self.offset_and_epoch(Which::HighWatermark).await.map(|(_, epoch)| epoch)
+    }
+
+    async fn offset_and_epoch(&self, which: Which) -> Result<(i64, i32)> {
         let deadline = tokio::time::Instant::now() + self.target.config().request_timeout;
         let partition = (self.topic.clone(), 0);
         loop {
             let connection = self.target.broker(self.leader).await?;
-            let offsets = positions::list_offsets(&connection, std::slice::from_ref(&partition), which).await?;
+            let offsets = positions::offsets_and_epochs(&connection, std::slice::from_ref(&partition), which).await?;
             match offsets.get(&partition) {
-                Some(Ok(offset)) => return Ok(*offset),
+                Some(Ok(found)) => return Ok(*found),
                 // A leader that was elected a moment ago does not know it everywhere yet.
                 _ if tokio::time::Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
                 Some(Err(error)) => return Err(self.refused("read", *error)),
@@ -136,7 +152,7 @@ impl InternalLog<'_> {
         let wanted = FetchPartition::default()
             .with_fetch_offset(offset)
             .with_partition_max_bytes(ENOUGH)
-            .with_current_leader_epoch(-1)
+            .with_current_leader_epoch(self.leader_epoch)
             .with_last_fetched_epoch(-1)
             .with_log_start_offset(-1);
         let topic = FetchTopic::default().with_topic(topic_name(&self.topic)).with_partitions(vec![wanted]);
@@ -152,8 +168,10 @@ impl InternalLog<'_> {
         if let Some(error) = BrokerError::of(data.error_code) {
             return Err(self.refused("read", error));
         }
-        read(data.records.unwrap_or_default(), offset)
-            .map_err(|reason| self.strange(ErrorKind::TargetConflict, &format!("cannot be read: {reason}")))
+        let is_held_back = response.throttle_time_ms > 0;
+        let portion = read(data.records.unwrap_or_default(), offset)
+            .map_err(|reason| self.strange(ErrorKind::TargetConflict, &format!("cannot be read: {reason}")))?;
+        Ok(Portion { is_held_back, ..portion })
     }
 
     /// Writes a record; without a value it takes the one of this key away.
@@ -176,8 +194,13 @@ impl InternalLog<'_> {
     }
 
     async fn write(&self, entries: Vec<Entry>) -> Result<i64> {
+        let (asked_at, count) = (since_boot(), entries.len() as i64);
         let outcome = append::append(self.target, &self.topic, self.leader, entries, append::NO_TIME).await?;
-        outcome.map_err(|error| self.refused("write", error))
+        let end = outcome.map_err(|error| self.refused("write", error))?;
+        if let Some(notes) = self.target.notes() {
+            notes.appended(asked_at, end.saturating_sub(count), end);
+        }
+        Ok(end)
     }
 }
 
@@ -192,20 +215,33 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Reads up to an offset that is known to be there.
-    pub(super) async fn read_until(&mut self, log: &InternalLog<'_>, end: i64) -> Result<Vec<Record>> {
-        let mut all = Vec::new();
+    /// Where it reads on.
+    pub(super) fn next_offset(&self) -> i64 {
+        self.next_offset
+    }
+
+    /// Hands out what is new up to an offset that is known to be there, in portions: a topic that somebody else writes may be larger than
+    /// the memory. What was handed out is not handed out again, also if the rest cannot be read.
+    pub(super) async fn read_until(
+        &mut self,
+        log: &InternalLog<'_>,
+        end: i64,
+        mut take: impl FnMut(Vec<Record>),
+    ) -> Result<()> {
         while self.next_offset < end {
             let portion = log.fetch(self.next_offset).await?;
             if portion.next_offset <= self.next_offset {
-                return Err(
-                    log.strange(ErrorKind::Broker, &format!("gave nothing from offset {} on", self.next_offset))
-                );
+                return Err(match portion.is_held_back {
+                    true => log.refused("read", BrokerError::HELD_BACK),
+                    false => {
+                        log.strange(ErrorKind::Broker, &format!("gave nothing from offset {} on", self.next_offset))
+                    }
+                });
             }
             self.next_offset = portion.next_offset;
-            all.extend(portion.records);
+            take(portion.records);
         }
-        Ok(all)
+        Ok(())
     }
 }
 
@@ -247,7 +283,7 @@ pub(super) enum Followed {
 }
 
 impl Follower {
-    /// Hands out what is new in portions: a topic that somebody else writes may be larger than the memory.
+    /// Hands out what is new, in portions.
     pub(super) async fn follow(&mut self, cluster: &Cluster, name: &str, mut take: impl FnMut(Followed)) -> Result<()> {
         let Some(log) = InternalLog::open(cluster, name).await? else {
             self.next_offset = 0;
@@ -260,17 +296,7 @@ impl Follower {
             take(Followed::Anew);
         }
         self.next_offset = self.next_offset.max(log.offset(Which::LogStart).await?);
-        while self.next_offset < end {
-            let portion = log.fetch(self.next_offset).await?;
-            if portion.next_offset <= self.next_offset {
-                return Err(
-                    log.strange(ErrorKind::Broker, &format!("gave nothing from offset {} on", self.next_offset))
-                );
-            }
-            self.next_offset = portion.next_offset;
-            take(Followed::Records(portion.records));
-        }
-        Ok(())
+        self.read_until(&log, end, |records| take(Followed::Records(records))).await
     }
 }
 
@@ -288,7 +314,7 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Record>, String> {
 /// The records of whole batches from an offset on, or why they cannot be read; brokers may cut off the last batch. No length
 /// and no count in them is believed.
 fn read(bytes: Bytes, from: i64) -> Result<Portion, String> {
-    let mut portion = Portion { records: Vec::new(), next_offset: from };
+    let mut portion = Portion { records: Vec::new(), next_offset: from, is_held_back: false };
     for batch in batch::split(bytes) {
         let batch = batch.map_err(why)?;
         let header = batch.header;
@@ -307,8 +333,8 @@ fn read(bytes: Bytes, from: i64) -> Result<Portion, String> {
             let offset = offset.saturating_add(record.offset_delta.into());
             if offset >= from {
                 let [key, value] = [record.key, record.value].map(|part| part.map(Bytes::copy_from_slice));
-                let timestamp_ms = record.timestamp(&header);
-                portion.records.push(Record { offset, key, value, timestamp_ms });
+                let (timestamp_ms, leader_epoch) = (record.timestamp(&header), header.partition_leader_epoch);
+                portion.records.push(Record { offset, key, value, timestamp_ms, leader_epoch });
             }
         }
     }

@@ -183,6 +183,8 @@ pub(crate) async fn maps(target: &Cluster, name: &str) -> Result<BTreeMap<Place,
 #[derive(Debug)]
 pub(crate) struct Notebook {
     follower: Follower,
+    /// What was read and not handed out: the rest could not be read.
+    news: News,
     topic: Rc<str>,
     /// The leader of the internal topic, as long as it answers.
     leader: Option<i32>,
@@ -194,7 +196,12 @@ pub(crate) type News = Vec<(Option<Place>, Note)>;
 impl Notebook {
     /// Of a mirror; what is before an offset was read.
     pub(crate) fn of(name: &str, read_until: i64) -> Self {
-        Notebook { follower: Follower::from(read_until), topic: Rc::from(super::topic_of(name)), leader: None }
+        Notebook {
+            follower: Follower::from(read_until),
+            news: News::new(),
+            topic: Rc::from(super::topic_of(name)),
+            leader: None,
+        }
     }
 
     /// What is new.
@@ -203,7 +210,8 @@ impl Notebook {
         if news.anew {
             return Err(memory_lost(name));
         }
-        Ok(news.records.iter().filter_map(note_of).collect())
+        self.news.extend(news.records.iter().filter_map(note_of));
+        Ok(std::mem::take(&mut self.news))
     }
 
     /// Writes, and returns what is new up to there, with what was written.
@@ -212,11 +220,12 @@ impl Notebook {
             Some(leader) => leader,
             None => InternalLog::open_existing(target, name).await?.leader,
         };
-        let log = InternalLog { target, topic: self.topic.clone(), leader, id: 0 };
+        let log = InternalLog { target, topic: self.topic.clone(), leader, id: 0, leader_epoch: -1 };
         let written = log.append_many(entries).await?;
-        let records = self.follower.read_until(&log, written).await?;
+        let news = &mut self.news;
+        self.follower.read_until(&log, written, |records| news.extend(records.iter().filter_map(note_of))).await?;
         self.leader = Some(leader);
-        Ok(records.iter().filter_map(note_of).collect())
+        Ok(std::mem::take(news))
     }
 }
 

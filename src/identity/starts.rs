@@ -15,7 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::lease::Asked;
 use crate::machine::lease::{Purpose, Start, TERM, Tenancy, Terms};
-use crate::wire::cluster::Cluster;
+use crate::wire::cluster::{Cluster, Metadata};
+use crate::wire::connection::Connection;
 use crate::wire::errors::BrokerError;
 use crate::wire::positions::{self, Which};
 
@@ -52,6 +53,8 @@ const TRIES: usize = 100;
 pub(crate) struct Taken {
     pub(crate) tenancy: Tenancy,
     written: Written,
+    /// The leader epoch that the internal topic was in before it was read.
+    leader_epoch: i32,
 }
 
 impl Taken {
@@ -78,6 +81,7 @@ pub(super) async fn take(
             beats: 0,
             ended_at_ms: None,
         };
+        let leader_epoch = log.current_epoch().await?;
         log.append(&key_of(number), Some(json(&written)?)).await?;
         let acknowledged_at = since_boot();
         let end;
@@ -89,8 +93,11 @@ pub(super) async fn take(
             let removed = earlier.into_iter().map(|other| (key_of(other), None)).collect();
             log.append_many(removed).await?;
             let start = Start { number, purpose, ended: false };
-            let tenancy = Tenancy::new(Terms::REAL, start, records.iter().filter_map(start_of), acknowledged_at);
-            return Ok((Taken { tenancy, written }, records, end));
+            let mut tenancy = Tenancy::new(Terms::REAL, start, records.iter().filter_map(start_of), acknowledged_at);
+            if may_be_cut(&records, number, leader_epoch) {
+                tenancy.handle_cut(acknowledged_at);
+            }
+            return Ok((Taken { tenancy, written, leader_epoch }, records, end));
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -120,6 +127,14 @@ pub(super) fn next_number(before: i32, topic: &str) -> Result<i32> {
 fn has_number(records: &[Record], number: i32, start: &Written) -> bool {
     let first = records.iter().find(|record| number_of(record) == Some(number));
     first.and_then(written).as_ref() == Some(start) && records.iter().filter_map(number_of).all(|other| other <= number)
+}
+
+/// Whether a start may be missing between the last one before a number and that number: the leader has changed since, and who had it did
+/// perhaps not have all that was acknowledged. A topic without a start is in the epoch that it was created in, the first.
+fn may_be_cut(records: &[Record], number: i32, leader_epoch: i32) -> bool {
+    let before = records.iter().filter_map(|record| Some((number_of(record)?, record.leader_epoch)));
+    let last = before.filter(|(other, _)| *other < number).max();
+    leader_epoch > last.map_or(0, |(_, epoch)| epoch)
 }
 
 fn key_of(number: i32) -> String {
@@ -175,22 +190,50 @@ async fn write(target: &Cluster, name: &str, taken: &Taken, written: &Written) -
 }
 
 /// Follows the end of the internal topic.
-#[derive(Debug)]
 pub(crate) struct Tail {
     topic: Rc<str>,
-    /// The id of the topic, once it is known.
+    /// The start of this process.
+    number: i32,
+    nonce: u64,
+    /// The id of the topic, where brokers give any.
     id: Option<u128>,
     leader: Option<i32>,
-    next_offset: i64,
+    /// Over which the leader is asked where the log ends, and nothing else: a broker that slows a client down answers at once, and reads
+    /// nothing more from that connection for a while.
+    asking: Option<(i32, Rc<Connection>)>,
     follower: Follower,
+    /// What was read and not shown.
+    heard: Heard,
+    /// In which leader epoch the log ended when it was last asked, and since when that is known.
+    leader_epoch: i32,
+    epoch_since: Duration,
     /// Since when the topic, or its end, was not there in any look, and in how many.
     missing: Option<(Duration, u32)>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    starts: Vec<Start>,
+    mark: Option<Mark>,
+}
+
+impl Heard {
+    fn take_in(&mut self, records: &[Record]) {
+        self.starts.extend(records.iter().filter_map(start_of));
+        self.mark = mark_of(records, self.mark.take());
+    }
 }
 
 /// What the internal topic has shown.
 pub(crate) enum Shown {
     /// All that is new, up to where it ended when that was asked.
-    New { starts: Vec<Start>, mark: Option<Mark>, asked: Asked },
+    New {
+        starts: Vec<Start>,
+        mark: Option<Mark>,
+        asked: Asked,
+        /// It has lost records that were acknowledged, maybe the start of another process too. The one of this process is there.
+        is_cut: bool,
+    },
     /// It is not the topic that it was.
     Gone(Error),
 }
@@ -198,74 +241,165 @@ pub(crate) enum Shown {
 /// A topic that was there is believed to be gone when it was missing for so long, and so often.
 const GONE_AFTER: Duration = Duration::from_secs(6);
 const GONE_LOOKS: u32 = 5;
-/// Longer than a renewal is no use, but for the first connection.
+/// Longer than a lease is no use.
 const PATIENCE: Duration = TERM;
+/// For a connection, of which the first requests may be slowed down.
+const CONNECTING: Duration = TERM.saturating_mul(2);
 
 impl Tail {
-    /// What is before an offset was read.
-    pub(crate) fn of(name: &str, read_until: i64) -> Self {
+    /// Of the topic with this id, in which everything before an offset was read when a start was taken.
+    pub(crate) fn of(name: &str, topic_id: u128, read_until: i64, taken: &Taken) -> Self {
         Tail {
             topic: Rc::from(topic_of(name)),
-            id: None,
+            number: taken.tenancy.number(),
+            nonce: taken.written.nonce,
+            id: Some(topic_id).filter(|id| *id != 0),
             leader: None,
-            next_offset: read_until,
+            asking: None,
             follower: Follower::from(read_until),
+            heard: Heard::default(),
+            leader_epoch: taken.leader_epoch,
+            epoch_since: Duration::ZERO,
             missing: None,
         }
     }
 
-    /// Reads what is new. Where it ends is told by its leader, which after an election tells nothing before it has what was acknowledged.
+    /// Learns what is new. Where the log ends is told by its leader, which after an election tells nothing before it has what was
+    /// acknowledged. What lies before that was read, or appended by this process: nothing else proves anything. An answer without records
+    /// does not: so a broker answers a client whose quota is used up.
     ///
     /// # Errors
-    /// Those of reading: nothing is known then.
+    /// Nothing is known then.
     pub(crate) async fn look(&mut self, target: &Cluster) -> Result<Shown> {
-        let looked = tokio::time::timeout(PATIENCE, self.look_for_long(target)).await;
-        let looked = looked.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Connect, format!("'{}' on the target is not told of in time", self.topic)))
-        });
-        if looked.is_err() {
+        let looked = self.look_patiently(target).await;
+        let is_held_back = |error: &Error| error.message().ends_with(BrokerError::HELD_BACK.reason);
+        if looked.as_ref().is_err_and(|error| !is_held_back(error)) {
             self.leader = None;
         }
         looked
     }
 
-    async fn look_for_long(&mut self, target: &Cluster) -> Result<Shown> {
+    async fn look_patiently(&mut self, target: &Cluster) -> Result<Shown> {
+        let late = Error::new(ErrorKind::Connect, format!("'{}' on the target is not told of in time", self.topic));
+        let opened = tokio::time::timeout(CONNECTING, self.open(target)).await;
+        let (leader, connection) = match opened.unwrap_or_else(|_| Err(late.clone()))? {
+            Ok(open) => open,
+            Err(gone) => return Ok(Shown::Gone(gone)),
+        };
+        // The lease counts from when the question is sent.
+        connection.is_free().await;
+        let looked = tokio::time::timeout(PATIENCE, self.ask(target, leader, &connection)).await;
+        if looked.is_err() {
+            self.asking = None;
+        }
+        looked.unwrap_or(Err(late))
+    }
+
+    /// The leader, and the connection over which it is asked; or that the topic is gone.
+    async fn open(&mut self, target: &Cluster) -> Result<Result<(i32, Rc<Connection>), Error>> {
         let leader = match self.leader {
             Some(leader) => leader,
-            None => match self.find(target).await? {
-                Ok(leader) => *self.leader.insert(leader),
-                Err(gone) => return Ok(Shown::Gone(gone)),
-            },
+            None => {
+                let metadata = target.metadata(Some(&[self.topic.to_string()]), false).await?;
+                match self.leader_in(&metadata)? {
+                    Ok(leader) => *self.leader.insert(leader),
+                    Err(gone) => return Ok(Err(gone)),
+                }
+            }
         };
-        let log = InternalLog { target, topic: self.topic.clone(), leader, id: 0 };
+        let open = self.asking.take().filter(|(broker, connection)| *broker == leader && connection.is_open());
+        let connection = match open {
+            Some((_, connection)) => connection,
+            None => target.dial(leader).await?,
+        };
+        self.asking = Some((leader, connection.clone()));
+        Ok(Ok((leader, connection)))
+    }
+
+    async fn ask(&mut self, target: &Cluster, leader: i32, connection: &Connection) -> Result<Shown> {
         let asked = Asked::now();
-        let connection = target.broker(leader).await?;
         let partition = (self.topic.clone(), 0);
-        let ends = positions::list_offsets(&connection, std::slice::from_ref(&partition), Which::HighWatermark).await?;
-        let end = ends.get(&partition).copied().unwrap_or(Err(BrokerError::UNKNOWN_PARTITION));
-        let end = end.map_err(|error| {
+        let asking = positions::offsets_and_epochs(connection, std::slice::from_ref(&partition), Which::HighWatermark);
+        let end = asking.await?.remove(&partition).unwrap_or(Err(BrokerError::UNKNOWN_PARTITION));
+        let (end, leader_epoch) = end.map_err(|error| {
             Error::new(ErrorKind::Broker, format!("'{}' on the target does not tell its end: {error}", self.topic))
                 .with_kafka_code(error.code)
         })?;
-        if end < self.next_offset {
-            return self.miss(&format!("ends at offset {end}, but was read up to {} before", self.next_offset));
+        if leader_epoch < self.leader_epoch {
+            let message =
+                format!("'{}' on the target is told of by a broker that does not lead it any more", self.topic);
+            return Err(Error::new(ErrorKind::Broker, message));
+        }
+        let log = InternalLog { target, topic: self.topic.clone(), leader, id: 0, leader_epoch };
+        if leader_epoch > self.leader_epoch {
+            if self.is_cut(connection).await? {
+                return self.read_anew(&log, leader_epoch, asked).await;
+            }
+            (self.leader_epoch, self.epoch_since) = (leader_epoch, since_boot());
+        }
+        let next = self.follower.next_offset();
+        if end < next {
+            return self.miss(&format!("ends at offset {end}, but was read up to {next} before"));
         }
         self.missing = None;
-        let records = self.follower.read_until(&log, end).await?;
-        self.next_offset = end;
-        let mark = mark_of(&records, None);
-        Ok(Shown::New { starts: records.iter().filter_map(start_of).collect(), mark, asked })
+        if let Some(notes) = target.notes() {
+            self.follower = Follower::from(notes.behind_own(next, end, self.epoch_since));
+        }
+        let heard = &mut self.heard;
+        self.follower.read_until(&log, end, |records| heard.take_in(&records)).await?;
+        self.show(target, leader, asked, false).await
+    }
+
+    /// Whether the log was cut back since it was read. What was read of it belongs to the epoch that was known, or to one before.
+    async fn is_cut(&self, connection: &Connection) -> Result<bool> {
+        let epoch = ((self.topic.clone(), 0), self.leader_epoch);
+        let Some(mut ends) = positions::epoch_ends(connection, std::slice::from_ref(&epoch)).await? else {
+            return Ok(true);
+        };
+        let end = ends.remove(&epoch.0).unwrap_or(Err(BrokerError::UNKNOWN_PARTITION));
+        let end = end.map_err(|error| {
+            let message = format!("'{}' on the target does not tell where a leader epoch ends: {error}", self.topic);
+            Error::new(ErrorKind::Broker, message).with_kafka_code(error.code)
+        })?;
+        Ok(end < self.follower.next_offset())
+    }
+
+    /// Reads everything again, because what was read is not what is there.
+    async fn read_anew(&mut self, log: &InternalLog<'_>, leader_epoch: i32, asked: Asked) -> Result<Shown> {
+        let (records, end) = log.read_from(0).await?;
+        let ours = records.iter().filter(|record| number_of(record) == Some(self.number)).filter_map(written);
+        let is_there = ours.into_iter().any(|start| start.nonce == self.nonce);
+        if !is_there && newest(&records) <= self.number {
+            let what = "has lost records that its brokers had acknowledged, with the start of this process                         (did a replica that lagged behind become its leader?)";
+            return Ok(Shown::Gone(self.gone(what)));
+        }
+        (self.leader_epoch, self.epoch_since) = (leader_epoch, since_boot());
+        self.follower = Follower::from(end);
+        self.heard.take_in(&records);
+        self.show(log.target, log.leader, asked, true).await
+    }
+
+    /// Shows what was heard, if it was heard of the topic that it was. Its leader is asked for that once more: who leads a topic that came
+    /// in its place knows that before anything is in it.
+    async fn show(&mut self, target: &Cluster, leader: i32, asked: Asked, is_cut: bool) -> Result<Shown> {
+        if self.id.is_some() {
+            let connection = target.broker(leader).await?;
+            let metadata = target.metadata_from(&connection, Some(&[self.topic.to_string()]), false).await?;
+            if let Err(gone) = self.leader_in(&metadata)? {
+                return Ok(Shown::Gone(gone));
+            }
+        }
+        let Heard { starts, mark } = std::mem::take(&mut self.heard);
+        Ok(Shown::New { starts, mark, asked, is_cut })
     }
 
     /// The leader of the topic, or that it is gone.
-    async fn find(&mut self, target: &Cluster) -> Result<Result<i32, Error>> {
-        let metadata = target.metadata(Some(&[self.topic.to_string()]), false).await?;
+    fn leader_in(&mut self, metadata: &Metadata) -> Result<Result<i32, Error>> {
         let found = metadata.topics.get(&*self.topic);
         let error = found.map_or(Some(BrokerError::UNKNOWN_PARTITION), |found| BrokerError::of(found.error_code));
         match (found, error) {
             (Some(found), None) => {
-                let known = self.id.replace(found.id);
-                if known.is_some_and(|known| known != found.id) {
+                if self.id.is_some_and(|known| known != found.id) {
                     return Ok(Err(self.gone("was deleted and created again")));
                 }
                 let leader = found.leaders.first().copied().filter(|leader| *leader >= 0);
@@ -357,7 +491,17 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_gone_only_after_a_while() {
-        let mut tail = Tail::of("m", 5);
+        let taken = Taken {
+            tenancy: Tenancy::new(
+                Terms::REAL,
+                Start { number: 1, purpose: Purpose::Run, ended: false },
+                [],
+                GONE_AFTER,
+            ),
+            written: start(1).0,
+            leader_epoch: 0,
+        };
+        let mut tail = Tail::of("m", 7, 5, &taken);
         for _ in 0..GONE_LOOKS + 3 {
             let error = tail.miss("is not there").err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Broker);

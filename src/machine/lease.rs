@@ -1,7 +1,7 @@
 //! Who of several processes of a mirror may write to the target, and until when.
 //!
-//! Starts are numbered in the mirror's internal topic. A process writes only while it holds a lease, and it renews the lease by reading
-//! that topic: nobody has started since. The newest start goes on alone, and it waits until the leases of all
+//! Starts are numbered in the mirror's internal topic. A process writes only while it holds a lease, and it renews the lease by asking
+//! where that topic ends: it knows everything up to there, so nobody has started since. The newest start goes on alone, and it waits until the leases of all
 //! processes before it are over. Brokers cannot do this: they forget a producer whose records are old, and take any
 //! sequence number from then on, also that of a process which was stopped for a while and wakes up with old batches.
 //!
@@ -34,6 +34,9 @@ impl Terms {
     /// Those of a mirror.
     pub const REAL: Terms = Terms { term: TERM, margin: MARGIN };
 }
+
+/// A process that may have been there, of which nothing is known: no start has this number.
+const UNKNOWN: i32 = i32::MAX;
 
 /// What a process was started for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,7 +84,7 @@ pub struct Tenancy {
     terms: Terms,
     number: i32,
     purpose: Purpose,
-    /// Its start was acknowledged then: whoever asks later finds it.
+    /// Its start was acknowledged then, or found there again: whoever asks later finds it.
     acknowledged_at: Duration,
     /// The newest start before it that has not ended.
     predecessor: Option<i32>,
@@ -122,7 +125,14 @@ impl Tenancy {
         }
     }
 
-    /// The internal topic was read to where it ended when that was asked, at this time.
+    /// The internal topic may have lost starts that had been acknowledged, before this time: its log was cut back, by an election in which
+    /// a replica that lagged behind became the leader. Whoever wrote them finds that out when asking next, and may write until then.
+    pub fn handle_cut(&mut self, at: Duration) {
+        self.predecessor = Some(UNKNOWN);
+        self.acknowledged_at = self.acknowledged_at.max(at);
+    }
+
+    /// The internal topic was known to where it ended when that was asked, at this time: what is there was read, or written by this process.
     pub fn handle_read(&mut self, asked_at: Duration) {
         if self.newer.is_none() {
             self.until = self.until.max(asked_at + self.terms.term);
@@ -200,6 +210,21 @@ mod tests {
         assert_eq!(after_a_clean_end.waits_until(AT), None);
         let waited = Tenancy::new(Terms::REAL, start(3), [start(2)], AT);
         assert!(!waited.is_last(over - Duration::from_nanos(1)) && waited.is_last(over));
+    }
+
+    #[test]
+    fn after_a_cut_nothing_is_written_until_the_lease_of_a_start_that_was_lost_is_over() {
+        let mut tenancy = Tenancy::new(Terms::REAL, start(3), [ended(2)], AT);
+        let later = AT + 10 * TERM;
+        tenancy.handle_read(later);
+        assert_eq!(tenancy.writes_until(later), later + TERM);
+        tenancy.handle_cut(later);
+        let over = later + TERM + MARGIN;
+        tenancy.handle_start(ended(2));
+        tenancy.handle_start(ended(3));
+        assert_eq!((tenancy.waits_until(later), tenancy.writes_until(later)), (Some(over), Duration::ZERO));
+        tenancy.handle_read(over);
+        assert_eq!(tenancy.writes_until(over), over + TERM);
     }
 
     #[test]

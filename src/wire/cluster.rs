@@ -74,6 +74,8 @@ pub struct Cluster {
     turn: Cell<usize>,
     /// What requests need that change the cluster, and the connections over which such requests may be under way.
     lease: Option<Arc<Lease>>,
+    /// Where it is noted what is appended to the internal topic.
+    notes: Option<Arc<Lease>>,
     opened: RefCell<Vec<Weak<Connection>>>,
 }
 
@@ -90,13 +92,24 @@ impl Cluster {
             any: RefCell::default(),
             turn: Cell::new(0),
             lease: None,
+            notes: None,
             opened: RefCell::default(),
         }
     }
 
     /// Whatever changes the cluster needs this lease.
     pub fn under(self, lease: Arc<Lease>) -> Self {
-        Cluster { lease: Some(lease), ..self }
+        Cluster { lease: Some(lease.clone()), ..self }.noted_by(lease)
+    }
+
+    /// It is noted there what is appended to the internal topic.
+    pub fn noted_by(self, lease: Arc<Lease>) -> Self {
+        Cluster { notes: Some(lease), ..self }
+    }
+
+    /// Where that is noted.
+    pub fn notes(&self) -> Option<&Lease> {
+        self.notes.as_deref()
     }
 
     fn opened(&self) -> Vec<Rc<Connection>> {
@@ -310,7 +323,8 @@ impl Cluster {
         all(self.brokers().into_iter().map(ask).collect()).await.into_iter().flatten().collect()
     }
 
-    async fn metadata_from(
+    /// What a broker shows over a connection.
+    pub async fn metadata_from(
         &self,
         connection: &Connection,
         topics: Option<&[String]>,

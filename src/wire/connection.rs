@@ -315,6 +315,11 @@ impl Connection {
         }
     }
 
+    /// Waits until the broker reads from the connection, after an answer with which it has asked for a pause.
+    pub async fn is_free(&self) {
+        self.held_back.is_over().await;
+    }
+
     /// Decodes an answer of which the header is gone.
     pub fn decode<R: Request<Response: Decode>>(&self, mut answer: Received, version: i16) -> Result<R::Response> {
         self.hold_back(R::Response::throttle_time_ms(&answer.bytes, version));

@@ -72,17 +72,18 @@ pub async fn list_offsets(
     partitions: &[TopicPartition],
     which: Which,
 ) -> Result<ByPartition<i64>> {
-    let offsets = list_with_epochs(connection, partitions, which).await?;
+    let offsets = offsets_and_epochs(connection, partitions, which).await?;
     Ok(offsets.into_iter().map(|(partition, answer)| (partition, answer.map(|(offset, _)| offset))).collect())
 }
 
 /// Asks the leader of partitions for the next offset that it will give in each, and the leader epoch in which it will; -1 of brokers that do
 /// not tell.
 pub async fn log_ends(connection: &Connection, partitions: &[TopicPartition]) -> Result<ByPartition<(i64, i32)>> {
-    list_with_epochs(connection, partitions, Which::LogEnd).await
+    offsets_and_epochs(connection, partitions, Which::LogEnd).await
 }
 
-async fn list_with_epochs(
+/// As [`list_offsets`], each with the leader epoch that the broker tells with it; of an end it is the leader's own. -1 of brokers that do not tell.
+pub async fn offsets_and_epochs(
     connection: &Connection,
     partitions: &[TopicPartition],
     which: Which,

@@ -37,6 +37,8 @@ Heartbeats, checkpoints and offset syncs, which MirrorMaker 2 writes unless it i
 MirrorMaker 2's client, such as `RemoteClusterUtils`; and heartbeats and offset syncs are written to the source, too. The topics and
 records are MirrorMaker 2's, with these differences: a checkpoint is exact, as there is no gap between offset syncs, so its offset is the group's own or, where less is
 replicated, what is (with `offsets=translate` what belongs to that on the target); offset syncs are written of a partition's newest record, with a refresh and not for every hundredth record.
+The time in a heartbeat, and of these records, is the clock of the machine that kmirror runs on, as MirrorMaker 2's is that of its worker; MirrorMaker 2's
+client reads neither, so a wrong clock matters only to monitoring that compares them, and to brokers that refuse times which are too far ahead.
 A flow's mirror is called `<source alias>-to-<target alias>`, unless `a->b.name` is set; that is its identity on the target.
 ";
 

@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
+use super::lease::StartLog;
 use super::network::{Connection, Fault, Request};
 use super::plan::{Plan, Trouble};
 use super::planted::Bug;
 use super::process::Process;
 use super::world::{Entry, FOREIGN, FOREIGN_END, Kind, MAX_RECORDS, MIRROR, Source, Target, bytes_of};
 use crate::error::ErrorKind;
-use crate::machine::lease::Start;
 use crate::machine::partition::Phase;
 use crate::machine::translation::Note;
 
@@ -38,7 +38,7 @@ pub(super) struct History {
     pub(super) bug: Option<Bug>,
     /// Starts of the mirror, and what was written down of them.
     pub(super) starts: i32,
-    pub(super) start_log: Vec<Start>,
+    pub(super) start_log: StartLog,
     pub(super) healing: bool,
     /// Something was appended that no mirror can keep from being appended.
     pub(super) accident: Option<String>,
@@ -85,7 +85,7 @@ impl History {
             connections: Vec::new(),
             processes: Vec::new(),
             starts: 0,
-            start_log: Vec::new(),
+            start_log: StartLog::default(),
             accident: None,
             forgot: false,
             took_late: false,
@@ -541,7 +541,7 @@ impl History {
     }
 
     /// Whether of several processes one is left.
-    fn someone_goes_on(&self) -> bool {
+    pub(super) fn someone_goes_on(&self) -> bool {
         self.processes.len() > 1 && self.processes.iter().any(|process| !process.machine.is_parked())
     }
 

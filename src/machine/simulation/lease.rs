@@ -1,6 +1,9 @@
 //! Leases in the simulation: starts are numbered in a log that all processes read, a process may be stopped for a while and go on with what
 //! it holds, and requests that it had not finished writing go out when it wakes up, or not.
 //!
+//! Processes write to that log all the time, are told where it ends, and get nothing of it for as long as a quota is used up. Its end is
+//! lost now and then, with what was acknowledged, when a replica that lagged behind becomes its leader.
+//!
 //! What a process decides from is the real [`Tenancy`], with shorter terms.
 
 use std::time::Duration;
@@ -15,17 +18,90 @@ use crate::machine::lease::{Purpose, Standing, Start, Tenancy, Terms};
 pub(super) const TERMS: Terms = Terms { term: Duration::from_millis(30), margin: Duration::from_millis(5) };
 const RENEWAL: Duration = Duration::from_millis(8);
 
+/// The log of starts. What a process writes besides says its own start once more.
+#[derive(Debug, Default)]
+pub(super) struct StartLog {
+    records: Vec<Written>,
+    epoch: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    start: Start,
+    epoch: u32,
+}
+
+impl StartLog {
+    fn append(&mut self, start: Start) -> usize {
+        self.records.push(Written { start, epoch: self.epoch });
+        self.records.len()
+    }
+
+    /// Where it ends, and in which epoch.
+    fn end(&self) -> Told {
+        Told { end: self.records.len(), epoch: self.epoch }
+    }
+
+    /// Where an epoch ends.
+    fn end_of(&self, epoch: u32) -> usize {
+        self.records.iter().position(|written| written.epoch > epoch).unwrap_or(self.records.len())
+    }
+}
+
+/// What the leader says of the end of the log.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    end: usize,
+    epoch: u32,
+}
+
 /// The lease of one process.
 #[derive(Debug)]
 pub(super) struct Claim {
     tenancy: Tenancy,
-    /// How much of the log of starts was read.
+    start: Start,
+    /// How much of the log of starts is known, and in which epoch it ended when that was asked last.
     heard: usize,
-    /// When it was asked whether another process has started, and how long the log was then.
-    asked: Option<(Duration, usize)>,
+    epoch: u32,
+    /// Offsets that this process has written in that epoch.
+    own: Vec<usize>,
+    /// When it was asked whether another process has started, and where the log ended then.
+    asked: Option<(Duration, Told)>,
     next_question: Duration,
     /// It does nothing until then.
     stopped_until: Option<Duration>,
+}
+
+impl Claim {
+    /// What the leader has told is taken in, and what is new is read, unless a quota is used up; `true` if the start of this process is not
+    /// there any more.
+    fn hear(&mut self, log: &StartLog, told: Told, may_read: bool, now: Duration) -> bool {
+        if told.epoch > self.epoch {
+            if log.end_of(self.epoch) < self.heard {
+                let starts = || log.records.iter().map(|written| written.start);
+                if !starts().any(|start| start.number >= self.start.number) {
+                    return true;
+                }
+                self.tenancy.handle_cut(now);
+                starts().for_each(|start| self.tenancy.handle_start(start));
+                self.heard = log.records.len();
+            }
+            self.epoch = told.epoch;
+            self.own.clear();
+        }
+        while self.heard < told.end && self.own.contains(&self.heard) {
+            self.heard += 1;
+        }
+        if may_read && self.epoch == log.epoch && self.heard < told.end {
+            log.records[self.heard..told.end].iter().for_each(|written| self.tenancy.handle_start(written.start));
+            self.heard = told.end;
+        }
+        false
+    }
+
+    fn knows(&self, told: Told) -> bool {
+        told.epoch == self.epoch && self.heard >= told.end
+    }
 }
 
 impl History {
@@ -33,50 +109,90 @@ impl History {
     pub(super) fn claim(&mut self) -> Claim {
         self.starts += 1;
         let start = Start { number: self.starts, purpose: Purpose::Run, ended: false };
-        let before = if self.bug == Some(Bug::DoesNotWaitForLeases) { Vec::new() } else { self.start_log.clone() };
-        self.start_log.push(start);
+        let log = &mut self.start_log;
+        let last = log.records.iter().max_by_key(|written| written.start.number).map_or(0, |written| written.epoch);
+        let before: Vec<Start> = log.records.iter().map(|written| written.start).collect();
+        let heard = log.append(start);
+        let waits = self.bug != Some(Bug::DoesNotWaitForLeases);
+        let mut tenancy = Tenancy::new(TERMS, start, before.into_iter().filter(|_| waits), self.now);
+        if log.epoch > last && waits {
+            tenancy.handle_cut(self.now);
+        }
         Claim {
-            tenancy: Tenancy::new(TERMS, start, before, self.now),
-            heard: self.start_log.len(),
+            tenancy,
+            start,
+            heard,
+            epoch: log.epoch,
+            own: Vec::new(),
             asked: None,
             next_question: self.now,
             stopped_until: None,
         }
     }
 
+    /// A replica that lagged behind becomes the leader of the log of starts.
+    fn cut_starts(&mut self) {
+        let kept = self.rng.usize(0..=self.start_log.records.len());
+        tell!(self, "the log of starts loses all but {kept} of {} records", self.start_log.records.len());
+        self.start_log.records.truncate(kept);
+        self.start_log.epoch += 1;
+    }
+
     /// The process asks for the starts, or hears the answer: `false` if it has nothing to do yet, or ever again.
     pub(super) fn keep_lease(&mut self, at: usize) -> bool {
         let now = self.now;
+        if self.plan.processes > 1 && !self.healing && self.rng.u32(0..150) == 0 {
+            self.cut_starts();
+        }
         let claim = &mut self.processes[at].claim;
+        if self.rng.u32(0..4) == 0 && claim.tenancy.writes_until(now) > now {
+            let end = self.start_log.append(claim.start);
+            if claim.epoch == self.start_log.epoch {
+                claim.own.push(end - 1);
+            }
+        }
         if claim.asked.is_none() && now >= claim.next_question {
-            claim.asked = Some((now, self.start_log.len()));
+            claim.asked = Some((now, self.start_log.end()));
             claim.next_question = now + RENEWAL;
         }
+        let mut is_gone = false;
         if (self.healing || self.rng.u32(0..3) > 0)
-            && let Some((asked_at, length)) = claim.asked.take()
+            && let Some((asked_at, told)) = claim.asked.take()
         {
             // The answer was given at any time since.
-            let length = if self.rng.bool() { length } else { self.start_log.len() };
-            for start in &self.start_log[claim.heard.min(length)..length] {
-                claim.tenancy.handle_start(*start);
-            }
-            claim.heard = claim.heard.max(length);
+            let told = if self.rng.bool() { told } else { self.start_log.end() };
             let counted = if self.bug == Some(Bug::LeaseFromTheAnswer) { now } else { asked_at };
-            claim.tenancy.handle_read(counted);
+            is_gone = claim.hear(&self.start_log, told, self.rng.bool() || self.healing, now);
+            if claim.knows(told) {
+                claim.tenancy.handle_read(counted);
+            }
         }
-        let tenancy = &claim.tenancy;
+        if is_gone && !self.processes[at].machine.is_parked() {
+            tell!(self, "process {at} does not find its start any more and ends");
+            self.end_process(at);
+        }
+        // Whoever watches over it starts it again, at the latest when it is the last one.
+        if is_gone && self.healing && !self.someone_goes_on() {
+            self.crash(at);
+            return false;
+        }
+        let tenancy = &self.processes[at].claim.tenancy;
         if let Standing::Succeeded { by } = tenancy.standing()
             && self.bug != Some(Bug::IgnoresLaterStart)
         {
             if !self.processes[at].machine.is_parked() {
                 tell!(self, "process {at} hears of start {by} and ends");
-                self.cut_all(at, usize::MAX);
-                let error = Error::new(ErrorKind::Fenced, "another process of this mirror has started since");
-                self.processes[at].machine.park(error);
+                self.end_process(at);
             }
             return false;
         }
-        tenancy.waits_until(now).is_none()
+        !is_gone && tenancy.waits_until(now).is_none()
+    }
+
+    fn end_process(&mut self, at: usize) {
+        self.cut_all(at, usize::MAX);
+        let error = Error::new(ErrorKind::Fenced, "another process of this mirror has started since");
+        self.processes[at].machine.park(error);
     }
 
     /// Whether another process has followed this one, which may be started again.

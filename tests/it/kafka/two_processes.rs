@@ -15,7 +15,7 @@ use crate::support::failure::Context;
 use crate::support::ledger::{self, Isolation, Ledger};
 use crate::support::mirroring::Mirroring;
 use crate::support::process::Kmirror;
-use crate::support::records::{Generator, Load, Writing, produce};
+use crate::support::records::{Generator, Load, Record, Writing, produce};
 use crate::support::{Outcome, fail, wait_for};
 
 /// A hang limit, not a measure.
@@ -210,6 +210,56 @@ fn a_mirror_whose_internal_topic_is_deleted_stops() -> Outcome {
     assert_eq!(mirror.wait(LIMIT)?.code(), Some(5), "{}", mirror.stderr());
     let said = mirror.stderr();
     assert!(said.contains("internal topic") && said.contains("writes nothing more"), "{said}");
+    Ok(())
+}
+
+/// What the mirror's internal topic may become while its process is stopped.
+enum Memory {
+    /// It is deleted and created again.
+    Another,
+    /// Its leader loses its disk.
+    Lost,
+}
+
+/// As long as before, or longer, so that its end does not tell: records could be in it that this process has not seen, also the start of another.
+#[test]
+fn a_mirror_whose_internal_topic_is_not_what_it_was_stops() -> Outcome {
+    let pair = Pair::start(Options::default(), Options::default())?;
+    for (memory, said) in [
+        (Memory::Another, "was deleted and created again"),
+        (Memory::Lost, "has lost records that its brokers had acknowledged"),
+    ] {
+        let topic = unique("not-what-it-was");
+        let internal = format!("kmirror.{topic}.internal");
+        pair.source.create_topic(&topic, 1, &[])?;
+        produce(&pair.source.bootstrap(), &topic, 0, Generator::new(1).take(20), &Writing::default())?;
+        let mut mirror = Mirroring::pair(&pair, &topic).start()?;
+        wait_for_more(&pair, &topic, 19, &mirror)?;
+        // What it writes down of the copy.
+        std::thread::sleep(Duration::from_secs(2));
+        let before = copied(&pair, &internal);
+        mirror.signal(Signal::SIGSTOP)?;
+        match memory {
+            Memory::Another => {
+                pair.target.client().delete_topic(&internal)?;
+                let create = || Ok(pair.target.create_topic(&internal, 1, &[]).ok());
+                wait_for("its name is free", LIMIT, create)?;
+            }
+            Memory::Lost => {
+                pair.target.kill(1)?;
+                std::fs::remove_dir_all(find(&pair.target.data_directory(1), &format!("{internal}-0"))?)?;
+                pair.target.restart(1)?;
+            }
+        }
+        assert_eq!(copied(&pair, &internal), 0);
+        let others = Generator::new(2).take(before as usize + 3).map(|record| Record { key: Some(vec![7]), ..record });
+        produce(&pair.target.bootstrap(), &internal, 0, others, &Writing::default())?;
+        produce(&pair.source.bootstrap(), &topic, 0, Generator::new(3).take(20), &Writing::default())?;
+        mirror.signal(Signal::SIGCONT)?;
+        assert_eq!(mirror.wait(LIMIT)?.code(), Some(5), "{}", mirror.stderr());
+        assert!(mirror.stderr().contains(said), "{}", mirror.stderr());
+        assert_eq!(copied(&pair, &topic), 20, "{}", mirror.stderr());
+    }
     Ok(())
 }
 

@@ -6,10 +6,10 @@ use crate::support::cluster::{shared, unique};
 use crate::support::mirroring::Mirroring;
 use crate::support::{Outcome, wait_for};
 
-const LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(240);
 
 #[test]
-fn a_mirror_starts_under_a_quota_of_the_target_and_says_so_once() -> Outcome {
+fn a_mirror_gets_on_under_a_hard_quota_of_the_target_and_says_so_once() -> Outcome {
     let pair = shared()?;
     let topic = unique("quota");
     pair.source.create_topic(&topic, 1, &[])?;
@@ -20,8 +20,6 @@ fn a_mirror_starts_under_a_quota_of_the_target_and_says_so_once() -> Outcome {
     let mut kmirror = mirroring.command("run", &["--until-caught-up"])?;
     let slowed = "a quota of the target slows the mirror down";
     wait_for("it says that it is slowed down", LIMIT, || Ok(kmirror.stderr().contains(slowed).then_some(())))?;
-    // Under a quota like this the lease is seldom renewed in time, and next to nothing is written.
-    pair.target.client().set_quota(&topic, "request_percentage", None)?;
     assert_eq!(kmirror.wait(LIMIT)?.code(), Some(0), "{}", kmirror.stderr());
     let said = kmirror.stderr();
     assert_eq!(said.matches(slowed).count(), 1, "{said}");
