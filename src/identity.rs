@@ -195,18 +195,27 @@ pub(crate) async fn establish(
     let identity = accept(claim, whose, &records)?;
     let (start, records, read_until) = starts::take(&log, name, purpose, records).await?;
     let fence = start.tenancy.number().saturating_mul(ATTEMPTS);
-    Ok(Established {
-        identity: Identity { fence, ..identity },
-        topics: remembered(&records),
-        created: created(&records),
-        maps: offsets::maps_of(&records),
-        groups: groups::noted(&records),
-        recalled: recalled(claimed_at_ms, &records),
-        read_until,
-        topic_id: id,
-        mark: None,
-        start: Some(start),
-    })
+    let identity = Identity { fence, ..identity };
+    let established = Established::of(identity, claimed_at_ms, &records, (id, read_until));
+    Ok(Established { start: Some(start), ..established })
+}
+
+impl Established {
+    /// What the records say of a topic that was read up to an offset.
+    fn of(identity: Identity, claimed_at_ms: i64, records: &[Record], (topic_id, read_until): (u128, i64)) -> Self {
+        Established {
+            identity,
+            topics: remembered(records),
+            created: created(records),
+            maps: offsets::maps_of(records),
+            groups: groups::noted(records),
+            recalled: recalled(claimed_at_ms, records),
+            read_until,
+            topic_id,
+            mark: None,
+            start: None,
+        }
+    }
 }
 
 /// The number of the start that an identity was established with.
@@ -304,18 +313,8 @@ pub(crate) async fn find(target: &Cluster, whose: Whose<'_>) -> Result<Option<Es
     let claimed_at_ms = claim.as_ref().map_or(0, |claim| claim.claimed_at_ms);
     let identity = claim.map(|claim| accept(claim, whose, &records)).transpose()?;
     let mark = promotion::mark_of(&records, None);
-    Ok(identity.map(|identity| Established {
-        identity,
-        topics: remembered(&records),
-        created: created(&records),
-        maps: offsets::maps_of(&records),
-        groups: groups::noted(&records),
-        recalled: recalled(claimed_at_ms, &records),
-        read_until,
-        topic_id: log.id,
-        mark,
-        start: None,
-    }))
+    let established = |identity| Established::of(identity, claimed_at_ms, &records, (log.id, read_until));
+    Ok(identity.map(|identity| Established { mark, ..established(identity) }))
 }
 
 fn accept(claim: Claim, whose: Whose<'_>, records: &[Record]) -> Result<Identity> {

@@ -273,7 +273,7 @@ fn wanted_of(source: &SourceTopic, target: &TargetTopic, policy: Policy<'_>) -> 
     if !may_adjust(target, policy) {
         return wanted;
     }
-    for key in strictness::KEYS {
+    for &key in strictness::KEYS {
         let Some(ours) = source.counting.get(key).filter(|_| is_free(key, &wanted)) else { continue };
         // It was set for this reason before: what the brokers' default is does not matter as long as it is the source's value.
         let is_set_already = target.own.get(key).is_some_and(|own| **own == **ours);

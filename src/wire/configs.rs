@@ -30,7 +30,8 @@ pub const REMOTE_STORAGE: &str = "remote.storage.enable";
 /// An answer for each topic.
 pub type ByTopic<T> = BTreeMap<String, Result<T>>;
 
-/// What decides which records a topic takes and keeps, and how long: it matters as it counts, wherever it is set.
+/// What decides which records a topic takes and keeps, and how long: it matters as it counts, wherever it is set. First what is not stricter
+/// or less strict.
 pub const COUNTING: [&str; 11] = [
     MIN_IN_SYNC,
     TIMESTAMP_TYPE,

@@ -5,7 +5,7 @@
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 
-use engine::{PartitionStatus, Status, TopicStatus};
+use engine::{AsOf, PartitionStatus, Status, TopicStatus};
 
 use crate::boundary::{Json, ask, boundary, c_string, count, known, part_of, take_back};
 use crate::error::kmirror_error_t;
@@ -248,6 +248,18 @@ pub unsafe extern "C" fn kmirror_status_partition_target_offset_next(
     })
 }
 
+/// # Safety
+/// A status that lives, or NULL.
+unsafe fn partition_as_of(
+    status: *const kmirror_status_t,
+    [topic, partition]: [usize; 2],
+    side: impl FnOnce(AsOf) -> Option<i64>,
+) -> i64 {
+    let ask_side = |status: &kmirror_status_t| side(status.partition(topic, partition)?.1.lag.as_of);
+    // SAFETY: the caller vouches for it.
+    unsafe { ask(status, -1, |status| ask_side(status).unwrap_or(-1)) }
+}
+
 /// When the source said last where a partition ends, in milliseconds since 1970; -1 if it never has, or there is none of these numbers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_status_partition_source_as_of_ms(
@@ -257,12 +269,7 @@ pub unsafe extern "C" fn kmirror_status_partition_source_as_of_ms(
 ) -> i64 {
     boundary!(else -1, {
         // SAFETY: the header asks for a status that lives, or NULL.
-        unsafe {
-            ask(status, -1, |status| {
-                let as_of = status.partition(topic, partition).map(|(_, partition)| partition.lag.as_of);
-                as_of.and_then(|as_of| as_of.source_ms).unwrap_or(-1)
-            })
-        }
+        unsafe { partition_as_of(status, [topic, partition], |as_of| as_of.source_ms) }
     })
 }
 
@@ -275,12 +282,7 @@ pub unsafe extern "C" fn kmirror_status_partition_target_as_of_ms(
 ) -> i64 {
     boundary!(else -1, {
         // SAFETY: the header asks for a status that lives, or NULL.
-        unsafe {
-            ask(status, -1, |status| {
-                let as_of = status.partition(topic, partition).map(|(_, partition)| partition.lag.as_of);
-                as_of.and_then(|as_of| as_of.target_ms).unwrap_or(-1)
-            })
-        }
+        unsafe { partition_as_of(status, [topic, partition], |as_of| as_of.target_ms) }
     })
 }
 

@@ -3,20 +3,11 @@
 
 use std::rc::Rc;
 
-use crate::wire::configs::Counting;
+use crate::wire::configs::{COUNTING, Counting};
 
-/// The settings that decide which records a topic keeps and takes, in the order in which they are looked at.
-pub const KEYS: [&str; 9] = [
-    POLICY,
-    "retention.ms",
-    "retention.bytes",
-    "delete.retention.ms",
-    "min.compaction.lag.ms",
-    "max.compaction.lag.ms",
-    "max.message.bytes",
-    "message.timestamp.before.max.ms",
-    "message.timestamp.after.max.ms",
-];
+/// The settings that decide which records a topic keeps and takes, in the order in which they are looked at: all that count, but for the
+/// first two.
+pub const KEYS: &[&str] = COUNTING.split_at(2).1;
 const POLICY: &str = "cleanup.policy";
 
 /// Whether `theirs` is stricter than `ours`. What a setting means depends on what else counts, at the source and there.
