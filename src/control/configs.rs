@@ -144,6 +144,10 @@ impl Control {
     async fn change(&self, mut changes: Vec<(String, Vec<Change>)>) -> Result<BTreeMap<String, Error>> {
         let _only_one = self.prefixes.settings.lock().await;
         changes.retain(|(topic, _)| !self.prefixes.has_topic(topic));
+        let copies = self.shared.partitions().into_iter();
+        let copies = copies.filter(|copy| changes.iter().any(|(topic, _)| **topic == *copy.topic));
+        let gone = self.gone_copies(copies).await?;
+        changes.retain(|(topic, _)| !gone.contains_key(topic));
         let results = match alter_target(&self.target, &self.config, &changes, false).await {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 return Ok(changes
@@ -153,7 +157,7 @@ impl Control {
             }
             results => results?,
         };
-        let mut troubles = BTreeMap::new();
+        let mut troubles = gone;
         for (topic, changes) in changes {
             match told(&results, &topic) {
                 Ok(Some(())) => {

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind};
 use crate::status::{Progress, Side, State};
 use crate::stream;
-use crate::wire::cluster::{Cluster, Metadata};
+use crate::wire::cluster::{Cluster, Metadata, TopicMetadata};
 use crate::wire::errors::BrokerError;
 use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
 use crate::wire::{record_times, together};
@@ -136,6 +136,25 @@ impl Control {
         answers
     }
 
+    /// Those of copies that are not on the target any more, and why, by their topics' names at the source. Most requests know topics by
+    /// name only, and what has come under the name of a copy is somebody else's: this is asked between what was read of it and what is
+    /// changed of it.
+    pub(super) async fn gone_copies(
+        &self,
+        copies: impl IntoIterator<Item = Arc<Progress>>,
+    ) -> Result<BTreeMap<String, Error>> {
+        let copies: BTreeMap<String, Arc<Progress>> =
+            copies.into_iter().map(|copy| (copy.topic.to_string(), copy)).collect();
+        if copies.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let names: Vec<String> = copies.values().map(|copy| copy.target_topic.to_string()).collect();
+        let metadata = self.target.metadata(Some(&names), false).await?;
+        let gone =
+            |(topic, copy): (String, Arc<Progress>)| Some((topic, mirrored(&copy, Side::Target, &metadata).err()?));
+        Ok(copies.into_iter().filter_map(gone).collect())
+    }
+
     fn cluster(&self, side: Side) -> &Cluster {
         match side {
             Side::Source => &self.source,
@@ -238,8 +257,8 @@ fn leaders_of(side: Side, partitions: &[Arc<Progress>], metadata: &Metadata) -> 
     partitions.iter().map(|progress| leader_of(progress, side, metadata)).collect()
 }
 
-/// The leader of a partition by metadata, if the topic there is the one that is mirrored.
-fn leader_of(progress: &Progress, side: Side, metadata: &Metadata) -> Result<i32> {
+/// The topic of a partition by metadata, if it is the one that is mirrored.
+fn mirrored<'a>(progress: &Progress, side: Side, metadata: &'a Metadata) -> Result<&'a TopicMetadata> {
     let (name, partition) = (progress.topic_at(side), progress.partition);
     let error = |what: String| Err(Error::new(ErrorKind::Broker, what).with_partition(&*progress.topic, partition));
     let Some(topic) = metadata.topics.get(&**name) else {
@@ -249,9 +268,19 @@ fn leader_of(progress: &Progress, side: Side, metadata: &Metadata) -> Result<i32
     if id != 0 && topic.id != 0 && topic.id != id {
         return error(format!("topic '{name}' was deleted and created again at the {}", side.name()));
     }
+    Ok(topic)
+}
+
+/// The leader of a partition by metadata, if the topic there is the one that is mirrored.
+fn leader_of(progress: &Progress, side: Side, metadata: &Metadata) -> Result<i32> {
+    let (name, partition) = (progress.topic_at(side), progress.partition);
+    let topic = mirrored(progress, side, metadata)?;
     match topic.leaders.get(partition as usize) {
         Some(leader) if *leader >= 0 => Ok(*leader),
-        _ => error(format!("topic '{name}' partition {partition} has no leader at the {}", side.name())),
+        _ => {
+            let what = format!("topic '{name}' partition {partition} has no leader at the {}", side.name());
+            Err(Error::new(ErrorKind::Broker, what).with_partition(&*progress.topic, partition))
+        }
     }
 }
 

@@ -246,7 +246,9 @@ impl Control {
         let length = if moves { SHORTEST_ROUND } else { self.prefixes.length.get() * 2 };
         self.prefixes.length.set(length.clamp(SHORTEST_ROUND, LONGEST_ROUND));
         self.settle(&mut work).await;
+        self.leave_others(&mut work).await?;
         self.open_topics(&mut work).await?;
+        self.leave_others(&mut work).await?;
         let (deletes, fills) = (self.delete(&work, &target), self.fill(&work, &target, identity));
         let (waits, ()) = tokio::join!(deletes, fills);
         Ok(waits || work.again)
@@ -454,6 +456,20 @@ impl Control {
                 Err(error) => self.give_up_topic(work, &topic, &error),
             }
         }
+        Ok(())
+    }
+
+    /// Leaves alone what is not the copy any more that was read.
+    async fn leave_others(&self, work: &mut Work) -> Result<()> {
+        let fills = work.fills.iter().map(|(waiting, ..)| waiting);
+        let all: Vec<Rc<Waiting>> = fills.chain(work.deletes.iter().map(|(waiting, _)| waiting)).cloned().collect();
+        let gone = self.gone_copies(all.iter().map(|waiting| waiting.progress.clone())).await?;
+        for waiting in all.iter().filter(|waiting| gone.contains_key(&*waiting.name.0)) {
+            self.stall(waiting, gone.get(&*waiting.name.0), work);
+            work.filled.remove(&*waiting.target.0);
+        }
+        work.fills.retain(|(waiting, ..)| !gone.contains_key(&*waiting.name.0));
+        work.deletes.retain(|(waiting, _)| !gone.contains_key(&*waiting.name.0));
         Ok(())
     }
 
