@@ -11,7 +11,7 @@ use super::opening::{Names, Target, refused};
 use super::{Side, Stream};
 use crate::batch::pieces::{self, Piece, Reading};
 use crate::batch::records::Records;
-use crate::batch::{Header, Malformed};
+use crate::batch::{self, Header, Malformed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::{Likeness, SourceLog};
 use crate::wire::connection::Connection;
@@ -60,17 +60,15 @@ pub(super) async fn compare(
         return Ok(compared);
     }
     let connection = stream.source.broker(leaders[Side::Source as usize]).await?;
-    let at_end = |(names, source, target): &(&Names, SourceLog, &Target)| {
-        let last = target.log.log_end_offset - 1;
-        source.holds(last).then(|| (names.source.clone(), last))
+    let ends = |(names, source, target): &(&Names, SourceLog, &Target)| {
+        let end = target.log.log_end_offset;
+        let behind_markers = target.end.last_batch.map(|last| last.last_offset()).filter(|last| last + 1 != end);
+        (
+            names.source.clone(),
+            [Some(end - 1), behind_markers].map(|offset| offset.filter(|offset| source.holds(*offset))),
+        )
     };
-    let ends = positions::batch_headers(&connection, &filled.iter().filter_map(at_end).collect::<Vec<_>>()).await?;
-    let behind_markers = |(names, source, target): &(&Names, SourceLog, &Target)| {
-        let last = target.end.last_batch?.last_offset();
-        (last + 1 != target.log.log_end_offset && source.holds(last)).then(|| (names.source.clone(), last))
-    };
-    let earlier: Vec<_> = filled.iter().filter_map(behind_markers).collect();
-    let earlier = positions::batch_headers(&connection, &earlier).await?;
+    let [ends, earlier] = headers_at(&connection, filled.iter().map(ends).collect()).await?;
     for (names, source, target) in filled {
         let place = Place { stream, side: Side::Source, connection: &connection, partition: &names.source };
         let leader = leaders[Side::Target as usize];
@@ -78,6 +76,17 @@ pub(super) async fn compare(
         compared.insert(names.source.clone(), likeness);
     }
     Ok(compared)
+}
+
+/// What holds each of two offsets of partitions.
+pub(super) async fn headers_at(
+    connection: &Connection,
+    offsets: Vec<(TopicPartition, [Option<i64>; 2])>,
+) -> Result<[ByPartition<Seen<Held>>; 2]> {
+    let of = |which: usize| -> Vec<_> {
+        offsets.iter().filter_map(|(partition, offsets)| Some((partition.clone(), offsets[which]?))).collect()
+    };
+    Ok([positions::batch_headers(connection, &of(0)).await?, positions::batch_headers(connection, &of(1)).await?])
 }
 
 /// Compares one partition, given what holds the target's last offset at the source, and that of its last record.
@@ -130,9 +139,10 @@ fn judge(target: &Header, source: Seen<Held>) -> Option<Likeness> {
     (same_offsets && is_same_payload(target, &source)).then_some(Likeness::Same)
 }
 
-/// Whether two batches have the same records, as far as headers tell: times count from the base.
+/// Whether two batches have the same records, as far as headers tell: times count from the base, if the broker has not given it its own.
 pub(super) fn is_same_payload(target: &Header, source: &Header) -> bool {
-    target.base_timestamp == source.base_timestamp && target.has_payload_of(source)
+    let is_stamped = target.is_log_append_time() && !source.is_log_append_time();
+    !is_stamped && target.base_timestamp == source.base_timestamp && target.has_payload_of(source)
 }
 
 /// The first offset at which both differ, given one at which they do: logs that were one part once and for all.
@@ -160,7 +170,7 @@ async fn compare_before(there: Place<'_>, here: Place<'_>, start: i64, offset: i
         let on_target = here.records(from, to).await?;
         let both = on_target.iter().rev().find_map(|(offset, record)| Some((*offset, record, on_source.get(offset)?)));
         if let Some((offset, on_target, on_source)) = both {
-            return Ok(likeness_of(on_source, on_target, offset));
+            return Ok(likeness_of(there, (on_source, on_target), offset));
         }
         to = from;
     }
@@ -174,18 +184,38 @@ pub(super) async fn compare_records(
 ) -> Result<Option<Likeness>> {
     let on_source = there.record_at(source_offset).await?;
     let on_target = here.record_at(target_offset).await?;
-    Ok(on_source.zip(on_target).map(|(source, target)| likeness_of(&source, &target, source_offset)))
+    Ok(on_source.zip(on_target).map(|(source, target)| likeness_of(there, (&source, &target), source_offset)))
 }
 
-fn likeness_of(source: &Record, target: &Record, offset: i64) -> Likeness {
-    if source == target { Likeness::Same } else { Likeness::Different { offset } }
+/// A copy to which the target's broker has given a time of its own is told, and is a copy all the same: the topic may have got a setting that
+/// stops the partition at its first batch, and be right again.
+fn likeness_of(there: Place<'_>, (source, target): (&Record, &Record), offset: i64) -> Likeness {
+    let stamped = target.stamped.filter(|_| source.stamped.is_none());
+    if source.body != target.body || (source.timestamp != target.timestamp && stamped.is_none()) {
+        return Likeness::Different { offset };
+    }
+    if let Some((first, last)) = stamped {
+        let (topic, partition) = (&*there.partition.0, there.partition.1);
+        tracing::warn!(
+            topic,
+            partition,
+            first,
+            last,
+            "the records from the target's offset {first} to {last} are the source's, but have the time at which the target's broker \
+             appended them, because its topic had message.timestamp.type=LogAppendTime then: the mirror goes on behind them; delete \
+             the topic on the target to copy it anew with the times of the source"
+        );
+    }
+    Likeness::Same
 }
 
 /// Everything of a record that a consumer sees.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Record {
     timestamp: i64,
     body: Bytes,
+    /// The first and the last offset of its batch, if the broker has given that its time.
+    stamped: Option<(i64, i64)>,
 }
 
 impl Place<'_> {
@@ -208,6 +238,13 @@ impl Place<'_> {
     async fn records(&self, from: i64, to: i64) -> Result<Vec<(i64, Record)>> {
         let look = positions::look(self.connection, self.partition, from, LOOK).await?;
         let look = look.map_err(|error| self.unread(from, error))?;
+        // Read off the batches as they are: what is taken out of them has times of its own.
+        // Left open: a batch that cannot be split is an error below.
+        let headers = batch::split(look.clone()).map_while(Result::ok).map(|batch| batch.header);
+        let stamped: Vec<(i64, i64)> = { headers }
+            .filter(Header::is_log_append_time)
+            .map(|header| (header.base_offset, header.last_offset()))
+            .collect();
         let reading = Reading { from, read_committed: false, batch_limit: usize::MAX, without: &[] };
         let mut records = Vec::new();
         let mut has_seen = false;
@@ -224,11 +261,9 @@ impl Place<'_> {
                 let record = record.map_err(|reason| self.undecodable(&corrupt(reason)))?;
                 let offset = batch.header.base_offset + i64::from(record.offset_delta);
                 if (from..to).contains(&offset) {
-                    let timestamp = match batch.header.is_log_append_time() {
-                        true => batch.header.max_timestamp,
-                        false => record.timestamp(&batch.header),
-                    };
-                    records.push((offset, Record { timestamp, body: Bytes::copy_from_slice(record.body) }));
+                    let timestamp = record.timestamp(&batch.header);
+                    let stamped = stamped.iter().find(|(first, last)| (*first..=*last).contains(&offset)).copied();
+                    records.push((offset, Record { timestamp, body: Bytes::copy_from_slice(record.body), stamped }));
                 }
             }
             if batch.header.last_offset() + 1 >= to {
@@ -284,6 +319,8 @@ mod tests {
         let cut = Header { last_offset_delta: 3, ..header() };
         // Other times under the same payload are other records.
         let later = Header { base_timestamp: 2_000, max_timestamp: 2_000, ..header() };
+        let stamped = Header { attributes: attributes::LOG_APPEND_TIME, ..header() };
+        assert_eq!(judge(&stamped, there(header())), None);
         for other in [there(cut), there(later), Seen::Absent { next: 15 }, Seen::There(Held::OldFormat)] {
             assert_eq!(judge(&target, other), None, "{other:?}");
         }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::ends::TargetEnd;
-use super::likeness::{Compared, Place, compare_records, is_same_payload};
+use super::likeness::{Compared, Place, compare_records, headers_at, is_same_payload};
 use super::opening::{Names, Target, get};
 use super::{Side, Stream};
 use crate::batch::{self, Header};
@@ -295,13 +295,10 @@ pub(super) async fn compare(
         return Ok(compared);
     }
     let source = stream.source.broker(leaders[Side::Source as usize]).await?;
-    let at_end: Vec<_> =
-        known.iter().filter_map(|(names, before_end, _)| Some((names.source.clone(), (*before_end)?))).collect();
-    let at_end = positions::batch_headers(&source, &at_end).await?;
-    let last_records: Vec<_> = { known.iter() }
-        .filter_map(|(names, _, last)| last.map(|((_, offset), _)| (names.source.clone(), offset)))
-        .collect();
-    let last_records = positions::batch_headers(&source, &last_records).await?;
+    let offsets = known
+        .iter()
+        .map(|(names, before_end, last)| (names.source.clone(), [*before_end, last.map(|((_, offset), _)| offset)]));
+    let [at_end, last_records] = headers_at(&source, offsets.collect()).await?;
     for (names, before_end, last) in known {
         let there = Place { stream, side: Side::Source, connection: &source, partition: &names.source };
         let leader = leaders[Side::Target as usize];
