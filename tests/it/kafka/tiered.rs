@@ -161,3 +161,73 @@ fn a_quota_of_remote_reads_is_waited_for() -> Outcome {
     }
     Ok(())
 }
+
+#[test]
+fn a_mirror_that_was_killed_goes_on_behind_remote_segments_of_its_copy() -> Outcome {
+    goes_on_behind_remote_segments(Tiered::shared()?)
+}
+
+/// The last release of each line that has tiered storage.
+const LINES: [Version; 8] = [
+    Version::Line("3.6.2"),
+    Version::Line("3.7.2"),
+    Version::Line("3.8.1"),
+    Version::Previous,
+    Version::Line("4.0.1"),
+    Version::Line("4.1.1"),
+    Version::Line("4.2.0"),
+    Version::Latest,
+];
+
+#[test]
+#[ignore = "long: make nightly"]
+fn tiered_topics_of_every_line_are_sources_and_targets() -> Outcome {
+    for version in LINES {
+        let tiered = Tiered::start(Options::default().version(version)).context(version.number())?;
+        copies_from_slow_store(&tiered).context(version.number())?;
+        goes_on_behind_remote_segments(&tiered).context(version.number())?;
+    }
+    Ok(())
+}
+
+fn copies_from_slow_store(tiered: &Tiered) -> Outcome {
+    let (topic, target) = (unique("line"), &shared()?.target);
+    tiered.create_topic(&topic, 1)?;
+    tiered.fill(&topic, 1, RECORDS)?;
+    tiered.slow(&topic, SLOW)?;
+    let mirroring = Mirroring::of(&tiered.cluster, target, &topic, &topic);
+    let mut mirror = mirroring.command("run", &["--until-caught-up"])?;
+    wait_until_said(&mirror, &["partition waits", "remote.fetch.max.wait.ms"])?;
+    assert_eq!((mirror.exited()?, ends(target, &topic)?), (None, vec![0]), "{}", mirror.stderr());
+    tiered.slow(&topic, Duration::ZERO)?;
+    assert_eq!(mirror.wait(LIMIT)?.code(), Some(0), "{}", mirror.stderr());
+    expect_exact(&tiered.cluster, target, &topic, RECORDS)
+}
+
+/// A mirror that was killed goes on where a copy ends of which all older segments are in the remote store, and verify reads them all.
+fn goes_on_behind_remote_segments(tiered: &Tiered) -> Outcome {
+    let (topic, source) = (unique("line-target"), &shared()?.source);
+    source.create_topic(&topic, 1, &[])?;
+    tiered.create_topic(&topic, 1)?;
+    let write = |seed| {
+        produce(&source.bootstrap(), &topic, 0, Tiered::records(seed).take(RECORDS), &Writing::default()).map(drop)
+    };
+    write(1)?;
+    let mirroring = Mirroring::of(source, &tiered.cluster, &topic, &topic);
+    let mut mirror = mirroring.start()?;
+    let copied = |wanted: i64| {
+        wait_for("it is copied", LIMIT, || {
+            Ok(ends(&tiered.cluster, &topic).is_ok_and(|ends| ends == [wanted]).then_some(()))
+        })
+    };
+    copied(RECORDS as i64).context(mirror.stderr())?;
+    wait_for("the copy is in the remote store", LIMIT, || Ok((tiered.local_start(&topic, 0)? > 0).then_some(())))?;
+    mirror.kill9()?;
+    write(2)?;
+    let again = mirroring.catch_up()?;
+    copied(2 * RECORDS as i64).context(again.stderr())?;
+    let (code, report) = mirroring.document("verify", &[])?;
+    assert_eq!((code, &report["result"]["records_compared"]), (0, &(2 * RECORDS).into()), "{report:#}");
+    assert!(tiered.reads(&topic) > 0, "the remote store was asked");
+    expect_exact(source, &tiered.cluster, &topic, 2 * RECORDS)
+}

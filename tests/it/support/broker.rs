@@ -27,6 +27,8 @@ pub(crate) enum Version {
     /// The last line that writes message formats 0 and 1 (topic config `message.format.version`). Needs a ZooKeeper,
     /// which is started with it; one broker only.
     Old,
+    /// A release of another line, by its number.
+    Line(&'static str),
 }
 
 impl Version {
@@ -38,6 +40,7 @@ impl Version {
             Self::Latest => "4.3.1",
             Self::Previous => "3.9.2",
             Self::Old => "2.8.2",
+            Self::Line(number) => number,
         }
     }
 

@@ -68,7 +68,7 @@ public class SlowStorage implements RemoteStorageManager {
             java.nio.file.StandardOpenOption.CREATE, java.nio.file.StandardOpenOption.APPEND);
     }
 
-    private void delay(String topic) {
+    private void delay(String topic) throws IOException {
         try {
             Path slow = folder.resolve("slow." + topic);
             if (Files.exists(slow)) {
@@ -77,7 +77,9 @@ public class SlowStorage implements RemoteStorageManager {
         } catch (IOException | NumberFormatException e) {
             // It is being written or removed at this moment.
         } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
+            // Brokers up to 3.7 interrupt a read that nobody waits for any more. If the thread went on as interrupted, it would
+            // close the channel of the broker's own index, and every later read of the segment would fail until a restart.
+            throw new IOException("the read was given up", e);
         }
     }
 
