@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::history::{History, tell};
 use super::network::{Connection, What};
+use super::plan::Trouble;
 use super::planted::Bug;
+use super::world::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::machine::lease::{Purpose, Standing, Start, Tenancy, Terms};
 
@@ -67,20 +69,22 @@ pub(super) struct Claim {
     own: Vec<usize>,
     /// When it was asked whether another process has started, and where the log ended then.
     asked: Option<(Duration, Told)>,
+    /// Its start is not in the log any more.
+    is_gone: bool,
     next_question: Duration,
     /// It does nothing until then.
     stopped_until: Option<Duration>,
 }
 
 impl Claim {
-    /// What the leader has told is taken in, and what is new is read, unless a quota is used up; `true` if the start of this process is not
-    /// there any more.
-    fn hear(&mut self, log: &StartLog, told: Told, may_read: bool, now: Duration) -> bool {
+    /// What the leader has told is taken in, and what is new is read, unless a quota is used up.
+    fn hear(&mut self, log: &StartLog, told: Told, may_read: bool, now: Duration) {
         if told.epoch > self.epoch {
             if log.end_of(self.epoch) < self.heard {
                 let starts = || log.records.iter().map(|written| written.start);
                 if !starts().any(|start| start.number >= self.start.number) {
-                    return true;
+                    self.is_gone = true;
+                    return;
                 }
                 self.tenancy.handle_cut(now);
                 starts().for_each(|start| self.tenancy.handle_start(start));
@@ -96,7 +100,6 @@ impl Claim {
             log.records[self.heard..told.end].iter().for_each(|written| self.tenancy.handle_start(written.start));
             self.heard = told.end;
         }
-        false
     }
 
     fn knows(&self, told: Told) -> bool {
@@ -125,6 +128,7 @@ impl History {
             epoch: log.epoch,
             own: Vec::new(),
             asked: None,
+            is_gone: false,
             next_question: self.now,
             stopped_until: None,
         }
@@ -138,8 +142,8 @@ impl History {
         self.start_log.epoch += 1;
     }
 
-    /// The process asks for the starts, or hears the answer: `false` if it has nothing to do yet, or ever again.
-    pub(super) fn keep_lease(&mut self, at: usize) -> bool {
+    /// Leases are kept beside the driver: a process writes something, asks where the log of starts ends, or hears the answer.
+    pub(super) fn renew(&mut self, at: usize) {
         let now = self.now;
         if self.plan.processes > 1 && !self.healing && self.rng.u32(0..150) == 0 {
             self.cut_starts();
@@ -155,25 +159,32 @@ impl History {
             claim.asked = Some((now, self.start_log.end()));
             claim.next_question = now + RENEWAL;
         }
-        let mut is_gone = false;
         if (self.healing || self.rng.u32(0..3) > 0)
             && let Some((asked_at, told)) = claim.asked.take()
         {
             // The answer was given at any time since.
             let told = if self.rng.bool() { told } else { self.start_log.end() };
             let counted = if self.bug == Some(Bug::LeaseFromTheAnswer) { now } else { asked_at };
-            is_gone = claim.hear(&self.start_log, told, self.rng.bool() || self.healing, now);
+            claim.hear(&self.start_log, told, self.rng.bool() || self.healing, now);
             if claim.knows(told) {
                 claim.tenancy.handle_read(counted);
             }
         }
-        if is_gone && !self.processes[at].machine.is_parked() {
-            tell!(self, "process {at} does not find its start any more and ends");
-            self.end_process(at);
-        }
-        // Whoever watches over it starts it again, at the latest when it is the last one.
-        if is_gone && self.healing && !self.someone_goes_on() {
-            self.crash(at);
+    }
+
+    /// Whether the process may go on: `false` if it has nothing to do yet, or ever again.
+    pub(super) fn keep_lease(&mut self, at: usize) -> bool {
+        let now = self.now;
+        self.renew(at);
+        if self.processes[at].claim.is_gone {
+            if !self.processes[at].machine.is_parked() {
+                tell!(self, "process {at} does not find its start any more and ends");
+                self.end_process(at);
+            }
+            // Whoever watches over it starts it again, at the latest when it is the last one.
+            if self.healing && !self.someone_goes_on() {
+                self.crash(at);
+            }
             return false;
         }
         let tenancy = &self.processes[at].claim.tenancy;
@@ -186,7 +197,7 @@ impl History {
             }
             return false;
         }
-        !is_gone && tenancy.waits_until(now).is_none()
+        tenancy.waits_until(now).is_none()
     }
 
     fn end_process(&mut self, at: usize) {
@@ -213,10 +224,17 @@ impl History {
         let leader = self.target.leader();
         is_late
             && match &request.what {
-                What::Produce { .. } => leader.producer_state().is_none(),
+                What::Produce { .. } => leader.producer_state().is_none_or(|last| self.has_lost_at_source(last)),
                 What::Fill { order, .. } => !leader.has_marker_of_later(*order),
                 What::Map { .. } => false,
             }
+    }
+
+    /// Whether the successor has written markers behind the mirror's last record, for records that the source has lost since: sequence
+    /// numbers do not count those.
+    fn has_lost_at_source(&self, last: &Entry) -> bool {
+        let is_filled = self.target.leader().log.last().is_some_and(Entry::is_marker);
+        is_filled && last.end() < self.source.start && self.plan.trouble == Trouble::SourceRetention
     }
 
     /// Whether no process goes on over what was appended by an accident.
