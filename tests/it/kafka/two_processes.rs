@@ -239,6 +239,8 @@ fn a_mirror_whose_internal_topic_is_not_what_it_was_stops() -> Outcome {
         std::thread::sleep(Duration::from_secs(2));
         let before = copied(&pair, &internal);
         mirror.signal(Signal::SIGSTOP)?;
+        // Until the lease that it holds is over it may write.
+        std::thread::sleep(Duration::from_secs(4));
         match memory {
             Memory::Another => {
                 pair.target.client().delete_topic(&internal)?;
