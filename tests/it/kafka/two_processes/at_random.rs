@@ -66,9 +66,10 @@ fn torment(pair: &Pair, (translates, promotes): (bool, bool), seed: u64, duratio
     let what = format!("translates: {translates}, with promotions: {promotes}, seed {seed}");
     let outcome = mirror.run(promotes, Instant::now() + duration);
     let counts = format!("{what}: {:?}", mirror.counts);
+    // Also when it has failed: others go on.
+    let written = load.stop()?.values().map(Vec::len).sum();
     outcome.context(&counts)?;
     mirror.newest.kill9()?;
-    let written = load.stop()?.values().map(Vec::len).sum();
     mirror.mirroring.catch_up()?;
     expect_the_same(pair, &mirror.topic, translates, written).context(&counts)?;
     println!("{counts}, {written} records: nothing lost, nothing twice, nothing shifted");
