@@ -12,6 +12,7 @@ mod check;
 mod config;
 mod demo;
 mod exit;
+mod flows;
 mod logs;
 mod looking;
 mod output;

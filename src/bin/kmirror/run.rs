@@ -10,6 +10,7 @@ use kmirror::{Callbacks, Error, ErrorKind, Event, EventKind, Mirror, Result, Sta
 
 use crate::args::RunOptions;
 use crate::exit::ExitCode;
+use crate::flows::{Flow, Flows};
 use crate::progress::{Display, Progress};
 use crate::signals::Signals;
 use crate::summary::{self, End, Ended};
@@ -56,17 +57,22 @@ fn run_all(
 ) -> Vec<Ended> {
     // One display shows one mirror; of several there are log lines.
     let display = if configs.len() == 1 { display } else { Display::hidden() };
-    let run = |config| {
-        let run = Run { options, signals: signals.clone(), started, progress: Progress::new(display) };
+    let flows = Flows::new(configs.len());
+    let is_alone = configs.len() == 1;
+    let run = |config, flow| {
+        let run = Run { options, signals: signals.clone(), started, progress: Progress::new(display), flow };
         run.mirror(config)
     };
     let lost = |_| (End::Failed(Error::new(ErrorKind::Internal, "the thread of a mirror ended unexpectedly")), None);
     let mut configs = configs;
-    if configs.len() == 1 {
-        return configs.pop().map(run).into_iter().collect();
+    if is_alone {
+        return configs.pop().map(|config| run(config, None)).into_iter().collect();
     }
     std::thread::scope(|scope| {
-        let start = |config| std::thread::Builder::new().spawn_scoped(scope, || run(config));
+        let start = |config: Config| {
+            let flow = Some(flows.flow(config.name.as_deref()));
+            std::thread::Builder::new().spawn_scoped(scope, move || run(config, flow))
+        };
         let running: Vec<_> = configs.into_iter().map(start).collect();
         let no_thread = |error| (End::Failed(Error::no_thread("a mirror of several", &error)), None);
         let join = |thread: std::io::Result<std::thread::ScopedJoinHandle<'_, Ended>>| match thread {
@@ -97,21 +103,54 @@ struct Run<'a> {
     signals: Signals,
     started: Instant,
     progress: Progress,
+    /// Where there are several.
+    flow: Option<Flow<'a>>,
 }
 
 impl Run<'_> {
     /// Runs the mirror to its end; the status is missing if it could not start.
-    fn mirror(mut self, config: Config) -> (End, Option<Status>) {
-        let mirror = match self.start(config) {
-            Ok(mirror) => mirror,
-            Err(end) => return (end, None),
+    fn mirror(mut self, config: Config) -> Ended {
+        let ended = match self.start_of_several(config) {
+            Ok(mirror) => self.run_to_its_end(&mirror),
+            Err(end) => (end, None),
         };
-        let end = if self.options.until_caught_up { self.catch_up(&mirror) } else { self.watch(&mirror) };
+        if let Some(flow) = &mut self.flow {
+            flow.has_ended(ended.0.error(ended.1.as_ref()).as_ref());
+        }
+        ended
+    }
+
+    fn run_to_its_end(&mut self, mirror: &Mirror) -> Ended {
+        let end = if self.options.until_caught_up { self.catch_up(mirror) } else { self.watch(mirror) };
         if let Err(error) = mirror.stop(STOP_TIMEOUT) {
             tracing::warn!("{error}; what was not finished is copied by the next start");
         }
-        drain(&mirror);
+        drain(mirror);
         (end, Some(mirror.status()))
+    }
+
+    /// Starts; one of several again and again, as long as another one runs.
+    fn start_of_several(&mut self, config: Config) -> std::result::Result<Mirror, End> {
+        loop {
+            let end = match self.start(config.clone()) {
+                Ok(mirror) => {
+                    self.flow.iter_mut().for_each(Flow::has_started);
+                    return Ok(mirror);
+                }
+                Err(end) => end,
+            };
+            let (Some(flow), End::Failed(error)) = (&mut self.flow, &end) else { return Err(end) };
+            let Some(next) = flow.next_attempt(error) else { return Err(end) };
+            while Instant::now() < next {
+                if let Some(interrupted) = self.interrupted() {
+                    return Err(interrupted);
+                }
+                if self.flow.as_ref().is_some_and(Flow::is_last) {
+                    return Err(end);
+                }
+                std::thread::sleep(SLICE);
+            }
+        }
     }
 
     /// Starts, unless something ends it before.

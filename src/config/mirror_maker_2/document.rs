@@ -12,6 +12,8 @@ Generated from the table in `src/config/mirror_maker_2/keys.rs`; to change this 
 `KMIRROR_BLESS=1 cargo test mirror_maker_2_doc`.
 
 `kmirror run --config mm2.properties` runs every flow that the file enables, in one process; `--flow 'a->b'` picks some of them.
+A flow whose cluster cannot be reached at the start is named in the log and started again, as long as another flow runs; how it ended
+counts in the exit code.
 `plan` and `verify` take the same file. Of several lines the one closest to the flow counts, as in MirrorMaker 2:
 
 | written as | holds for |

@@ -4,6 +4,7 @@
 //! `kafka`. No test asserts how long something takes; each ends by [`LIMIT`] when the command hangs.
 
 mod demo;
+mod flows;
 mod hostile;
 mod limits;
 mod mirror;
