@@ -4,18 +4,18 @@
 //! trouble is its own. A coordinator that moves or loads is asked again in the next round, and is told of when it still
 //! does not answer then.
 
+mod bounds;
 pub(crate) mod survey;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind, now_ms};
 use crate::identity::groups::{ByGroup, Notebook};
-use crate::machine::groups::{self as machine, GroupActions, Memory, OnTarget, Replicated};
+use crate::machine::groups::{self as machine, GroupActions, Memory, OnTarget, Replicated, Write};
 use crate::status::{GroupsStatus, Progress, State, Subject};
 use crate::wire::groups::{self, Commit, CommitOutcome, Committed, Offsets};
 use crate::wire::positions::TopicPartition;
@@ -48,6 +48,8 @@ struct Known {
     /// Whether this process has written offsets of it, and whether that it is level since was told.
     written: bool,
     told: bool,
+    /// Whether it was told that the target has no record before some of its offsets.
+    raised: bool,
 }
 
 /// What is counted in a round.
@@ -141,7 +143,7 @@ impl Control {
         let mirror = self.shared.name();
         self.take_in_notes(notes.read(&self.target, &mirror).await?);
         // Known later than the offsets: what they say is there by then.
-        let replicated = self.replicated(&topics);
+        let replicated = self.replicated(&topics, &readings).await;
         let scale = self.scale().await;
         let on_target = |partition: &TopicPartition, offset: i64| scale.on_target(partition, offset);
         let (mut offsets, mut planned, mut commits) = (0, BTreeMap::new(), Vec::new());
@@ -211,7 +213,7 @@ impl Control {
     fn settle_group(&self, name: String, actions: GroupActions, outcome: CommitOutcome, round: &mut Round) {
         let mut known = self.groups.known.borrow_mut();
         let known = known.entry(name.clone()).or_default();
-        let mut written = 0;
+        let (mut written, mut raised) = (0, Vec::new());
         let is_written = |partition: &TopicPartition| !outcome.failed.contains(&self.on_target(partition));
         for write in &actions.writes {
             if outcome.untouched {
@@ -219,14 +221,20 @@ impl Control {
             } else if is_written(&write.partition) {
                 machine::remember_written(&mut known.memory, &write.partition, write.to);
                 written += 1;
+                raised.extend(write.raised_from.map(|from| (write, from)));
             }
         }
         let was_overtaken = outcome.untouched && !outcome.live && outcome.error.is_none();
         round.written += written;
         known.written |= written > 0;
+        if let Some((write, from)) = raised.first().filter(|_| !std::mem::replace(&mut known.raised, true)) {
+            tell_raised(&name, write, *from, raised.len());
+        }
         let error = match outcome {
             CommitOutcome { live: true, .. } => Some(machine::live(&name)),
-            CommitOutcome { error, .. } => error.or_else(|| machine::used(&name, &actions.theirs)),
+            CommitOutcome { error, .. } => error
+                .or_else(|| machine::used(&name, &actions.theirs))
+                .or_else(|| machine::beyond_the_source(&name, &actions.beyond)),
         };
         if let Some(error) = error {
             round.skip(name, error);
@@ -310,14 +318,6 @@ impl Control {
         topics
     }
 
-    fn replicated(&self, topics: &HashSet<Rc<str>>) -> Replicated {
-        let name = |progress: &Arc<Progress>| -> Option<TopicPartition> {
-            Some((topics.get(&*progress.topic)?.clone(), progress.partition))
-        };
-        let partitions = self.shared.partitions();
-        partitions.iter().filter_map(|progress| Some((name(progress)?, self.copied_up_to(progress)))).collect()
-    }
-
     /// The next offset of a partition whose copy may be relied upon, so that a consumer may go on there.
     pub(super) fn copied_up_to(&self, progress: &Progress) -> Option<i64> {
         let is_another_log = |error: Error| {
@@ -348,6 +348,19 @@ fn to_be_noted(planned: &BTreeMap<String, GroupActions>, notes: &Notebook) -> By
         }
     }
     changes
+}
+
+fn tell_raised(group: &str, write: &Write, from: i64, partitions: usize) {
+    let (topic, partition) = (&*write.partition.0, write.partition.1);
+    tracing::warn!(
+        group,
+        topic,
+        partition,
+        source_offset = from,
+        target_offset = write.to,
+        partitions,
+        "the copy begins behind the group's offset: on the target the group is set to the first record that is there"
+    );
 }
 
 /// Whether it usually passes without anybody doing anything.

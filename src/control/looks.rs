@@ -30,7 +30,7 @@ pub(super) struct Looks {
 }
 
 /// What is asked of a leader, and what it says of each partition: an offset for each question, or why there is none.
-type Answers = Vec<(Arc<Progress>, Result<Vec<i64>>)>;
+pub(super) type Answers = Vec<(Arc<Progress>, Result<Vec<i64>>)>;
 
 impl Control {
     /// Looks at both sides with every refresh, for ever.
@@ -110,6 +110,11 @@ impl Control {
             (Side::Source, IsolationLevel::ReadCommitted) => &[Which::LastStable, Which::HighWatermark],
             (Side::Source, IsolationLevel::ReadUncommitted) => &[Which::HighWatermark],
         };
+        self.offsets_of(side, partitions, questions).await
+    }
+
+    /// What the leaders of partitions on one side say, in their order: an offset for each question.
+    pub(super) async fn offsets_of(&self, side: Side, partitions: &[Arc<Progress>], questions: &[Which]) -> Answers {
         let leaders = match side {
             Side::Source => leaders_of(side, partitions, &self.source_metadata.borrow()),
             Side::Target => leaders_of(side, partitions, &self.ends.target_metadata.borrow()),
@@ -291,8 +296,10 @@ fn answer(side: Side, offsets: &ByPartition<i64>, name: &TopicPartition) -> Resu
         _ => BrokerError::UNKNOWN_PARTITION,
     };
     let (topic, partition) = (&name.0, name.1);
-    let message =
-        format!("the {} does not say where topic '{topic}' partition {partition} ends: {broker}", side.name());
+    let message = format!(
+        "the {} does not say where topic '{topic}' partition {partition} begins or ends: {broker}",
+        side.name()
+    );
     Err(Error::new(ErrorKind::Broker, message).with_kafka_code(broker.code))
 }
 

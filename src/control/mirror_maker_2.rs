@@ -75,6 +75,9 @@ impl Emitters {
     }
 }
 
+/// Partitions by the names of their topics at the source.
+type ByName<'a> = HashMap<(&'a str, i32), &'a Arc<Progress>>;
+
 impl Control {
     /// A task for each topic.
     pub(super) fn start_emitting(self: &Rc<Self>) -> Vec<JoinTask> {
@@ -220,11 +223,12 @@ impl Control {
         for portion in coordinators.chunks(GROUPS_AT_ONCE) {
             let offsets = groups::offsets(&self.source, &portion.iter().cloned().collect(), &topics).await;
             let partitions = self.shared.partitions();
-            let partitions: HashMap<(&str, i32), &Arc<Progress>> =
+            let partitions: ByName<'_> =
                 partitions.iter().map(|progress| ((&*progress.topic, progress.partition), progress)).collect();
+            let starts = self.starts_below(&offsets, &partitions).await;
             for (group, offsets) in offsets {
                 match offsets {
-                    Ok(offsets) => self.add_checkpoints(&group, offsets, &partitions, memory, &mut news),
+                    Ok(offsets) => self.add_checkpoints(&group, offsets, (&partitions, &starts), memory, &mut news),
                     Err(error) => {
                         let what = format!("checkpoints of group '{group}' are not written");
                         news.troubles.insert(format!("group '{group}'"), error.context(what));
@@ -235,11 +239,27 @@ impl Control {
         news
     }
 
+    /// Where the target's logs begin in which some group is not at the end of what was copied.
+    async fn starts_below(
+        &self,
+        offsets: &BTreeMap<String, Result<Offsets>>,
+        partitions: &ByName<'_>,
+    ) -> HashMap<TopicPartition, i64> {
+        let mut below = HashMap::new();
+        for (partition, committed) in offsets.values().flatten().flatten() {
+            let Some(progress) = partitions.get(&(&*partition.0, partition.1)) else { continue };
+            if self.copied_up_to(progress).is_some_and(|next| committed.offset < next) {
+                below.insert(partition.clone(), (*progress).clone());
+            }
+        }
+        self.target_starts(&below).await
+    }
+
     fn add_checkpoints(
         &self,
         group: &str,
         offsets: Offsets,
-        partitions: &HashMap<(&str, i32), &Arc<Progress>>,
+        (partitions, starts): (&ByName<'_>, &HashMap<TopicPartition, i64>),
         memory: &Memory,
         news: &mut News,
     ) {
@@ -250,6 +270,8 @@ impl Control {
                 news.incomplete |= progress.state() == State::Starting;
                 continue;
             };
+            // As with the group's own offset: who goes on there finds a record.
+            let target = target.max(starts.get(&partition).copied().unwrap_or(0));
             let pair = OffsetPair { source: committed.offset, target };
             if checkpoint_is_news(before.and_then(|before| before.get(&partition)).copied(), pair) {
                 let on_target = (&*progress.target_topic, progress.partition);

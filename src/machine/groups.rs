@@ -1,7 +1,8 @@
 //! Decides which offsets of a consumer group are written on the target: `plan(source, target, replicated, seen)`.
 //! Asks and changes nothing: a plan can be shown without being carried out.
 //!
-//! The target gets what the source has, but never more than the mirror has replicated. An offset on the target is the mirror's if the
+//! The target gets what the source has, but never more than the mirror has replicated, and never less than the target's log keeps: a consumer
+//! that finds its offset outside of the log goes where `auto.offset.reset` sends it. An offset on the target is the mirror's if the
 //! mirror has written it, or has found it equal to what it would have written; the internal topic remembers that. Any other
 //! offset is somebody's, also of a reader without membership: it is left where it is, and told of.
 
@@ -13,8 +14,26 @@ use crate::error::{Error, ErrorKind};
 use crate::wire::groups::{Committed, Listed, Members, Offsets, Type};
 use crate::wire::positions::TopicPartition;
 
-/// How far the partitions of mirrored topics are replicated: the next offset; `None` while it is not known.
-pub type Replicated = BTreeMap<TopicPartition, Option<i64>>;
+/// What the target has of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copied {
+    /// The next offset of the source that it does not have.
+    pub next: i64,
+    /// The first offset that its log keeps, by its own numbers.
+    pub target_start: i64,
+    /// Where the source's log ends, if it was asked after the group's offset was read.
+    pub source_end: Option<i64>,
+}
+
+impl Copied {
+    /// Everything up to there, of a log that begins at 0.
+    pub fn up_to(next: i64) -> Self {
+        Copied { next, target_start: 0, source_end: None }
+    }
+}
+
+/// What the target has of the partitions of mirrored topics; `None` while it is not known.
+pub type Replicated = BTreeMap<TopicPartition, Option<Copied>>;
 
 /// What is known of one partition of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,6 +102,19 @@ pub struct Write {
     pub metadata: String,
     /// Why.
     pub reason: OffsetReason,
+    /// The offset at the source, if what it stands for is before the first record that the target has.
+    pub raised_from: Option<i64>,
+}
+
+/// A partition in which the source's offset is beyond the end of the source's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beyond {
+    /// Which one.
+    pub partition: TopicPartition,
+    /// The offset at the source.
+    pub source: i64,
+    /// Where the source's log ends.
+    pub end: i64,
 }
 
 /// A partition in which the target's offset is somebody's, so that it is left alone.
@@ -103,6 +135,8 @@ pub struct GroupActions {
     pub writes: Vec<Write>,
     /// What is left alone because somebody else has set it.
     pub theirs: Vec<Theirs>,
+    /// What can never be level, because the source's log does not reach so far.
+    pub beyond: Vec<Beyond>,
     /// Offsets that the target is behind the source after the writes.
     pub behind: u64,
     /// Partitions in which it is, or in which it is not known how far the mirror is.
@@ -127,12 +161,10 @@ pub fn plan(
         let now = target.get(partition);
         let went_on = before.source.is_none_or(|source| before.went_on || there.offset > source);
         let mut seen = Seen { source: Some(there.offset), went_on, ..before };
-        let wanted = replicated.map(|replicated| {
-            let to = on_target(partition, there.offset.min(replicated));
-            // What is not copied yet has no place on the target; it is as far away as at the source.
-            let beyond = there.offset.saturating_sub(replicated).max(0);
-            Wanted { to: to.offset, once_copied: to.offset.saturating_add(beyond), comes_back: to.comes_back }
-        });
+        let wanted = replicated.map(|copied| wanted_of(partition, there.offset, copied, on_target));
+        if let Some(end) = replicated.and_then(|copied| copied.source_end).filter(|end| there.offset > *end) {
+            actions.beyond.push(Beyond { partition: partition.clone(), source: there.offset, end });
+        }
         let decision = decide(wanted, there, now, &seen);
         let mut after = now.map_or(0, |now| now.offset);
         match decision {
@@ -143,7 +175,9 @@ pub fn plan(
                 // What is there now is what counts if nothing is written.
                 seen.ours = now.map(|now| now.offset).filter(|offset| seen.is_ours(*offset) || *offset == to);
                 seen.tried = Some(to);
-                actions.writes.push(Write { partition: partition.clone(), from, to, metadata, reason });
+                let raised_from = wanted.filter(|wanted| wanted.is_raised).map(|_| there.offset);
+                let partition = partition.clone();
+                actions.writes.push(Write { partition, from, to, metadata, reason, raised_from });
                 after = to;
             }
             Decision::Level => {
@@ -198,11 +232,32 @@ struct Wanted {
     /// When everything is copied.
     once_copied: i64,
     comes_back: bool,
+    /// Whether it is the first record that the target has, because the source's offset is before that.
+    is_raised: bool,
+}
+
+fn wanted_of(
+    partition: &TopicPartition,
+    source: i64,
+    copied: Copied,
+    on_target: &dyn Fn(&TopicPartition, i64) -> OnTarget,
+) -> Wanted {
+    let to = on_target(partition, source.min(copied.next));
+    // What is not copied yet has no place on the target; it is as far away as at the source.
+    let ever = copied.source_end.map_or(source, |end| source.min(end));
+    let beyond = ever.saturating_sub(copied.next).max(0);
+    let first = to.offset.max(copied.target_start);
+    Wanted {
+        to: first,
+        once_copied: first.saturating_add(beyond),
+        comes_back: to.comes_back,
+        is_raised: first > to.offset,
+    }
 }
 
 /// The whole table for one partition.
 fn decide(wanted: Option<Wanted>, source: &Committed, target: Option<&Committed>, seen: &Seen) -> Decision {
-    let Some(Wanted { to, once_copied, comes_back }) = wanted else { return Decision::Wait };
+    let Some(Wanted { to, once_copied, comes_back, .. }) = wanted else { return Decision::Wait };
     match target {
         None => Decision::Write(OffsetReason::Missing),
         Some(target) if target.offset == to && target.metadata != source.metadata => {
@@ -310,6 +365,22 @@ pub fn used(group: &str, theirs: &[Theirs]) -> Option<Error> {
         first.target, first.source
     );
     Some(Error::new(ErrorKind::TargetConflict, message).with_partition(&**topic, *partition).with_offset(first.source))
+}
+
+/// The error of a group that can never be level.
+pub fn beyond_the_source(group: &str, beyond: &[Beyond]) -> Option<Error> {
+    let first = beyond.first()?;
+    let (topic, partition) = &first.partition;
+    let more = match beyond.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and so it is in {more} more partitions)"),
+    };
+    let message = format!(
+        "group '{group}' is at {} in {topic}-{partition} at the source, whose log ends at {}{more}: the topic was made anew or has lost \
+         records since; on the target it is not set beyond that end either; set its offset at the source",
+        first.source, first.end
+    );
+    Some(Error::new(ErrorKind::Topic, message).with_partition(&**topic, *partition).with_offset(first.source))
 }
 
 #[cfg(test)]

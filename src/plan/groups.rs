@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Plan, Planner, TopicAction, TopicPlan, Translations};
 use crate::control::groups::survey::{Reading, Survey};
 use crate::identity::groups::ByGroup;
-use crate::machine::groups::{self as machine, GroupActions, OffsetReason, Replicated};
+use crate::machine::groups::{self as machine, Copied, GroupActions, OffsetReason, Replicated};
 use crate::wire::cluster::Metadata;
 use crate::wire::groups;
 
@@ -42,6 +42,8 @@ pub struct OffsetPlan {
     pub to: i64,
     /// Why.
     pub reason: OffsetReason,
+    /// The offset at the source, if it is before the first record that the target has or gets.
+    pub raised_from: Option<i64>,
 }
 
 impl Planner {
@@ -112,7 +114,11 @@ fn once_caught_up(topics: &[TopicPlan]) -> Replicated {
     for topic in topics.iter().filter(|topic| topic.action != TopicAction::Refuse) {
         let name: Rc<str> = Rc::from(topic.topic.as_str());
         let partitions = (0..topic.partitions as i32).filter(|number| !topic.refused_partitions.contains_key(number));
-        replicated.extend(partitions.map(|number| ((name.clone(), number), Some(i64::MAX))));
+        let all = |number: i32| {
+            let target_start = topic.starts.get(&number).copied().unwrap_or(0);
+            Some(Copied { target_start, ..Copied::up_to(i64::MAX) })
+        };
+        replicated.extend(partitions.map(|number| ((name.clone(), number), all(number))));
     }
     replicated
 }
@@ -131,6 +137,7 @@ fn group_plan(group: String, actions: GroupActions, refusal: Option<String>) -> 
                 from: write.from,
                 to: write.to,
                 reason: write.reason,
+                raised_from: write.raised_from,
             })
             .collect(),
     };

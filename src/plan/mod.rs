@@ -113,6 +113,9 @@ pub struct TopicPlan {
     pub prefixes: Vec<PrefixPlan>,
     /// Partitions that would be parked, and why.
     pub refused_partitions: BTreeMap<i32, String>,
+    /// The first offsets that the target's partitions keep, or will.
+    #[serde(skip)]
+    starts: BTreeMap<i32, i64>,
     /// The deletions of keys, of a compacted topic that is copied already.
     pub deletions: Option<DeletionsPlan>,
 }
@@ -392,6 +395,7 @@ fn topic_plan(topic: String, partitions: usize, action: Action) -> TopicPlan {
         reason: None,
         prefixes: Vec::new(),
         refused_partitions: BTreeMap::new(),
+        starts: BTreeMap::new(),
         deletions: None,
     };
     match action {
@@ -428,8 +432,10 @@ impl TopicPlan {
             target_end: target.log_end,
             writer: target.writer,
         };
+        self.starts.insert(partition, target.log_start);
         match prefix::decide(&reading) {
             Step::Fill { from, to } => {
+                self.starts.insert(partition, to);
                 let estimate_seconds = prefix::estimate(to - from).as_secs_f64();
                 self.prefixes.push(PrefixPlan { partition, from, to, estimate_seconds });
             }

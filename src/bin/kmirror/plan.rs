@@ -104,4 +104,15 @@ fn push_group(text: &mut String, group: &GroupPlan) {
         (Some(why), false) => format!("{set}; {why}"),
     };
     text.push_str(&format!("group {}: {what}\n", printable(&group.group)));
+    for offset in &group.offsets {
+        if let Some(source) = offset.raised_from {
+            text.push_str(&format!(
+                "    {}-{} is at {} at the source: the copy begins behind that, and the group gets {}\n",
+                printable(&offset.topic),
+                offset.partition,
+                grouped(source as u64),
+                grouped(offset.to as u64)
+            ));
+        }
+    }
 }

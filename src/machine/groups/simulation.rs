@@ -132,7 +132,7 @@ impl History {
         };
         let mut memory = self.memory.clone().unwrap_or_else(|| recall(self));
         self.spoil(&mut memory, &seen);
-        let replicated = (0..PARTITIONS).map(|number| (name(number), Some(self.replicated))).collect();
+        let replicated = (0..PARTITIONS).map(|number| (name(number), Some(Copied::up_to(self.replicated)))).collect();
         let target = offsets(seen.iter().copied());
         let actions = plan(&source, &target, &replicated, &same_offset, &memory);
         if self.bug != Some(Bug::NotesTooLate) {

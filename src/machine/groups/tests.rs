@@ -16,7 +16,7 @@ fn at(offset: i64) -> Offsets {
 }
 
 fn replicated(next: Option<i64>) -> Replicated {
-    Replicated::from([(partition(0), next)])
+    Replicated::from([(partition(0), next.map(Copied::up_to))])
 }
 
 /// One round: what is written, and what is remembered when that succeeds.
@@ -83,7 +83,8 @@ fn a_group_of_which_somebody_has_one_partition_is_left_as_a_whole() {
         let committed = |offset| Committed { offset, metadata: String::new() };
         Offsets::from([(partition(0), committed(one)), (partition(1), committed(other))])
     };
-    let replicated = Replicated::from([(partition(0), Some(100)), (partition(1), Some(100))]);
+    let all = Some(Copied::up_to(100));
+    let replicated = Replicated::from([(partition(0), all), (partition(1), all)]);
     let mut memory = plan(&both(50, 60), &Offsets::new(), &replicated, &same_offset, &Memory::new()).memory;
     remember_written(&mut memory, &partition(0), 50);
     remember_written(&mut memory, &partition(1), 60);
@@ -180,6 +181,54 @@ fn nothing_is_written_while_it_is_not_known_how_far_the_mirror_is() {
     assert_eq!((actions.writes.len(), actions.waiting), (0, 1));
     let actions = plan(&at(3), &at(9), &replicated(None), &same_offset, &Memory::new());
     assert!(actions.writes.is_empty() && actions.theirs.is_empty());
+}
+
+/// Whoever is sent below the first record of a log goes to its end with `auto.offset.reset=latest`.
+#[test]
+fn the_target_never_gets_less_than_its_log_keeps() {
+    let copied = |target_start| Copied { next: 120, target_start, source_end: None };
+    let one = |source, target: Option<i64>, target_start, memory: &Memory| {
+        let replicated = Replicated::from([(partition(0), Some(copied(target_start)))]);
+        let target = target.map_or_else(Offsets::new, at);
+        plan(&at(source), &target, &replicated, &same_offset, memory)
+    };
+    for (source, expected, raised) in [(40, 100, Some(40)), (99, 100, Some(99)), (100, 100, None), (110, 110, None)] {
+        let actions = one(source, None, 100, &Memory::new());
+        let write = &actions.writes[0];
+        assert_eq!((write.to, write.raised_from), (expected, raised), "{source}");
+        assert_eq!((actions.behind, actions.waiting), (0, 0), "it is level so");
+        // It stays there, and goes on with the log.
+        let mut memory = actions.memory;
+        remember_written(&mut memory, &partition(0), write.to);
+        let again = one(source, Some(expected), 100, &memory);
+        assert!(again.writes.is_empty() && again.theirs.is_empty());
+        let later = one(source, Some(expected), 115, &again.memory);
+        assert_eq!(later.writes.iter().map(|write| write.to).collect::<Vec<_>>(), [115]);
+    }
+    // A log that keeps nothing.
+    let emptied = one(40, None, 120, &Memory::new());
+    assert_eq!(emptied.writes[0].to, 120);
+    // With translated offsets it is the target's numbers that count.
+    let moved = |_: &TopicPartition, offset: i64| OnTarget { offset: offset + 1000, comes_back: false };
+    let replicated = Replicated::from([(partition(0), Some(copied(1050)))]);
+    let actions = plan(&at(40), &Offsets::new(), &replicated, &moved, &Memory::new());
+    assert_eq!((actions.writes[0].to, actions.writes[0].raised_from), (1050, Some(40)));
+}
+
+#[test]
+fn an_offset_beyond_the_end_of_the_source_says_so_and_is_not_behind() {
+    let copied = |next, end| Copied { next, target_start: 0, source_end: Some(end) };
+    let replicated = |next, end| Replicated::from([(partition(0), Some(copied(next, end)))]);
+    let actions = plan(&at(1000), &Offsets::new(), &replicated(10, 10), &same_offset, &Memory::new());
+    assert_eq!((actions.writes[0].to, actions.behind, actions.waiting), (10, 0, 0));
+    assert_eq!(actions.beyond, [Beyond { partition: partition(0), source: 1000, end: 10 }]);
+    let told = beyond_the_source("g", &actions.beyond).unwrap();
+    assert!(told.message().contains("is at 1000 in orders-0 at the source, whose log ends at 10"), "{told}");
+    // What is still to be copied is behind, and only that.
+    let actions = plan(&at(1000), &Offsets::new(), &replicated(4, 10), &same_offset, &Memory::new());
+    assert_eq!((actions.writes[0].to, actions.behind), (4, 6));
+    let actions = plan(&at(10), &Offsets::new(), &replicated(4, 10), &same_offset, &Memory::new());
+    assert_eq!((actions.behind, actions.beyond.len()), (6, 0));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What becomes of consumer groups on real brokers: their offsets, their members, and consumers that are moved.
 //! Offsets are read back by single requests, records by librdkafka; what the mirror says of itself is compared with that.
 
+mod bounds;
 mod denied;
 mod evil;
 mod many;
