@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Control;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::machine::configs::{self, Change, Policy, SourceTopic, TargetTopic};
+use crate::machine::configs::{self, Change, Insistence, Policy, SourceTopic, TargetTopic};
 use crate::machine::topics::{names_on_target, under_source_names};
 use crate::status::{Progress, State, Subject};
 use crate::wire;
@@ -30,6 +30,8 @@ pub(super) struct Following {
     replicas: RefCell<BTreeMap<String, Replicas>>,
     /// Held during a look, so that two of them do not do the same.
     looking: tokio::sync::Mutex<()>,
+    /// What was set and did not hold.
+    insistence: RefCell<Insistence>,
 }
 
 /// The replicas of a topic.
@@ -131,11 +133,17 @@ impl Control {
                 troubles.insert(topic.clone(), loses_records(topic, &stricter));
             }
         }
-        let changes = pairs.into_iter().map(|(topic, source, target)| {
-            let changes = configs::plan(&source, &target, self.config_policy());
-            (topic, changes)
-        });
-        let changes = changes.filter(|(_, changes)| !changes.is_empty()).collect();
+        let mut changes = Vec::new();
+        for (topic, source, target) in pairs {
+            let planned = configs::plan(&source, &target, self.config_policy());
+            let (wanted, in_vain) = self.configs.insistence.borrow_mut().handle_planned(&topic, planned);
+            if let Some(change) = in_vain.first() {
+                troubles.insert(topic.clone(), does_not_hold(&topic, change));
+            }
+            if !wanted.is_empty() {
+                changes.push((topic, wanted));
+            }
+        }
         troubles.extend(self.change(changes).await?);
         Ok(troubles)
     }
@@ -165,6 +173,7 @@ impl Control {
                         let (key, reason) = (change.key(), change.reason());
                         let (from, to) = (change.from().unwrap_or("default"), change.to().unwrap_or("default"));
                         tracing::info!(topic, key, from, to, reason, "configuration follows");
+                        self.configs.insistence.borrow_mut().handle_made(&topic, &change);
                     }
                 }
                 Ok(None) => {}
@@ -247,6 +256,17 @@ fn loses_records(topic: &str, stricter: &[String]) -> Error {
         "topic '{topic}' lets records go on the target that the source keeps, or refuses what the source takes: {}; set it on the \
          target's topic, at the source's, or with topic.configs.override",
         stricter.join(", ")
+    );
+    Error::new(ErrorKind::Topic, message).with_topic(topic)
+}
+
+/// A setting that reads back otherwise each time it is set.
+fn does_not_hold(topic: &str, change: &Change) -> Error {
+    let (key, from) = (change.key(), change.from().unwrap_or("the default"));
+    let to = change.to().unwrap_or("the default");
+    let message = format!(
+        "{key} of topic '{topic}' was set to {to} on the target again and again and is {from} each time it is read: its brokers make that of \
+         it, or somebody sets it back; it is left so, until one of the two changes; topic.configs.exclude={key} leaves it to the target"
     );
     Error::new(ErrorKind::Topic, message).with_topic(topic)
 }

@@ -4,6 +4,8 @@
 //! copies that the mirror has made where that default would let records go sooner, refuse or change them ([`strictness`]).
 //! [`NOT_COPIED`] is the one list of what stays as it is there, with the reasons.
 
+mod insistence;
+mod sameness;
 mod strictness;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +14,9 @@ use std::rc::Rc;
 use crate::config::{Config, ConfigExclusion};
 use crate::wire::configs::{Counting, MIN_IN_SYNC, TIMESTAMP_TYPE};
 use crate::wire::removal::{self, Settings};
+
+pub use insistence::Insistence;
+use sameness::is_same;
 
 /// What was set on a topic itself.
 pub type Configs = BTreeMap<String, String>;
@@ -198,7 +203,7 @@ pub fn plan(source: &SourceTopic, target: &TargetTopic, policy: Policy<'_>) -> V
     for (key, (value, reason)) in wanted {
         let from = target.own.get(&key).cloned();
         let is_loose = key == AFTER_MAX && !policy.overrides.contains_key(&key) && is_looser(from.as_deref(), &value);
-        if from.as_ref() != Some(&value) && !is_loose {
+        if !from.as_ref().is_some_and(|from| is_same(from, &value)) && !is_loose {
             changes.push(Change::Set { key, value, from, reason });
         }
     }
@@ -276,7 +281,7 @@ fn wanted_of(source: &SourceTopic, target: &TargetTopic, policy: Policy<'_>) -> 
     for &key in strictness::KEYS {
         let Some(ours) = source.counting.get(key).filter(|_| is_free(key, &wanted)) else { continue };
         // It was set for this reason before: what the brokers' default is does not matter as long as it is the source's value.
-        let is_set_already = target.own.get(key).is_some_and(|own| **own == **ours);
+        let is_set_already = target.own.get(key).is_some_and(|own| is_same(own, ours));
         let theirs = counts_there(key, target, &wanted, policy);
         let counts = |key: &str| counts_there(key, target, &wanted, policy);
         let is_strict = |theirs: &Rc<str>| strictness::is_stricter(key, theirs, ours, &source.counting, counts);
@@ -403,6 +408,16 @@ mod tests {
 
     fn exclusion(list: &str) -> ConfigExclusion {
         ConfigExclusion::new(list).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_value_that_is_written_another_way_is_left() {
+        let values = [("retention.ms", "00604800000"), ("preallocate", "FALSE"), ("cleanup.policy", "compact,compact")];
+        let (overrides, excluded) = (configs(&[("min.cleanable.dirty.ratio", "0.50")]), exclusion(""));
+        let there = [("retention.ms", "604800000"), ("preallocate", "false"), ("cleanup.policy", "compact")];
+        let mut target = topic(&there);
+        target.own.insert("min.cleanable.dirty.ratio".to_owned(), "0.5".to_owned());
+        assert_eq!(plan(&at_source(&values), &target, policy_of(&overrides, &excluded)), []);
     }
 
     #[test]

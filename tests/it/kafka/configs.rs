@@ -66,6 +66,30 @@ fn missing(plan: &Value) -> Vec<String> {
     missing.map(|one| [&one["side"], &one["operation"], &one["resource"]].map(word).join(" ")).collect()
 }
 
+/// As people write values: brokers give back what they have made of them.
+#[test]
+fn settings_that_are_written_another_way_are_not_altered_again_and_again() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("written");
+    pair.source.create_topic(&topic, 1, &[("retention.ms", "00604800000"), ("flush.ms", "+7000")])?;
+    write(&pair.source, &topic, 30)?;
+    let overrides = "topic.configs.override=min.cleanable.dirty.ratio=0.50,preallocate=FALSE,segment.ms=0086400000";
+    let mut mirror = Mirroring::pair(pair, &topic).set(overrides).start()?;
+    let expected = [
+        ("flush.ms", "7000"),
+        ("min.cleanable.dirty.ratio", "0.5"),
+        ("preallocate", "false"),
+        ("retention.ms", "604800000"),
+        ("segment.ms", "86400000"),
+    ];
+    wait_configured(pair, &topic, &expected, &mirror)?;
+    wait_copied(pair, &topic, 30)?;
+    // Several looks, of two a second.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(mirror.stderr().matches("configuration follows").count(), 0, "{}", mirror.stderr());
+    mirror.kill9()
+}
+
 #[test]
 fn what_is_set_altered_or_removed_on_the_source_follows_on_the_target() -> Outcome {
     let pair = shared()?;
