@@ -63,13 +63,15 @@ struct Build<'a> {
     given: BTreeMap<Target, (usize, &'a Entry)>,
     /// What has a value that is wrong.
     wrong: BTreeSet<Target>,
+    /// Whether `replication.policy.separator` is set to nothing.
+    is_separator_empty: bool,
 }
 
 impl<'a> Build<'a> {
     fn new() -> Result<Self> {
         let (report, candidates, security) = (Report::default(), BTreeMap::new(), Vec::new());
         let (given, wrong) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Build { config: defaults()?, report, candidates, security, given, wrong })
+        Ok(Build { config: defaults()?, report, candidates, security, given, wrong, is_separator_empty: false })
     }
 
     /// Finds out what every key means.
@@ -163,8 +165,15 @@ impl<'a> Build<'a> {
             );
         }
         let mut text = property.check(value)?;
-        if text.is_empty() && property.kind == Kind::Text {
-            text = property.default.unwrap_or_default().to_owned();
+        if text.is_empty()
+            && let Some(default) = property.default.filter(|_| property.kind == Kind::Text)
+        {
+            // Elsewhere it means "not set", as in Java's files.
+            self.is_separator_empty |= property.key == SEPARATOR;
+            text = default.to_owned();
+        }
+        if property.kind == Kind::Text && value::has_comment(&text) {
+            self.warning(winner.order, winner.entry, COMMENT.to_owned());
         }
         match property.availability {
             Availability::Now => {}
@@ -267,6 +276,39 @@ impl<'a> Build<'a> {
             let what = format!("names {}, which belongs to one cluster and is never mirrored", impossible.join(", "));
             self.problem_of(target, &what);
         }
+        self.judge_idle_entries();
+    }
+
+    /// What somebody means to select or to leave out, and what can match nothing, is told: an exclusion without effect copies
+    /// what should stay where it is.
+    fn judge_idle_entries(&mut self) {
+        let config = &self.config;
+        let settings = config.topic_configs_exclude.keys.idle().map(|entry| ("topic.configs.exclude", entry));
+        let idle: Vec<_> = config.topics.idle().chain(settings).map(|(key, entry)| (key, entry.to_owned())).collect();
+        for (key, entry) in idle {
+            let what = if key == "topic.configs.exclude" { "setting" } else { "topic" };
+            let comment = if value::has_comment(&entry) { "; a comment begins a line of its own" } else { "" };
+            let what = format!(
+                "has the entry {}, which matches no {what}, as names have letters, digits, '.', '_' and '-' only{comment}",
+                quote(&entry)
+            );
+            self.problem_of((key, None), &what);
+        }
+        // The name of a group may have any character.
+        for key in ["groups", "groups.exclude"] {
+            if let Some((order, entry)) = self.given.get(&(key, None)).copied()
+                && entry.value.split(',').any(value::has_comment)
+            {
+                self.warning(order, entry, COMMENT.to_owned());
+            }
+        }
+        let overrides = self.config.topic_configs_override.iter();
+        let commented: Vec<String> =
+            overrides.filter(|(_, value)| value::has_comment(value)).map(|(key, _)| key.clone()).collect();
+        for key in commented {
+            let what = format!("has a '#' behind a blank in the value of {key}: a comment begins a line of its own");
+            self.problem_of(("topic.configs.override", None), &what);
+        }
     }
 
     /// Without a name the group of the consumer's file names the mirror.
@@ -302,10 +344,20 @@ impl<'a> Build<'a> {
                 format!("is {}: it takes letters, digits, '.', '_' and '-', as a topic's name does", quote(text));
             self.problem_of((key, None), &what);
         }
-        if names.policy == ReplicationPolicy::Default && names.source_alias.is_none() {
-            let what =
-                "is missing: with replication.policy=default it stands before the name of every topic on the target";
-            self.problem_of(("source.cluster.alias", None), what);
+        let is_default = names.policy == ReplicationPolicy::Default;
+        if self.is_separator_empty && (is_default || self.config.emission.asked_for().is_some()) {
+            let what = "is empty, and needs a character: what came from which cluster could not be told by the names; if they are to be the \
+                        same on both sides, set replication.policy=identity (IdentityReplicationPolicy in MirrorMaker 2)";
+            self.problem_of((SEPARATOR, None), what);
+        }
+        if is_default && names.source_alias.is_none() {
+            let alias = ("source.cluster.alias", None);
+            let how = if self.given.contains_key(&alias) { "empty" } else { "missing" };
+            let what = format!(
+                "is {how}: with replication.policy=default it stands before the name of every topic on the target; if names are to be the \
+                 same on both sides, set replication.policy=identity"
+            );
+            self.problem_of(alias, &what);
         }
         if names.source_alias.is_some() && names.source_alias == names.target_alias {
             let what = "is the same as source.cluster.alias: each cluster needs an alias of its own";
@@ -366,6 +418,9 @@ impl<'a> Build<'a> {
     }
 }
 
+const SEPARATOR: &str = "replication.policy.separator";
+const COMMENT: &str =
+    "has a '#' behind a blank, which is a part of the value: a comment begins a line of its own in a properties file";
 const SECURITY_PROTOCOL: &str = "security.protocol";
 
 /// The configuration with the defaults of the table.

@@ -5,6 +5,7 @@
 //! surrounding quotes do not count, and a lone `*` is everything.
 
 use regex::{Regex, RegexSet, RegexSetBuilder};
+use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Topics of brokers: their records mean something to that one cluster only.
 const OF_BROKERS: [&str; 4] =
@@ -73,6 +74,12 @@ impl TopicSelection {
     pub(super) fn impossible(&self) -> impl Iterator<Item = &str> {
         let never = |name: &&str| Self::is_of_mirror(name) || OF_BROKERS.contains(name);
         self.include.parts.iter().map(String::as_str).filter(never)
+    }
+
+    /// The entries that can match no topic, and of which list.
+    pub(super) fn idle(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let included = self.include.idle().map(|entry| ("topics", entry));
+        included.chain(self.exclude.idle().map(|entry| ("topics.exclude", entry)))
     }
 
     fn is_of_mirror(topic: &str) -> bool {
@@ -168,8 +175,33 @@ impl Patterns {
         self.set.is_match(name)
     }
 
+    /// The entries that match nothing with the characters of a topic's name, or of a setting's.
+    pub(super) fn idle(&self) -> impl Iterator<Item = &str> {
+        let is_idle = |part: &&String| regex_syntax::parse(part).is_ok_and(|parsed| !may_match(&parsed));
+        self.parts.iter().filter(is_idle).map(String::as_str)
+    }
+
     fn names(&self, name: &str) -> bool {
         self.parts.iter().any(|part| part == name)
+    }
+}
+
+/// Whether an expression matches some text of the characters that a topic's name may have.
+fn may_match(expression: &Hir) -> bool {
+    let is_legal = |c: char| super::value::is_name_char(c);
+    match expression.kind() {
+        HirKind::Empty | HirKind::Look(_) => true,
+        HirKind::Literal(literal) => std::str::from_utf8(&literal.0).is_ok_and(|text| text.chars().all(is_legal)),
+        HirKind::Class(Class::Unicode(class)) => {
+            let mut ranges = class.ranges().iter();
+            ranges
+                .any(|range| (0..=127u8).map(char::from).any(|c| is_legal(c) && range.start() <= c && c <= range.end()))
+        }
+        HirKind::Class(Class::Bytes(_)) => true,
+        HirKind::Repetition(repetition) => repetition.min == 0 || may_match(&repetition.sub),
+        HirKind::Capture(capture) => may_match(&capture.sub),
+        HirKind::Concat(all) => all.iter().all(may_match),
+        HirKind::Alternation(some) => some.iter().any(may_match),
     }
 }
 
@@ -281,6 +313,40 @@ mod tests {
         assert!(selection("'a,b'", "").matches("b"));
         assert!(selection("\"a|b\"", "").matches("a"));
         assert!(selection("*", "").matches("anything"));
+    }
+
+    #[test]
+    fn entries_that_match_no_name_are_found() {
+        let idle = |list: &str| {
+            let patterns = Patterns::parse(list).expect("patterns");
+            patterns.idle().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let never =
+            ["secret # personal", "orders #all", "a b", "käse", r"a\.b\s+c", "a/.*", "[#$]x", "(a|b) c", "x{2} y"];
+        for entry in never {
+            assert_eq!(idle(entry), [entry], "{entry}");
+        }
+        let some = [
+            "orders",
+            ".*",
+            r".*[\-\.]internal",
+            "__.*",
+            r"\..*",
+            "^a$",
+            r"\bteam\d+\b",
+            "[^a]x",
+            "(a |b)c",
+            "a( b)?",
+            r"\w+",
+            "(?i)Orders",
+            "x{0}y*z",
+            "*",
+            r"\p{L}+",
+        ];
+        for entry in some {
+            assert_eq!(idle(entry), [""; 0], "{entry}");
+        }
+        assert_eq!(idle("a, b # c, d"), ["b # c"]);
     }
 
     #[test]

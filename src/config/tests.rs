@@ -7,6 +7,8 @@ use super::collect::Place;
 use super::properties::{Availability, Kind, Property, Scope, is_secret, markdown, table};
 use super::*;
 
+mod told;
+
 const SERVERS: &str = "source.bootstrap.servers=a:9092\ntarget.bootstrap.servers=b:9092\n";
 
 fn flat(text: &str) -> Properties {

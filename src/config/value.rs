@@ -121,6 +121,11 @@ pub(super) fn check_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Whether a value holds what somebody may have meant for a comment: properties files know them at the beginning of a line only.
+pub(super) fn has_comment(text: &str) -> bool {
+    text.trim_start().split_once('#').is_some_and(|(before, _)| before.ends_with([' ', '\t']))
+}
+
 /// Whether a topic's name, and so a mirror's, may have this character.
 pub(super) fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
