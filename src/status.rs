@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 pub use heard::AsOf;
 pub(crate) use heard::Side;
@@ -216,6 +216,28 @@ pub struct PartitionStatus {
     /// Why it does not progress.
     #[serde(serialize_with = "error_text")]
     pub error: Option<Error>,
+}
+
+impl Status {
+    /// What keeps the mirror, or a part of it, from going on: its own error, else that of the first partition that does not progress or of
+    /// the first topic that is refused, and how many there are. `None` if nothing does.
+    pub fn trouble(&self) -> Option<Error> {
+        if self.error.is_some() {
+            return self.error.clone();
+        }
+        let partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
+        let stuck = partitions.filter(|partition| matches!(partition.state, State::Failed | State::Stalled));
+        let stuck: Vec<Error> = stuck.filter_map(|partition| partition.error.clone()).collect();
+        let refused = self.refused.iter().map(|(topic, why)| {
+            Error::new(ErrorKind::Topic, format!("topic '{topic}' is not mirrored: {why}")).with_topic(topic)
+        });
+        let mut all = stuck.into_iter().chain(refused);
+        let first = all.next()?;
+        Some(match all.count() {
+            0 => first,
+            more => first.context(format!("{} partitions or topics do not go on, the first of them", more + 1)),
+        })
+    }
 }
 
 fn error_text<S: Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {

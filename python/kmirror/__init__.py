@@ -10,8 +10,6 @@
 <kmirror.Mirror without a name not started>
 """
 
-import logging
-
 from ._kmirror import Event, Lag, Secret, __version__
 from .errors import (
     AuthenticationError,
@@ -39,9 +37,6 @@ from .errors import (
 from .functions import check, plan, promote, undo_promotion, verify
 from .mirror import Mirror
 from .reports import CheckReport, Plan, PromoteReport, PromotionUndone, Status, VerifyReport
-
-# As libraries do: silent until the program says what it wants to hear.
-logging.getLogger("kmirror").addHandler(logging.NullHandler())
 
 __all__ = [
     "AuthenticationError",

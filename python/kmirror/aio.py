@@ -174,8 +174,7 @@ class Mirror:
 
     async def wait_until_caught_up(self, timeout: float | None = None) -> None:
         """Waits until every selected partition has reached the source's end as it is at the time of this call."""
-        handle = self._mirror._handle
-        await _run(lambda cancel: handle.wait_until_caught_up(timeout, cancel, None))
+        await _run(lambda cancel: self._mirror._wait_until_caught_up(timeout, cancel, None))
 
     async def poll(self, timeout: float | None = 0.0) -> Event | None:
         """The next event, or None if there is none within so many seconds, or the mirror has ended. One that a
@@ -238,8 +237,11 @@ class Mirror:
         await self.start()
         return self
 
-    async def __aexit__(self, *_exception: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
+        state, trouble = self._mirror._handle.trouble()
         await self.stop()
+        if kind is None:
+            self._mirror._tell_trouble(state, trouble, 3)
 
     def __repr__(self) -> str:
         return repr(self._mirror).replace("kmirror.Mirror", "kmirror.aio.Mirror", 1)

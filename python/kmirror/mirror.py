@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._kmirror import Cancel, Event, Handle
 from .callbacks import Callbacks, Calling, OnEvent, OnLag
-from .errors import ForkedError, KmirrorError, KmirrorWarning
+from .errors import ForkedError, KmirrorError, KmirrorWarning, TimedOut
 from .reports import CheckReport, Plan, PromoteReport, PromotionUndone, Status, VerifyReport
 
 if TYPE_CHECKING:
@@ -42,9 +42,12 @@ class Mirror:
     on_lag is called with the Lag of the whole mirror every lag_interval_ms, on_event with every Event, both from one
     thread named ``kmirror-events``. They may call everything, stop() too; however long they take, copying goes on.
     What they raise goes to sys.unraisablehook and is counted in callback_errors. What the engine logs goes to logger,
-    by default ``logging.getLogger("kmirror")``, from the same thread.
+    by default ``logging.getLogger("kmirror")``, from the same thread; where logging is not set up, warnings and errors
+    go to standard error.
 
-    In a with statement it starts at the beginning and stops at the end. Times are seconds.
+    In a with statement it starts at the beginning and stops at the end. A mirror that has failed by then raises its
+    error, unless a call of the mirror has raised it before; one of which a part does not go on warns (KmirrorWarning).
+    Times are seconds.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Mirror:
         logger: logging.Logger | None,
         properties: dict[str, Any],
     ) -> None:
+        self._has_raised = False
         self._callbacks = Callbacks(on_lag, on_event, logging.getLogger("kmirror") if logger is None else logger)
         self._calling: Calling | None = None
         self._handle = Handle(files, _client("source", source), _client("target", target), properties)
@@ -160,7 +164,18 @@ class Mirror:
     def wait_until_caught_up(self, timeout: float | None = None) -> None:
         """Waits until every selected partition has reached the source's end as it is at the time of this call. Raises
         the error of a partition that never will, and TimedOut after so many seconds."""
-        self._handle.wait_until_caught_up(timeout, None, None)
+        self._wait_until_caught_up(timeout, None, None)
+
+    def _wait_until_caught_up(
+        self, timeout: float | None, cancel: Cancel | None, show: Callable[[], None] | None
+    ) -> None:
+        try:
+            self._handle.wait_until_caught_up(timeout, cancel, show)
+        except TimedOut:
+            raise
+        except KmirrorError:
+            self._has_raised = True
+            raise
 
     def progress(self, timeout: float | None = None, *, interval: float = 0.5) -> Status:
         """As wait_until_caught_up(), showing meanwhile how far it is, every so many seconds: as a table in a
@@ -168,7 +183,7 @@ class Mirror:
         from .progress import shown
 
         with shown(self.status, interval) as show:
-            self._handle.wait_until_caught_up(timeout, None, show)
+            self._wait_until_caught_up(timeout, None, show)
         return self.status()
 
     def poll(self, timeout: float | None = 0.0) -> Event | None:
@@ -264,8 +279,20 @@ class Mirror:
         self.start()
         return self
 
-    def __exit__(self, *_exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
+        state, trouble = self._handle.trouble()
         self.stop()
+        if kind is None:
+            self._tell_trouble(state, trouble, 3)
+
+    def _tell_trouble(self, state: str, trouble: Exception | None, stacklevel: int) -> None:
+        """Whoever leaves a mirror does not look at it any more: what it could not copy is not left unsaid."""
+        if trouble is None or self._has_raised or state not in ("failed", "stalled", "degraded"):
+            return
+        if state == "failed":
+            raise trouble
+        name = f"the mirror '{self.name}'" if self.name else "the mirror"
+        warnings.warn(f"{name} was {state} when it was left: {trouble}", KmirrorWarning, stacklevel)
 
     def __repr__(self) -> str:
         try:

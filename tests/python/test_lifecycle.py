@@ -7,6 +7,8 @@ import pathlib
 import threading
 import traceback
 
+import pytest
+
 import kmirror
 from conftest import HANG_LIMIT, Clusters, MirrorOf, is_long, run_python, wait_for
 
@@ -72,6 +74,77 @@ def test_a_mirror_that_runs_at_the_end_is_stopped_and_says_so(clusters: Clusters
     ended = run_python(program, json.dumps(clusters.of(clusters.busy_topic)))
     assert ended.returncode == 0 and ended.stderr == "", ended.stderr
     assert ended.stdout.split()[-2:] == ["stopping", "stopped"]
+
+
+LEAVES = """
+import json, sys, time
+import kmirror
+
+with kmirror.Mirror(**json.loads(sys.argv[1])) as mirror:
+    deadline = time.monotonic() + 60
+    while mirror.state != "failed" and time.monotonic() < deadline:
+        time.sleep(0.05)
+print("left")
+"""
+
+
+def test_a_script_that_does_not_listen_hears_that_nothing_was_copied(clusters: Clusters, mirror_of: MirrorOf) -> None:
+    with mirror_of(clusters.topic) as mirror:
+        mirror.wait_until_caught_up(timeout=HANG_LIMIT)
+    ended = run_python(LEAVES, json.dumps(clusters.of(clusters.topic, name=f"{clusters.topic}-another")))
+    assert (ended.returncode, ended.stdout) == (1, ""), ended.stderr
+    assert "TargetConflictError" in ended.stderr and "partition parked" in ended.stderr, ended.stderr
+
+
+class Stub:
+    """A mirror's handle that is in some state."""
+
+    def __init__(self, state: str, trouble: Exception | None) -> None:
+        self._trouble = (state, trouble)
+
+    def trouble(self) -> tuple[str, Exception | None]:
+        return self._trouble
+
+    def start(self, feed: object, cancel: object) -> None: ...
+
+    def stop(self, timeout: object, cancel: object) -> None: ...
+
+    def wait_until_caught_up(self, timeout: object, cancel: object, watch: object) -> None:
+        error = self._trouble[1]
+        assert error is not None
+        raise error
+
+
+def test_what_did_not_go_on_is_told_when_a_mirror_is_left(clusters: Clusters, mirror_of: MirrorOf) -> None:
+    def left(state: str, trouble: Exception | None, body: object = None) -> None:
+        mirror = mirror_of(clusters.topic)
+        mirror._handle = Stub(state, trouble)  # type: ignore[assignment]
+        mirror._start = lambda cancel: None  # type: ignore[method-assign]
+        with mirror:
+            if callable(body):
+                body(mirror)
+
+    conflict = kmirror.TargetConflictError("somebody else writes")
+    for state in ("degraded", "stalled"):
+        with pytest.warns(kmirror.KmirrorWarning, match=f"was {state} when it was left: somebody else writes"):
+            left(state, conflict)
+    with pytest.raises(kmirror.TargetConflictError):
+        left("failed", conflict)
+    # What the program has heard, and what is no trouble.
+    left("in_sync", None)
+    left("catching_up", conflict)
+
+    def hears(mirror: kmirror.Mirror) -> None:
+        with pytest.raises(kmirror.TargetConflictError):
+            mirror.wait_until_caught_up()
+
+    left("failed", conflict, hears)
+
+    def raises(mirror: kmirror.Mirror) -> None:
+        raise KeyError("of the program")
+
+    with pytest.raises(KeyError):
+        left("failed", conflict, raises)
 
 
 def footprint() -> tuple[int, int, int]:

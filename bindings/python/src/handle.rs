@@ -144,6 +144,16 @@ impl Handle {
         })
     }
 
+    /// Its state, and the exception of what keeps it or a part of it from going on, if something does.
+    fn trouble<'py>(&self, py: Python<'py>) -> PyResult<(&'static str, Option<Bound<'py, PyAny>>)> {
+        let mirror = self.started(py)?;
+        let (state, trouble) = enter::call(py, || {
+            let status = mirror.status();
+            Ok((status.state.name(), status.trouble()))
+        })?;
+        Ok((state, trouble.map(|error| errors::exception(py, &error)).transpose()?))
+    }
+
     /// Whether it was started and nothing more happens.
     fn has_ended(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.started(py)?.has_ended())
