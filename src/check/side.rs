@@ -4,7 +4,7 @@
 
 use super::{CheckLine, CheckSubject, clocks};
 use crate::config::ClientConfig;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::wire::clock::{self, Clock};
 use crate::wire::cluster::{Cluster, Metadata};
 use crate::wire::connection::Connection;
@@ -37,7 +37,10 @@ pub(super) async fn look(side: &'static str, config: &ClientConfig) -> Looked {
     let metadata = match cluster.metadata(Some(&none), false).await {
         Ok(metadata) => metadata,
         Err(error) => {
-            let fix = "the cluster is reached but does not describe itself: look at its brokers' logs";
+            let fix = match error.kind() {
+                ErrorKind::Unsupported => "upgrade the brokers of this cluster",
+                _ => "the cluster is reached but does not describe itself: look at its brokers' logs",
+            };
             lines.push(CheckLine::failed(Some(side), SUBJECT, error.kind(), error.message(), fix));
             return Looked { lines, cluster_id: None, clock: None, reached };
         }
@@ -104,7 +107,6 @@ fn advertised(side: &'static str, metadata: &Metadata, dialled: Vec<Result<()>>)
 mod tests {
     use super::super::CheckOutcome;
     use super::*;
-    use crate::error::ErrorKind;
 
     fn refused() -> Result<()> {
         Err(Error::new(ErrorKind::Connect, "b:9092 refuses the connection"))

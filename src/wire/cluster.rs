@@ -16,6 +16,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::connection::Connection;
 use super::reach::{OTHER_CLUSTER, Reach};
+use super::releases;
 use super::together::all;
 use crate::config::ClientConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -260,6 +261,7 @@ impl Cluster {
             opened.push(Rc::downgrade(&connection));
         }
         connection.told_by(&self.reach);
+        releases::check(self.side, &connection)?;
         if self.id.borrow().is_some() {
             let none = MetadataRequest::default().with_topics(Some(Vec::new()));
             let version = connection.version::<MetadataRequest>(12)?;

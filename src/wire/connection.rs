@@ -256,6 +256,16 @@ impl Connection {
         self.pending.borrow().closed.is_none()
     }
 
+    /// The newest version of a request that the broker offers.
+    pub fn newest(&self, api_key: i16) -> Option<i16> {
+        self.versions.get(&api_key).map(|(_, newest)| *newest)
+    }
+
+    /// All requests that it offers.
+    pub fn keys(&self) -> impl Iterator<Item = i16> {
+        self.versions.keys().copied()
+    }
+
     /// Whether the broker knows the request.
     pub fn supports<R: Request>(&self) -> bool {
         self.version::<R>(R::VERSIONS.max).is_ok()

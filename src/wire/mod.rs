@@ -22,6 +22,7 @@ pub mod produce;
 pub mod quotas;
 pub mod reach;
 pub mod record_times;
+mod releases;
 pub mod removal;
 mod resolve;
 pub mod rope;

@@ -1,4 +1,4 @@
-//! Every request is one that can be written at every version that a broker may want, back to Kafka 2.4.
+//! Every request is one that can be written at every version that a broker may want, back to Kafka 2.4, and to 2.1 for a source.
 //!
 //! A field that a version does not have is an error of the encoder, and only a broker of that age would show it. So everything that
 //! asks is pointed at a broker made of default answers, which offers one version less each time.
@@ -95,6 +95,36 @@ requests! {
     ListTransactionsRequest ListTransactionsResponse -1;
 }
 
+/// Stands for a broker of Kafka 2.1 instead of a number of versions.
+const KAFKA_2_1: i16 = -2;
+
+/// What Kafka 2.1 has in other versions than 2.4, of all that a source is asked.
+const OF_2_1: [(&str, i16); 15] = [
+    ("ProduceRequest", 7),
+    ("FetchRequest", 10),
+    ("ListOffsetsRequest", 4),
+    ("MetadataRequest", 7),
+    ("OffsetCommitRequest", 6),
+    ("OffsetFetchRequest", 5),
+    ("FindCoordinatorRequest", 2),
+    ("DescribeGroupsRequest", 2),
+    ("ListGroupsRequest", 2),
+    ("CreateTopicsRequest", 3),
+    ("DeleteTopicsRequest", 3),
+    ("InitProducerIdRequest", 1),
+    ("OffsetForLeaderEpochRequest", 2),
+    ("DescribeConfigsRequest", 2),
+    ("IncrementalAlterConfigsRequest", -1),
+];
+
+/// The newest version that a broker offers; -1 if it does not have the request.
+fn offered_of(name: &str, oldest: i16, newest: i16) -> i16 {
+    match newest {
+        KAFKA_2_1 => OF_2_1.iter().find(|(known, _)| *known == name).map_or(oldest, |(_, version)| *version),
+        newest => newest.max(oldest),
+    }
+}
+
 fn encoded(message: &impl Encodable, version: i16) -> Bytes {
     let mut bytes = BytesMut::new();
     message.encode(&mut bytes, version).unwrap();
@@ -141,11 +171,9 @@ fn answer_one(mut stream: &TcpStream, port: u16, newest: i16, seen: &Seen) -> st
 }
 
 fn offered(newest: i16) -> ApiVersionsResponse {
-    let offered = REQUESTS.iter().filter(|(_, _, oldest)| newest.max(*oldest) >= 0);
-    let api = |(key, _, oldest): &(i16, &str, i16)| {
-        ApiVersion::default().with_api_key(*key).with_min_version(0).with_max_version(newest.max(*oldest))
-    };
-    ApiVersionsResponse::default().with_api_keys(offered.map(api).collect())
+    let offered = REQUESTS.iter().map(|(key, name, oldest)| (*key, offered_of(name, *oldest, newest)));
+    let api = |(key, newest)| ApiVersion::default().with_api_key(key).with_min_version(0).with_max_version(newest);
+    ApiVersionsResponse::default().with_api_keys(offered.filter(|(_, newest)| *newest >= 0).map(api).collect())
 }
 
 fn metadata(port: u16) -> MetadataResponse {
@@ -294,7 +322,7 @@ fn every_request_can_be_written_at_every_version_that_brokers_may_want() {
     let seen = Seen::default();
     let mut complaints = Vec::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    for newest in -1..=HIGHEST {
+    for newest in KAFKA_2_1..=HIGHEST {
         let mut properties = Properties::new();
         let servers = format!("127.0.0.1:{}", serve(newest, &seen));
         properties.set("source.bootstrap.servers", "127.0.0.1:1").set("target.bootstrap.servers", servers.as_str());
@@ -302,7 +330,8 @@ fn every_request_can_be_written_at_every_version_that_brokers_may_want() {
         let config = properties.build().unwrap().0;
         let mut asking = Asking { newest, complaints: Vec::new() };
         let local = tokio::task::LocalSet::new();
-        local.block_on(&runtime, ask_everything(&Cluster::new("target", config.target), &mut asking));
+        let side = if newest == KAFKA_2_1 { "source" } else { "target" };
+        local.block_on(&runtime, ask_everything(&Cluster::new(side, config.target), &mut asking));
         complaints.append(&mut asking.complaints);
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));

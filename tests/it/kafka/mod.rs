@@ -23,6 +23,7 @@ mod permissions;
 mod prefix;
 mod promote;
 mod reads;
+mod releases;
 mod renamed;
 mod resets;
 mod scale;

@@ -27,7 +27,7 @@ pub(crate) enum Version {
     /// The last line that writes message formats 0 and 1 (topic config `message.format.version`). Needs a ZooKeeper,
     /// which is started with it; one broker only.
     Old,
-    /// A release of another line, by its number.
+    /// A release of another line, by its number. With a ZooKeeper before Kafka 3.3, and then one broker only.
     Line(&'static str),
 }
 
@@ -42,6 +42,13 @@ impl Version {
             Self::Old => "2.8.2",
             Self::Line(number) => number,
         }
+    }
+
+    /// Whether its brokers need a ZooKeeper.
+    pub(crate) fn has_zookeeper(self) -> bool {
+        let mut parts = self.number().split('.').map(|part| part.parse().unwrap_or(0));
+        let line: (u32, u32) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        line < (3, 3)
     }
 
     /// The folder with the jars of this release, fetched if need be.
@@ -129,7 +136,7 @@ impl Broker {
         let properties = directory.join("server.properties");
         fs::write(&properties, server_properties(shape, id, &directory)?)?;
         let broker = Self { id, ports, directory, shape: shape.clone(), process: None, zookeeper: None, paused: false };
-        if shape.version == Version::Old {
+        if shape.version.has_zookeeper() {
             // It formats its storage by itself, and finds its cluster id in ZooKeeper.
             return Ok(broker);
         }
@@ -153,7 +160,7 @@ impl Broker {
 
     /// Starts the process and returns at once; the log of an earlier run is kept and continued.
     pub(crate) fn launch(&mut self) -> Outcome {
-        if self.shape.version == Version::Old && self.zookeeper.is_none() {
+        if self.shape.version.has_zookeeper() && self.zookeeper.is_none() {
             self.zookeeper = Some(self.launch_zookeeper()?);
         }
         let log = File::options().create(true).append(true).open(self.log_path())?;
@@ -304,7 +311,7 @@ fn server_properties(shape: &Shape, id: i32, directory: &Path) -> Outcome<String
         directory.join("data").display(),
     );
     let listeners = format!("CLIENT://127.0.0.1:{},DIRECT://127.0.0.1:{}", ports.client, ports.direct);
-    if shape.version == Version::Old {
+    if shape.version.has_zookeeper() {
         if nodes != 1 {
             return fail(format!("Kafka {} is started as one broker only", shape.version.number()));
         }

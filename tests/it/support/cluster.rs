@@ -91,7 +91,10 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts a cluster and waits until all its brokers serve clients.
     pub(crate) fn start(options: Options) -> Outcome<Self> {
-        warm::up(options.version)?;
+        // Those of the matrix are started once.
+        if !matches!(options.version, Version::Line(_)) {
+            warm::up(options.version)?;
+        }
         Self::start_cold(options)
     }
 

@@ -52,7 +52,7 @@ pub(crate) fn commit_with(cluster: &Cluster, group: &str, offsets: &[(&str, i32,
         .with_topics(offsets.iter().map(topic).collect());
     wait_for(&format!("{group} has a coordinator"), LIMIT, || {
         let codes: Vec<i16> = coordinator(cluster, group)?
-            .send(8, &request)?
+            .ask(8, &request)?
             .topics
             .iter()
             .flat_map(|topic| topic.partitions.iter().map(|partition| partition.error_code))
@@ -71,7 +71,7 @@ pub(crate) fn commit_with(cluster: &Cluster, group: &str, offsets: &[(&str, i32,
 pub(crate) fn committed(cluster: &Cluster, group: &str) -> Outcome<Offsets> {
     let request = OffsetFetchRequest::default().with_group_id(GroupId(text(group))).with_topics(None);
     wait_for(&format!("{group} has a coordinator"), LIMIT, || {
-        let answer = coordinator(cluster, group)?.send(7, &request)?;
+        let answer = coordinator(cluster, group)?.ask(7, &request)?;
         if (COORDINATOR_LOAD_IN_PROGRESS..=NOT_COORDINATOR).contains(&answer.error_code) {
             return Ok(None);
         }
@@ -121,7 +121,7 @@ pub(crate) fn coordinator(cluster: &Cluster, group: &str) -> Outcome<Connection>
 /// Number and address of the broker that coordinates a group, `None` if there is none.
 pub(crate) fn coordinator_node(cluster: &Cluster, group: &str) -> Outcome<Option<(i32, String)>> {
     let request = FindCoordinatorRequest::default().with_key(text(group)).with_key_type(0);
-    let answer = cluster.client().any()?.send(3, &request)?;
+    let answer = cluster.client().any()?.ask(3, &request)?;
     let address = format!("{}:{}", answer.host.as_str(), answer.port);
     Ok((answer.error_code == 0).then_some((answer.node_id.0, address)))
 }

@@ -1,7 +1,7 @@
 //! Single Kafka requests over a blocking socket, for what librdkafka has no call for.
 //!
 //! One connection per question: slow and simple. Messages come from the crate `kafka-protocol`; request versions are
-//! fixed to ones that Kafka 2.8, 3.9 and 4.3 all serve. No TLS, no SASL. Nothing here is shared with the engine.
+//! fixed to ones that Kafka 2.8, 3.9 and 4.3 all serve, and lower where older brokers are asked ([`Connection::ask`]). No TLS, no SASL. Nothing here is shared with the engine.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -28,10 +28,10 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, AlterClientQuotasRequest, ApiKey, BrokerId, CreateAclsRequest, DeleteAclsRequest,
-    DeleteGroupsRequest, DescribeAclsRequest, FetchRequest, FindCoordinatorRequest, InitProducerIdRequest,
-    MetadataResponse, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, RequestHeader, ResponseHeader,
-    TopicName, WriteTxnMarkersRequest,
+    AddPartitionsToTxnRequest, AlterClientQuotasRequest, ApiKey, ApiVersionsRequest, BrokerId, CreateAclsRequest,
+    DeleteAclsRequest, DeleteGroupsRequest, DescribeAclsRequest, FetchRequest, FindCoordinatorRequest,
+    InitProducerIdRequest, MetadataResponse, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, RequestHeader,
+    ResponseHeader, TopicName, WriteTxnMarkersRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
@@ -87,6 +87,14 @@ impl Connection {
         R::Answer::decode(&mut answer, version).map_err(described)
     }
 
+    /// As [`send`](Self::send), at a version that the broker offers, and this one at most.
+    pub(crate) fn ask<R: Question>(&mut self, newest: i16, request: &R) -> Outcome<R::Answer> {
+        let offered = self.send(0, &ApiVersionsRequest::default())?.api_keys;
+        let offered = offered.iter().find(|api| api.api_key == R::KEY as i16);
+        let Some(offered) = offered else { return fail(format!("the broker does not offer {:?}", R::KEY)) };
+        self.send(newest.min(offered.max_version), request)
+    }
+
     fn read_frame(&mut self) -> Outcome<Bytes> {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length)?;
@@ -115,6 +123,7 @@ macro_rules! questions {
 questions! {
     AddPartitionsToTxnRequest => AddPartitionsToTxnResponse, AddPartitionsToTxn;
     AlterClientQuotasRequest => AlterClientQuotasResponse, AlterClientQuotas;
+    ApiVersionsRequest => ApiVersionsResponse, ApiVersions;
     AlterPartitionReassignmentsRequest => AlterPartitionReassignmentsResponse, AlterPartitionReassignments;
     CreateAclsRequest => CreateAclsResponse, CreateAcls;
     CreateTopicsRequest => CreateTopicsResponse, CreateTopics;
@@ -231,7 +240,7 @@ impl Client {
             .with_replication_factor(replicas)
             .with_configs(configs);
         let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(20_000);
-        for topic in self.any()?.send(7, &request)?.topics {
+        for topic in self.any()?.ask(7, &request)?.topics {
             let why = topic.error_message.unwrap_or_default();
             check(topic.error_code, format!("cannot create {name} ({})", why.as_str()))?;
         }
@@ -345,7 +354,7 @@ impl Client {
             .with_replica_id(BrokerId(-1))
             .with_isolation_level(isolation)
             .with_topics(vec![ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![wanted])]);
-        let answer = self.leader(topic, partition)?.send(6, &request)?;
+        let answer = self.leader(topic, partition)?.ask(6, &request)?;
         let found = answer
             .topics
             .first()
@@ -427,7 +436,7 @@ pub(crate) fn metadata(connection: &mut Connection, topic: Option<&str>) -> Outc
         name => vec![MetadataRequestTopic::default().with_name(Some(topic_name(name)))],
     });
     let request = MetadataRequest::default().with_topics(topics).with_allow_auto_topic_creation(false);
-    connection.send(11, &request)
+    connection.ask(11, &request)
 }
 
 /// The partitions of `topic` in a metadata answer.
