@@ -9,6 +9,8 @@ use crate::plan::{ConfigPlan, MarkerPermission, MissingPermission, Plan, TopicPl
 
 pub(super) fn lines(plan: &Plan) -> Vec<CheckLine> {
     let mut lines = vec![mirror(plan)];
+    let fix = "give each mirror a 'name' of its own";
+    lines.extend(plan.warnings.iter().map(|what| CheckLine::warning(None, CheckSubject::Mirror, what, fix)));
     // First, because they may be why topics are refused.
     lines.extend(permissions(plan));
     lines.extend(topics(&plan.topics));

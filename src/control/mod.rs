@@ -39,7 +39,8 @@ use crate::limits;
 use crate::machine::lease::Purpose;
 use crate::machine::lifecycle::{KnownLag, LagAlarm};
 use crate::machine::partition::Identity;
-use crate::machine::topics::{Lives, selects};
+use crate::machine::start;
+use crate::machine::topics::Lives;
 use crate::repeat::Repeated;
 use crate::shared::Shared;
 use crate::status::{Lag, State};
@@ -267,14 +268,7 @@ impl Control {
         let (source, target) =
             tokio::join!(self.source.metadata(Some(&none), false), self.target.metadata(Some(&none), false));
         let (source, target) = (source?, target?);
-        if source.cluster_id.is_some() && source.cluster_id == target.cluster_id {
-            let message = format!(
-                "source and target are the same cluster (id {}): records would be copied onto themselves; check \
-                 source.bootstrap.servers and target.bootstrap.servers",
-                source.cluster_id.unwrap_or_default()
-            );
-            return Err(Error::new(ErrorKind::Config, message));
-        }
+        start::two_clusters(&source, &target)?;
         let cluster_ids = [source.cluster_id, target.cluster_id];
         let [source_id, target_id] = cluster_ids.clone().map(|id| id.unwrap_or_else(|| "unknown".to_owned()));
         let name = self.config.name.clone().unwrap_or_else(|| default_name(&source_id, &target_id));
@@ -293,6 +287,12 @@ impl Control {
             established = self.patiently(again).await?.unwrap_or(established);
         }
         let Established { topics, created, maps, groups, recalled, read_until, topic_id, .. } = established;
+        let not_selected = start::not_selected(&self.config, topics.keys());
+        let warnings =
+            [start::default_name_is_shared(&self.config, &name), start::another_selection(&name, &not_selected)];
+        for warning in warnings.iter().flatten() {
+            tracing::warn!("{warning}");
+        }
         self.switch_over.read_until.set(read_until);
         *self.lives.borrow_mut() = Lives::restored(topics, created);
         *self.recalled.borrow_mut() = recalled;
@@ -338,7 +338,7 @@ impl Control {
     }
 
     async fn identify(&self, name: &str, source_id: &str) -> Result<Established> {
-        self.check_selection().await?;
+        start::something_is_selected(&self.config, &self.source.metadata(None, false).await?)?;
         let (ledger, purpose) = (&self.keeping.ledger, self.keeping.purpose());
         let whose = self.whose(name, source_id);
         identity::establish(ledger, whose, self.config.replication_factor, purpose).await
@@ -361,20 +361,6 @@ impl Control {
                 outcome => return outcome,
             }
         }
-    }
-
-    /// A pattern that matches nothing is a mistake that is better found at once.
-    async fn check_selection(&self) -> Result<()> {
-        let metadata = self.source.metadata(None, false).await?;
-        if metadata.topics.iter().any(|(name, topic)| selects(&self.config, name, topic)) {
-            return Ok(());
-        }
-        let message = format!(
-            "no topic of the source matches 'topics' (the source shows {} topics): check 'topics', 'topics.exclude' and the \
-             permission to describe topics",
-            metadata.topics.len()
-        );
-        Err(Error::new(ErrorKind::Config, message))
     }
 
     fn start_streams(&self, start: stream::Start) -> Result<()> {

@@ -18,6 +18,7 @@ use crate::event::now_ms;
 use crate::identity::promotion::{self as memory, EndsSeen, EndsWritten, Watch};
 use crate::identity::start_number_of;
 use crate::machine::promotion::{Hindrance, Known, Rest};
+use crate::machine::start;
 use crate::promote::marking::{self, Stopped};
 use crate::promote::report::{self, KnownEnds, PromotedGroups};
 use crate::promote::{PromoteOptions, PromoteReport, given_up};
@@ -154,7 +155,7 @@ impl Control {
             answer.send(Err(Error::new(ErrorKind::State, "the mirror is being promoted already")));
             return;
         }
-        let drained = match self.drain(&options, answer.given_up()).await {
+        let drained = match self.drain_all(&options, answer.given_up()).await {
             Ok(drained) => drained,
             Err(error) => {
                 self.switch_over.under_way.set(false);
@@ -180,9 +181,21 @@ impl Control {
         if let Some(promoted_at_ms) = seen {
             self.end_tasks();
             self.end_streams(Instant::now()).await;
+            tracing::warn!("another process has promoted the mirror: nothing is copied any more");
             self.shared.set_state(State::Promoted, &ended_by_mark(promoted_at_ms));
         }
         self.say_last_word(Instant::now() + STOP_TIMEOUT).await;
+    }
+
+    /// Drains, unless the mirror copies more than this process does.
+    async fn drain_all(self: &Rc<Self>, options: &PromoteOptions, abandoned: &GivenUp) -> Result<Drained> {
+        if !options.force {
+            let name = self.shared.name();
+            let topics =
+                memory::recall(&self.target, &name, None).await?.map(|memory| memory.topics).unwrap_or_default();
+            start::may_promote(&name, &start::not_selected(&self.config, &topics))?;
+        }
+        self.drain(options, abandoned).await
     }
 
     /// Waits until everything is copied that the source has, and the source rests.

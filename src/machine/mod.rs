@@ -14,6 +14,7 @@ pub(crate) mod opening;
 pub mod partition;
 pub mod prefix;
 pub mod promotion;
+pub mod start;
 pub mod topics;
 pub mod translation;
 

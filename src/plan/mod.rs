@@ -21,15 +21,16 @@ pub use configs::{ConfigChange, ConfigPlan};
 pub use permissions::MissingPermission;
 
 use crate::batch::marker::{self, Origin};
-use crate::config::{Config, Start};
+use crate::config::{Config, Start, utc};
 use crate::control::default_name;
 use crate::control::prefix::survey::{self, TargetState};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::identity;
 use crate::identity::offsets::Place;
 use crate::machine::opening::other_writer;
 use crate::machine::partition::Identity;
 use crate::machine::prefix::{self, LastWriter, Reading, Step};
+use crate::machine::start;
 use crate::machine::topics::{self, Action, Lives};
 use crate::machine::translation::OffsetMap;
 use crate::machine::translation::guard::Guard;
@@ -55,6 +56,8 @@ pub struct Plan {
     pub has_run: bool,
     /// When the mirror was promoted, in milliseconds since 1970: then it would not start.
     pub promoted_at_ms: Option<i64>,
+    /// What a start would warn of: a name that nobody has chosen, topics that a mirror of this name has copied and that are not selected.
+    pub warnings: Vec<String>,
     /// Whether offsets without a record can be filled by markers.
     pub markers: MarkerPermission,
     /// What would be done for each topic, by name.
@@ -163,7 +166,35 @@ pub fn plan(config: Config) -> Result<Plan> {
 /// # Errors
 /// As there, and [`TimedOut`](crate::ErrorKind::TimedOut) when `give_up` says so.
 pub fn plan_or(config: Config, give_up: impl FnMut() -> bool) -> Result<Plan> {
-    look_on_a_thread("the plan", give_up, async move || of(config).await)
+    look_on_a_thread("the plan", give_up, async move || {
+        let planner = Planner::new(config);
+        planner.refuse_start().await?;
+        planner.plan().await
+    })
+}
+
+impl Plan {
+    /// Why a mirror would copy nothing, if that is so: it was promoted, or everything is refused.
+    pub fn error(&self) -> Option<Error> {
+        if let Some(at) = self.promoted_at_ms {
+            let message = format!(
+                "the mirror '{}' was promoted at {}: run refuses to start it; set another 'name', or take it back with kmirror promote \
+                 --undo",
+                self.name,
+                utc(at)
+            );
+            return Some(Error::new(ErrorKind::Config, message));
+        }
+        let is_refused = |topic: &TopicPlan| {
+            topic.action == TopicAction::Refuse
+                || (topic.partitions > 0 && topic.refused_partitions.len() == topic.partitions)
+        };
+        if self.topics.is_empty() || !self.topics.iter().all(is_refused) {
+            return None;
+        }
+        let first = self.topics.iter().flat_map(TopicPlan::refusals).next().unwrap_or_default();
+        Some(Error::new(ErrorKind::TargetConflict, format!("nothing can be mirrored: {first}")))
+    }
 }
 
 /// The plan, for those who are in a runtime already.
@@ -186,6 +217,16 @@ impl Planner {
         Planner { source, target: Cluster::new("target", config.target.clone()), config }
     }
 
+    /// What keeps a mirror from starting.
+    async fn refuse_start(&self) -> Result<()> {
+        let none: [String; 0] = [];
+        let (source, target) =
+            tokio::join!(self.source.metadata(None, false), self.target.metadata(Some(&none), false));
+        let (source, target) = (source?, target?);
+        start::two_clusters(&source, &target)?;
+        start::something_is_selected(&self.config, &source)
+    }
+
     async fn plan(&self) -> Result<Plan> {
         let source = self.source.metadata(None, false).await?;
         let selected = topics::names_on_target(&self.config, &topics::selected(&self.config, &source));
@@ -196,6 +237,10 @@ impl Planner {
         let whose = identity::Whose { name: &name, source_cluster_id: &source_id, offsets: self.config.offsets };
         let found = identity::find(&self.target, whose).await?;
         let promoted_at_ms = found.as_ref().and_then(|found| found.mark.as_ref()).map(|mark| mark.promoted_at_ms);
+        let remembered = found.iter().flat_map(|found| found.topics.keys());
+        let not_selected = start::not_selected(&self.config, remembered);
+        let shared_name = start::default_name_is_shared(&self.config, &name);
+        let warnings = shared_name.into_iter().chain(start::another_selection(&name, &not_selected)).collect();
         let maps = self.translations(found.as_ref(), &target);
         let lives = found.as_ref().map(|found| Lives::restored(found.topics.clone(), found.created.clone()));
         let mut lives = lives.unwrap_or_default();
@@ -244,6 +289,7 @@ impl Planner {
             name,
             has_run,
             promoted_at_ms,
+            warnings,
             markers,
             topics,
             configs,

@@ -19,6 +19,7 @@ use crate::event::Callbacks;
 use crate::identity::promotion::{self as memory, Memory};
 use crate::machine::lease::Purpose;
 use crate::machine::promotion::moved;
+use crate::machine::start;
 use crate::mirror::Mirror;
 use crate::waiting::{GivenUp, on_a_thread};
 use crate::wire::cluster::{Cluster, Metadata};
@@ -31,7 +32,8 @@ pub use report::{MovedEnd, PromoteReport, PromotedGroups, PromotedPartition, Pro
 pub struct PromoteOptions {
     /// How long the source is waited for, and how long copying what it has may take.
     pub timeout: Duration,
-    /// Promote also when something the source has cannot be copied in that time; the report says what is missing.
+    /// Promote also when something the source has cannot be copied in that time, the report says what is missing; and when the mirror has
+    /// copied topics that are not selected now, which end with it.
     pub force: bool,
 }
 
@@ -64,7 +66,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// [`ErrorKind::TimedOut`] if the source is there and not everything was copied in time, without `force`: then nothing is
-/// marked. [`ErrorKind::Config`] if no mirror of this name has run, or it was promoted already.
+/// marked. [`ErrorKind::Config`] if no mirror of this name has run, it was promoted already, or it has copied topics that are not selected
+/// here, without `force`.
 pub fn promote(config: Config, options: PromoteOptions) -> Result<PromoteReport> {
     promote_or(config, options, || false)
 }
@@ -76,9 +79,9 @@ pub fn promote(config: Config, options: PromoteOptions) -> Result<PromoteReport>
 /// As there, and [`ErrorKind::TimedOut`] when `give_up` says so.
 pub fn promote_or(config: Config, options: PromoteOptions, mut give_up: impl FnMut() -> bool) -> Result<PromoteReport> {
     let started = Instant::now();
-    let (look, timeout) = (config.clone(), options.timeout);
+    let (look, how) = (config.clone(), options.clone());
     let marked = on_a_thread("the switch-over", &mut give_up, move |abandoned| async move {
-        Outside::new(look).mark_without_source(timeout, &abandoned).await
+        Outside::new(look).mark_without_source(&how, &abandoned).await
     })?;
     if let Some(report) = marked {
         return Ok(report);
@@ -129,10 +132,14 @@ impl Outside {
     }
 
     /// Marks the mirror if the source cannot be reached; `None` if it can.
-    async fn mark_without_source(&self, timeout: Duration, abandoned: &GivenUp) -> Result<Option<PromoteReport>> {
+    async fn mark_without_source(
+        &self,
+        options: &PromoteOptions,
+        abandoned: &GivenUp,
+    ) -> Result<Option<PromoteReport>> {
         // What is asked writes nothing and may be broken off; what is written then may not.
         let (target_id, answer) = tokio::select! {
-            told = self.ask_both(timeout) => told?,
+            told = self.ask_both(options.timeout) => told?,
             () = abandoned.wait() => return Err(given_up()),
         };
         let (source_id, source_error) = match answer {
@@ -144,6 +151,9 @@ impl Outside {
         let memory = self.recall(&name, source_id.as_deref()).await?;
         if let Some(mark) = &memory.mark {
             return Err(memory::refusal(&name, mark));
+        }
+        if !options.force {
+            start::may_promote(&name, &start::not_selected(&self.config, &memory.topics))?;
         }
         let Some(error) = source_error else { return Ok(None) };
         tracing::warn!(%error, "the source is given up: the mirror is promoted without it");

@@ -1,5 +1,5 @@
 //! `kmirror plan`: what `run` would do on the target, and what it could not.
-//! Asks both clusters and writes nothing.
+//! Asks both clusters and writes nothing. Where a mirror would copy nothing, the exit code is the one that a start would come to.
 
 mod acls;
 mod configs;
@@ -14,11 +14,18 @@ use kmirror::{GroupPlan, MarkerPermission, Plan, TopicAction, TopicPlan};
 
 use crate::args::LookOptions;
 use crate::exit::ExitCode;
-use crate::looking;
 use crate::text::{counted, grouped, milliseconds};
+use crate::{looking, output};
 
 pub(crate) fn command(options: &LookOptions) -> ExitCode {
-    looking::at_each(options, kmirror::plan, text).map_or_else(|code| code, |_| ExitCode::SUCCESS)
+    let error = match looking::at_each(options, kmirror::plan, text) {
+        Ok(plans) => plans.iter().find_map(Plan::error),
+        Err(code) => return code,
+    };
+    error.map_or(ExitCode::SUCCESS, |error| {
+        output::complain(error.message());
+        ExitCode::from(error.kind().exit_code())
+    })
 }
 
 pub(crate) fn text(plan: &Plan) -> String {
@@ -29,6 +36,9 @@ pub(crate) fn text(plan: &Plan) -> String {
             "promoted at {}: run refuses to start it; set another 'name', or take it back with kmirror promote --undo\n",
             utc(at)
         ));
+    }
+    for warning in &plan.warnings {
+        text.push_str(&format!("warning: {}\n", printable(warning)));
     }
     text.push_str(match plan.markers {
         MarkerPermission::Allowed => "offsets without a record: markers are permitted\n",

@@ -47,7 +47,9 @@ fn decisive(ended: &[Ended]) -> Option<&End> {
 impl End {
     fn code(&self) -> u8 {
         match self {
-            End::CaughtUp | End::Promoted => 0,
+            End::CaughtUp => 0,
+            // As a start of it would: no restart helps, and whoever watches the process has to notice.
+            End::Promoted => ErrorKind::Config.exit_code(),
             End::Signal(signal) => signal.code(),
             End::TimedOut(_) => ErrorKind::TimedOut.exit_code(),
             End::Failed(error) => error.kind().exit_code(),
@@ -67,7 +69,15 @@ impl End {
     /// The sentence for the user, if there is something wrong.
     pub(crate) fn error(&self, status: Option<&Status>) -> Option<Error> {
         match self {
-            End::CaughtUp | End::Promoted | End::Signal(_) => None,
+            End::CaughtUp | End::Signal(_) => None,
+            End::Promoted => {
+                let name = status.map(|status| status.name.as_str()).unwrap_or_default();
+                let message = format!(
+                    "the mirror '{name}' was promoted by another process: it has ended and copies nothing any more; do not start it \
+                     again, or take the switch-over back with kmirror promote --undo"
+                );
+                Some(Error::new(ErrorKind::Config, message))
+            }
             End::Failed(error) => Some(error.clone()),
             End::TimedOut(timeout) => {
                 let timeout = milliseconds(timeout.as_millis() as u64);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::survey::Readings;
 use crate::control::Control;
+use crate::error::Result;
 use crate::machine::groups::{Copied, Replicated};
 use crate::status::{Progress, Side};
 use crate::wire::positions::{TopicPartition, Which};
@@ -62,9 +63,10 @@ impl Control {
         let (names, progresses): (Vec<_>, Vec<_>) =
             partitions.iter().map(|(name, progress)| (name.clone(), progress.clone())).unzip();
         let answers = self.offsets_of(side, &progresses, &[which]).await;
-        // Left open: what is not said is asked for again in the next round.
-        let said =
-            names.into_iter().zip(answers).filter_map(|(name, (_, answer))| Some((name, *answer.ok()?.first()?)));
-        said.collect()
+        let first = |(name, (_, answer)): (TopicPartition, (Arc<Progress>, Result<Vec<i64>>))| {
+            // Left open: what is not said is asked for again in the next round.
+            Some((name, *answer.ok()?.first()?))
+        };
+        names.into_iter().zip(answers).filter_map(first).collect()
     }
 }

@@ -38,14 +38,19 @@ fn a_cluster_is_not_mirrored_to_itself() -> Outcome {
     let address = mocks.source.bootstrap_servers();
     let other = address.replace("127.0.0.1", "localhost");
     let (source, target) = (format!("source.bootstrap.servers={address}"), format!("target.bootstrap.servers={other}"));
-    run(["run", "--set", &source, "--set", &target])?.expect(2, &["the same cluster"])?;
+    for command in ["run", "plan"] {
+        run([command, "--set", &source, "--set", &target])?.expect(2, &["source and target are the same cluster"])?;
+    }
     Ok(())
 }
 
 #[test]
 fn a_pattern_that_matches_nothing_is_an_error() -> Outcome {
     let mocks = Mocks::start(&[("orders", 1)])?;
-    run(mocks.arguments("ordres", &[]))?.expect(2, &["no topic of the source matches"])?;
+    let mut arguments = mocks.arguments("ordres", &[]);
+    run(&arguments)?.expect(2, &["no topic of the source matches"])?;
+    arguments[0] = "plan".to_owned();
+    run(&arguments)?.expect(2, &["no topic of the source matches"])?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! What was written is counted by librdkafka and by requests of the tests' own, never by what a mirror says of itself.
 
 mod everything;
+mod shared_name;
 
 use std::time::Duration;
 
@@ -85,8 +86,9 @@ fn a_switch_over_there_and_the_plan_of_the_way_back() -> Outcome {
     assert_eq!((&report["groups"]["copied"], &report["groups"]["behind"]), (&1.into(), &0.into()), "{document}");
 
     // The other process has ended by itself.
-    assert_eq!(other.wait(LIMIT)?.code(), Some(0), "{}", other.stderr());
+    assert_eq!(other.wait(LIMIT)?.code(), Some(REFUSED), "{}", other.stderr());
     assert!(other.stdout().contains("as the mirror was promoted"), "{}", other.stdout());
+    assert!(other.stderr().contains("was promoted by another process"), "{}", other.stderr());
 
     let promoted_at = ends(&pair.target, &topic)?;
     write(&pair.source, &topic, 1, 40)?;

@@ -68,7 +68,8 @@ impl Mirroring {
         let arguments = ["plan"].into_iter().chain(self.arguments.iter().skip(1).map(String::as_str)).chain(["--json"]);
         let mut kmirror = Kmirror::start(arguments)?;
         match kmirror.wait(CATCH_UP_LIMIT)?.code() {
-            Some(0) => Ok(serde_json::from_str(&kmirror.stdout())?),
+            // With the codes of a promoted mirror, and of one that would copy nothing, too.
+            Some(0 | 2 | 5) if !kmirror.stdout().is_empty() => Ok(serde_json::from_str(&kmirror.stdout())?),
             code => fail(format!("kmirror plan ended with exit code {code:?}:\n{}", kmirror.stderr())),
         }
     }
