@@ -151,6 +151,8 @@ pub struct Trouble {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Subject {
+    /// A topic as a whole: its copy has more partitions than it.
+    Topic,
     /// The configuration of a topic.
     TopicConfig,
     /// The offsets of a consumer group.
@@ -166,6 +168,7 @@ impl Subject {
     /// The name in snake_case.
     pub fn name(self) -> &'static str {
         match self {
+            Subject::Topic => "topic",
             Subject::TopicConfig => "topic_config",
             Subject::Group => "group",
             Subject::Acl => "acl",

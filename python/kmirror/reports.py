@@ -167,11 +167,14 @@ class Plan(Table):
     """Whether a mirror of this name has run already."""
     promoted_at_ms: int | None
     """When it was promoted, in milliseconds since 1970: then it would not start."""
+    warnings: list[str]
+    """What a start would warn of: a name that nobody has chosen, topics that a mirror of this name has copied and that
+    are not selected."""
     markers: str
     """Whether offsets without a record can be filled by markers: "allowed", "denied", "unknown"."""
     topics: list[Record]
-    """What would be done for each topic: topic, target_topic, action, partitions, replication_factor, reason, and
-    more."""
+    """What would be done for each topic: topic, target_topic, action, partitions, replication_factor, reason, warning,
+    and more."""
     configs: list[Record]
     """What would be changed of the configurations of topics: topic, changes, trouble."""
     acls: list[Record]
@@ -187,6 +190,8 @@ class Plan(Table):
         for topic in (one.to_dict() for one in self.topics):
             known = {"partitions": topic["partitions"], "replicas": topic["replication_factor"]}
             known["on the target"] = topic["target_topic"]
+            if topic["warning"]:
+                yield _action("topic", topic["topic"], "warning", topic["warning"], {})
             if topic["prefixes"]:
                 known["partitions that start late"] = len(topic["prefixes"])
             yield _action("topic", topic["topic"], topic["action"], topic["reason"], known)

@@ -62,6 +62,12 @@ fn topics(topics: &[TopicPlan]) -> Vec<CheckLine> {
             CheckLine::ok(None, SUBJECT, format!("{topics} with {partitions} can be mirrored"))
         }
     }];
+    if let Some(message) =
+        first_of(topics.iter().filter_map(|topic| topic.warning.clone()), "copies have more partitions")
+    {
+        let fix = "what is copied is right; see to it before producers are moved";
+        lines.push(CheckLine::warning(Some("target"), SUBJECT, message, fix));
+    }
     let clamped = topics.iter().filter_map(|topic| {
         let (wanted, there) = (topic.replication_factor_wanted?, topic.replication_factor?);
         Some(format!(

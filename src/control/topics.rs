@@ -16,7 +16,7 @@ use crate::event::{Event, EventKind, now_ms};
 use crate::identity;
 use crate::machine::configs::{SourceTopic, for_new_topic};
 use crate::machine::topics::{self, Action, TopicIds};
-use crate::status::{Progress, State};
+use crate::status::{Progress, State, Subject};
 use crate::stream;
 use crate::wire::admin::{self, NewTopic};
 use crate::wire::cluster::Metadata;
@@ -59,6 +59,7 @@ impl Control {
         let actions = self.lives.borrow_mut().look(&source, &target, &in_doubt, &self.config);
         self.prefixes.remember(&source);
         self.remember_replicas(&source, &target);
+        self.shared.set_troubles(Subject::Topic, topics::wider_copies(&self.config, &source, &target));
         *self.source_metadata.borrow_mut() = source;
         let target = Rc::new(target);
         *self.ends.target_metadata.borrow_mut() = target.clone();

@@ -112,6 +112,29 @@ pub fn under_source_names<T>(
     named.collect()
 }
 
+/// What is told of a copy that has more partitions than its source; `None` if it has not.
+pub fn wider(name: &str, at_source: usize, on_target: usize) -> Option<String> {
+    (on_target > at_source).then(|| {
+        format!(
+            "topic '{name}' has {on_target} partitions on the target and {at_source} at the source: the records are copied to the same numbers, \
+             but a producer that is moved spreads keys over all of them, so records of one key would be in two partitions; delete the copy \
+             to have it made anew, or give the source as many"
+        )
+    })
+}
+
+/// The copies of mirrored topics that have more partitions than their source.
+pub fn wider_copies(config: &Config, source: &Metadata, target: &Metadata) -> BTreeMap<String, Error> {
+    let told = |(name, topic): (&String, &TopicMetadata)| {
+        let there = target.topics.get(&*config.names.on_target(name)).filter(|there| there.error_code == 0)?;
+        let message = wider(name, topic.leaders.len(), there.leaders.len())?;
+        Some((name.clone(), Error::new(ErrorKind::Topic, message).with_topic(name)))
+    };
+    // Where records are appended, the target's topic is of its own make.
+    let selected = source.topics.iter().filter(|(name, topic)| !config.translates() && selects(config, name, topic));
+    selected.filter_map(told).collect()
+}
+
 /// What to do about a topic, given its names on both sides.
 fn plan_topic(
     [name, name_there]: [&str; 2],

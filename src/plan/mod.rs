@@ -103,6 +103,8 @@ pub struct TopicPlan {
     pub action: TopicAction,
     /// Its partitions at the source.
     pub partitions: usize,
+    /// What matters of a copy that is there already, beside its records: that it has more partitions.
+    pub warning: Option<String>,
     /// Replicas on the target, of a topic that would be created.
     pub replication_factor: Option<i16>,
     /// Replicas that are wanted, if the target has too few brokers for them.
@@ -261,6 +263,10 @@ impl Planner {
                 TopicPlan { target_topic: on_target, ..topic_plan(name, partitions, action) }
             })
             .collect();
+        let mut wider = topics::wider_copies(&self.config, &source, &target);
+        for topic in &mut topics {
+            topic.warning = wider.remove(&topic.topic).map(|error| error.message().to_owned());
+        }
         let source_configs = self.source_configs(&topics).await?;
         let asked = self.ask_target(&mut topics, &target, &source_configs).await?;
         self.plan_starts(&mut topics, &source, &target, (identity, &maps)).await;
@@ -435,6 +441,7 @@ fn topic_plan(topic: String, partitions: usize, action: Action) -> TopicPlan {
         target_topic: None,
         action: TopicAction::Refuse,
         partitions,
+        warning: None,
         replication_factor: None,
         replication_factor_wanted: None,
         grows: false,

@@ -79,6 +79,9 @@ fn push_topic(text: &mut String, topic: &TopicPlan) {
     let renamed = topic.target_topic.as_ref().map(|name| format!(" as {}", printable(name))).unwrap_or_default();
     let (topic_name, partitions) = (printable(&topic.topic), counted(topic.partitions as u64, "partition"));
     text.push_str(&format!("{topic_name}{renamed}  {partitions}: {what}\n"));
+    if let Some(warning) = &topic.warning {
+        text.push_str(&format!("    warning: {}\n", printable(warning)));
+    }
     for prefix in &topic.prefixes {
         text.push_str(&format!(
             "    partition {} begins at {}: fill from {}, about {}\n",

@@ -83,7 +83,7 @@ fn settings_that_are_written_another_way_are_not_altered_again_and_again() -> Ou
         ("segment.ms", "86400000"),
     ];
     wait_configured(pair, &topic, &expected, &mirror)?;
-    wait_copied(pair, &topic, 30)?;
+    wait_copied(pair, &topic)?;
     // Several looks, of two a second.
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(mirror.stderr().matches("configuration follows").count(), 0, "{}", mirror.stderr());

@@ -234,3 +234,30 @@ fn a_topic_that_grew_while_no_mirror_ran_grows_with_the_next() -> Outcome {
     assert_eq!(pair.source.client().bounds(&topic)?, pair.target.client().bounds(&topic)?);
     ledger::expect_identical(&pair.source.bootstrap(), &pair.target.bootstrap(), &topic, 50).map(drop)
 }
+
+/// Records are copied right, and keys are spread differently by producers that are moved.
+#[test]
+fn a_copy_with_more_partitions_is_told() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("wider");
+    pair.source.create_topic(&topic, 3, &[])?;
+    pair.target.create_topic(&topic, 6, &[])?;
+    let told = format!("topic '{topic}' has 6 partitions on the target and 3 at the source");
+    let mirroring = Mirroring::pair(pair, &topic);
+    let plan = mirroring.plan()?;
+    assert!(plan["topics"][0]["warning"].as_str().is_some_and(|warning| warning.starts_with(&told)), "{plan}");
+    let (code, check) = mirroring.document("check", &[])?;
+    let warns = |line: &serde_json::Value| line["outcome"] == "warning" && line["message"].to_string().contains(&told);
+    assert!(code == 0 && check["lines"].as_array().is_some_and(|lines| lines.iter().any(warns)), "{check}");
+    let report = mirroring.report()?;
+    let troubles = report["status"]["troubles"].as_array().cloned().unwrap_or_default();
+    let is_told =
+        |trouble: &&serde_json::Value| trouble["subject"] == "topic" && trouble["message"].to_string().contains(&told);
+    assert_eq!(troubles.iter().filter(is_told).count(), 1, "{report}");
+    // As many on both sides are no news, also where the source has grown.
+    grow(&pair.source, &topic, 6)?;
+    let report = mirroring.report()?;
+    assert_eq!(report["status"]["troubles"], serde_json::json!([]), "{report}");
+    assert_eq!(mirroring.plan()?["topics"][0]["warning"], serde_json::Value::Null);
+    Ok(())
+}
