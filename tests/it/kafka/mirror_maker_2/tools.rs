@@ -163,7 +163,7 @@ fn mirror_maker_2s_client_finds_clusters_hops_and_offsets() -> Outcome {
     let promoted = json(&run("promote", &mm2, &["--json"], 0)?)?;
     let reported = promoted["report"]["topics"].as_array().cloned().unwrap_or_default();
     assert!(reported.iter().all(|topic| topic["topic"] == "orders") && reported.len() == 1, "{promoted}");
-    assert_eq!(mirror.wait(LIMIT)?.code(), Some(0), "{}", mirror.stderr());
+    assert_eq!(mirror.wait(LIMIT)?.code(), Some(2), "{}", mirror.stderr());
     let beats = || pair.target.client().offset_at("heartbeats", 0, -1);
     let before = beats()?;
     std::thread::sleep(std::time::Duration::from_secs(2));
@@ -187,11 +187,11 @@ fn a_topic_that_may_not_be_written_is_its_own_trouble() -> Outcome {
     let missing = mirroring.plan()?["missing_permissions"].clone();
     assert_eq!((&missing[0]["operation"], &missing[0]["resource"]), (&"Write".into(), &syncs.into()), "{missing}");
     let report = mirroring.report()?;
-    let trouble = &report["status"]["troubles"][0];
-    assert_eq!(
-        (&trouble["subject"], &trouble["name"]),
-        (&"mirror_maker_2".into(), &format!("{syncs} (source)").into())
-    );
+    let troubles = report["status"]["troubles"].as_array().cloned().unwrap_or_default();
+    let of_tools: Vec<_> = troubles.iter().filter(|trouble| trouble["subject"] == "mirror_maker_2").collect();
+    assert_eq!(of_tools.len(), 1, "{report}");
+    let trouble = of_tools[0];
+    assert_eq!(trouble["name"], format!("{syncs} (source)"));
     let message = trouble["message"].as_str().unwrap_or_default();
     assert!(
         message.starts_with("emit.offset-syncs.enabled is not kept up to date: the source cluster refuses to write"),
