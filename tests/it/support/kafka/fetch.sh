@@ -7,7 +7,7 @@ set -eu
 version=${1:?"usage: fetch.sh VERSION DEST"}
 dest=${2:?"usage: fetch.sh VERSION DEST"}
 pom=$(dirname "$0")/pom.xml
-case $version in 2.[0-3].*) pom=$(dirname "$0")/pom-old.xml ;; esac
+case $version in 2.[0-6].*) pom=$(dirname "$0")/pom-old.xml ;; esac
 # Maven would take a relative path as relative to the pom.
 case $dest in /*) ;; *) dest=$PWD/$dest ;; esac
 # A changed pom must not leave the jars of the old one in use.
