@@ -4,7 +4,8 @@
 //! own, whether what it holds at its end is what the source holds there, and whether the source still has what comes
 //! next. Nothing may be written to a log that does not fit.
 
-use crate::batch::{Header, marker};
+use crate::batch::Header;
+use crate::batch::marker::{self, Origin};
 use crate::error::{Error, ErrorKind};
 
 /// Whose sequence numbers these are: the mirror's identity on the target.
@@ -224,6 +225,9 @@ fn check_writer(identity: Identity, target: &TargetLog) -> Result<(), Error> {
         // Whoever writes records in a transaction leaves a marker behind them.
         Tail::Marker { .. } => check_last_writer(identity, target, holds),
         Tail::Unknown if target.last_record.is_some() => check_last_writer(identity, target, holds),
+        Tail::Records { producer_id, .. } if is_of_same_source(identity, producer_id) => {
+            Err(another_mirror(&holds(), producer_id))
+        }
         Tail::Records { .. } | Tail::Unknown => {
             Err(other_writer(format!("{} that this mirror did not write", holds())))
         }
@@ -236,8 +240,25 @@ fn check_last_writer(identity: Identity, target: &TargetLog, holds: impl Fn() ->
         None => Ok(()),
         Some(producer_id) if producer_id == identity.producer_id => Ok(()),
         Some(producer_id) if producer_id == marker::filler_of(identity.producer_id) => Err(left_filler(&holds())),
+        Some(producer_id) if is_of_same_source(identity, producer_id) => Err(another_mirror(&holds(), producer_id)),
         Some(_) => Err(other_writer(format!("{}, and this mirror did not write the last records of them", holds()))),
     }
+}
+
+/// Whether a producer says of itself that it is a mirror of the source that this one copies from.
+fn is_of_same_source(identity: Identity, producer_id: i64) -> bool {
+    let ours = Origin::of_producer(identity.producer_id);
+    ours.is_some() && Origin::of_producer(producer_id) == ours && !marker::is_filler(producer_id)
+}
+
+/// A mirror that has got another name finds its own copies as somebody else's.
+fn another_mirror(holds: &str, producer_id: i64) -> Error {
+    let message = format!(
+        "the target partition has another writer: {holds} that another mirror of the same source has written (producer id {producer_id}); a \
+         mirror is known by its 'name': go on under that with which the copy was made, the topics kmirror.<name>.internal on the target have \
+         the names; if its internal topic is lost, delete the topic on the target to start anew"
+    );
+    Error::new(ErrorKind::TargetConflict, message)
 }
 
 fn left_filler(holds: &str) -> Error {
@@ -341,4 +362,44 @@ pub(super) fn lost(position: i64, next: i64) -> Error {
 pub(crate) fn other_writer(what: String) -> Error {
     let advice = "mirror into a topic that nobody else writes to, or delete it on the target to start anew";
     Error::new(ErrorKind::TargetConflict, format!("the target partition has another writer: {what}; {advice}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log of ten records, the last of them by this producer, with a marker behind them or without.
+    fn log(producer_id: i64, has_marker: bool) -> TargetLog {
+        let records = Tail::Records { producer_id, producer_epoch: 0, last_sequence: 9 };
+        TargetLog {
+            log_start_offset: 0,
+            log_end_offset: 10,
+            high_watermark: 10,
+            last_record: None,
+            last_writer: Some(producer_id),
+            begun: true,
+            tail: if has_marker { Tail::Marker { meant_for: None } } else { records },
+        }
+    }
+
+    #[test]
+    fn a_copy_that_a_mirror_of_another_name_has_made_is_called_so_and_not_to_be_deleted() {
+        let [source, other] = ["source", "other"].map(Origin::of_cluster);
+        let identity = Identity { producer_id: source.producer_id(1), producer_epoch: 0, fence: 256 };
+        let says = |producer_id: i64, has_marker| {
+            let refused = check_writer(identity, &log(producer_id, has_marker)).expect_err("it is another writer's");
+            assert_eq!(refused.kind(), ErrorKind::TargetConflict);
+            refused.message().to_owned()
+        };
+        for has_marker in [false, true] {
+            let told = says(source.producer_id(2), has_marker);
+            assert!(told.contains("another mirror of the same source") && told.contains("go on under that"), "{told}");
+            // A mirror of another source, and somebody whose id a broker has given out.
+            for producer_id in [other.producer_id(2), 4711] {
+                let told = says(producer_id, has_marker);
+                assert!(told.contains("another writer") && !told.contains("another mirror"), "{told}");
+            }
+            assert!(check_writer(identity, &log(identity.producer_id, false)).is_ok());
+        }
+    }
 }

@@ -60,7 +60,10 @@ fn one_denied_group_is_named_and_the_others_go_on() -> Outcome {
     ];
     // A cluster that was never asked for a coordinator has no topic for them, and a plan does not have it created.
     let plan = mirroring.plan()?;
-    assert!(plan.to_string().contains(r#""from":null,"partition":0,"raised_from":null,"reason":"missing","to":12"#), "{plan:#}");
+    assert!(
+        plan.to_string().contains(r#""from":null,"partition":0,"raised_from":null,"reason":"missing","to":12"#),
+        "{plan:#}"
+    );
     assert!(!pair.target.client().topics()?.iter().any(|topic| topic == "__consumer_offsets"), "a plan writes nothing");
     pair.target.create_topic("elsewhere", 1, &[])?;
     groups::commit(&pair.target, "elsewhere", &[("elsewhere", 0, 0)])?;
