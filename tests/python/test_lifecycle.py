@@ -99,6 +99,8 @@ def test_a_script_that_does_not_listen_hears_that_nothing_was_copied(clusters: C
 class Stub:
     """A mirror's handle that is in some state."""
 
+    name = "stub"
+
     def __init__(self, state: str, trouble: Exception | None) -> None:
         self._trouble = (state, trouble)
 
