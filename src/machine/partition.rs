@@ -81,6 +81,8 @@ pub struct Partition<P> {
     corrupt: (i64, u32),
     /// Times in a row that the target failed inside on the batch at this offset.
     failing: (i64, u32),
+    /// Where an order to fill was fenced.
+    fenced_at: Option<i64>,
     /// Ranges of the source that were left out by a policy and not yet told of.
     left_out: Vec<LeftOut>,
     left_out_until: i64,
@@ -141,6 +143,7 @@ impl<P> Partition<P> {
             replicated: Replicated::default(),
             corrupt: (-1, 0),
             failing: (-1, 0),
+            fenced_at: None,
             left_out: Vec::new(),
             left_out_until: 0,
             lost_deletions_until: 0,

@@ -99,6 +99,11 @@ impl<P> Partition<P> {
             }
             // Some were not written, or something else was: both logs tell.
             Filled::LogEnd(_) => self.reopen(now),
+            // It may be a late order of a process that is dead: the log tells how far that has come. Nobody else stays at one place.
+            Filled::Refused(broker) if broker.class == Class::Fenced && self.fenced_at != Some(from) => {
+                self.fenced_at = Some(from);
+                self.reopen(now);
+            }
             Filled::Refused(broker) if broker.class == Class::Fenced => {
                 let message = format!("another process of this mirror fills the hole at offset {from}: {broker}");
                 self.park(Error::new(ErrorKind::Fenced, message).with_offset(from).with_kafka_code(broker.code));

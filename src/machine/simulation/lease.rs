@@ -6,13 +6,13 @@
 //!
 //! What a process decides from is the real [`Tenancy`], with shorter terms.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::history::{History, tell};
 use super::network::{Connection, What};
-use super::plan::Trouble;
 use super::planted::Bug;
-use super::world::Entry;
+use super::world::SETTLE;
 use crate::error::{Error, ErrorKind};
 use crate::machine::lease::{Purpose, Standing, Start, Tenancy, Terms};
 
@@ -72,6 +72,8 @@ pub(super) struct Claim {
     /// Its start is not in the log any more.
     is_gone: bool,
     next_question: Duration,
+    /// No process before it can write any more.
+    has_waited: bool,
     /// It does nothing until then.
     stopped_until: Option<Duration>,
 }
@@ -130,6 +132,7 @@ impl History {
             asked: None,
             is_gone: false,
             next_question: self.now,
+            has_waited: false,
             stopped_until: None,
         }
     }
@@ -142,10 +145,27 @@ impl History {
         self.start_log.epoch += 1;
     }
 
+    /// Where every process waits for the lease of another one or is stopped, steps would bring nothing: mostly time goes on at once.
+    pub(super) fn pass_idle_time(&mut self) {
+        let waits = self.processes.iter().map(|process| {
+            let Claim { tenancy, stopped_until, .. } = &process.claim;
+            stopped_until.or(tenancy.waits_until(self.now))
+        });
+        let Some(until) = waits.min().flatten() else { return };
+        if self.rng.u32(0..4) > 0 {
+            self.now = until;
+        }
+    }
+
     /// Leases are kept beside the driver: a process writes something, asks where the log of starts ends, or hears the answer.
     pub(super) fn renew(&mut self, at: usize) {
+        if self.is_stopped(at) {
+            return;
+        }
         let now = self.now;
-        if self.plan.processes > 1 && !self.healing && self.rng.u32(0..150) == 0 {
+        // With translated offsets, what is written down of them would be lost too: that is another history.
+        let may_lose = !self.plan.others_start.is_empty() && !self.plan.translates && !self.healing;
+        if may_lose && self.rng.u32(0..150) == 0 {
             self.cut_starts();
         }
         let claim = &mut self.processes[at].claim;
@@ -175,7 +195,9 @@ impl History {
     /// Whether the process may go on: `false` if it has nothing to do yet, or ever again.
     pub(super) fn keep_lease(&mut self, at: usize) -> bool {
         let now = self.now;
-        self.renew(at);
+        if self.healing {
+            self.renew(at);
+        }
         if self.processes[at].claim.is_gone {
             if !self.processes[at].machine.is_parked() {
                 tell!(self, "process {at} does not find its start any more and ends");
@@ -197,7 +219,17 @@ impl History {
             }
             return false;
         }
-        tenancy.waits_until(now).is_none()
+        let goes_on = tenancy.waits_until(now).is_none();
+        if goes_on && !std::mem::replace(&mut self.processes[at].claim.has_waited, true) {
+            self.hear_of_predecessors(at);
+        }
+        goes_on
+    }
+
+    /// Whether all have ended, and one of them because its start was lost: it is started again.
+    pub(super) fn awaits_a_start(&self) -> bool {
+        let is_gone = self.processes.iter().any(|process| process.claim.is_gone);
+        is_gone && self.processes.iter().all(|process| process.machine.is_parked())
     }
 
     fn end_process(&mut self, at: usize) {
@@ -212,29 +244,30 @@ impl History {
         self.processes[at].machine.is_parked() && error.is_some_and(|error| error.kind() == ErrorKind::Fenced)
     }
 
-    /// Whether the request that a connection has in front has waited at the broker for longer than the lease, and is taken wherever the log
-    /// ends: the broker knows nothing of the producer, or it is an order to write markers, and none with a higher fence came before. A
+    /// Whether the request that a connection has in front is taken wherever the log ends, although it was sent under other circumstances:
+    /// the broker has forgotten the producer since the position was read, or it has waited there for longer than the lease and nothing shows that. A
     /// batch behind one that the broker has refused, both sent before anything of that was known, is the other thing that no mirror
     /// can guard against once the producer is forgotten.
     pub(super) fn takes_anything_late(&self, at: usize) -> bool {
         let Some(request) = self.connections[at].requests.front() else { return false };
         // While everything heals, time goes on in steps that are longer than a lease: only what was held up is late then.
-        let was_held_up = !self.connections[at].stuck_until.is_zero() || !self.healing;
-        let is_late = was_held_up && request.sent_at + TERMS.term + TERMS.margin < self.now;
+        let was_held_up = !self.connections[at].stuck_until.is_zero();
+        let until = if was_held_up { self.now } else { self.healed_at.unwrap_or(self.now) };
+        // Orders to write markers are waited for while the log stands still, of whichever process they are.
+        let waited = if request.what.is_fill() { SETTLE } else { TERMS.term + TERMS.margin };
+        let is_late = request.sent_at + waited < until;
         let leader = self.target.leader();
-        is_late
+        let knew_nothing = self.forgot_at.is_some_and(|at| request.read_at <= at);
+        (is_late || knew_nothing)
             && match &request.what {
-                What::Produce { .. } => leader.producer_state().is_none_or(|last| self.has_lost_at_source(last)),
+                What::Produce { .. } if leader.producer_state().is_none() => true,
+                // Its place is a hole by now, or its number somebody else's.
+                What::Produce { batch, .. } if batch.base < self.source.start => true,
+                // Sequence numbers do not count markers: a batch may be the next one in another place.
+                What::Produce { batch, .. } => !self.plan.translates && leader.end() != batch.base,
                 What::Fill { order, .. } => !leader.has_marker_of_later(*order),
                 What::Map { .. } => false,
             }
-    }
-
-    /// Whether the successor has written markers behind the mirror's last record, for records that the source has lost since: sequence
-    /// numbers do not count those.
-    fn has_lost_at_source(&self, last: &Entry) -> bool {
-        let is_filled = self.target.leader().log.last().is_some_and(Entry::is_marker);
-        is_filled && last.end() < self.source.start && self.plan.trouble == Trouble::SourceRetention
     }
 
     /// Whether no process goes on over what was appended by an accident.
@@ -247,16 +280,15 @@ impl History {
         let is_busy = self.connections.iter().any(Connection::has_received);
         // With translated offsets the mirror writes down every second what it has learned, and that is there when it counts.
         (0..self.processes.len()).for_each(|at| self.keep(at));
-        let is_rest = self.connections.iter().all(Connection::is_quiet)
-            && self.processes.iter().all(|process| process.machine.get().queued_bytes() == 0);
-        let too_early = self.plan.translates && !(is_rest && self.has_kept_all());
+        let is_quiet = self.connections.iter().all(Connection::is_quiet);
+        let too_early = self.plan.translates && !(is_quiet && self.has_kept_all());
         if self.target.leader().log.is_empty() || too_early || (is_busy && self.rng.u32(0..4) > 0) {
             self.plan.at += 1;
             return;
         }
-        self.forgot = true;
+        self.forgot_at = Some(self.now);
         tell!(self, "the brokers forget the producer id");
-        let all = self.rng.bool();
+        let all = self.healing() || self.rng.bool();
         let leader = self.target.leader;
         for (at, broker) in self.target.brokers.iter_mut().enumerate() {
             if all || at != leader || self.rng.bool() {
@@ -280,12 +312,17 @@ impl History {
     }
 
     /// The process is not scheduled for a while: it holds what it has fetched, and requests that it has not finished writing.
-    pub(super) fn stop_process(&mut self, at: usize) {
+    pub(super) fn stop_process(&mut self, at: usize, milliseconds: Range<u64>) {
         if self.is_stopped(at) {
             return;
         }
-        let until = self.now + Duration::from_millis(self.rng.u64(5..120));
-        self.processes[at].claim.stopped_until = Some(until);
+        let until = self.now + Duration::from_millis(self.rng.u64(milliseconds));
+        let claim = &mut self.processes[at].claim;
+        claim.stopped_until = Some(until);
+        // It may just have asked.
+        if self.rng.bool() {
+            claim.asked = Some((self.now, self.start_log.end()));
+        }
         let mut held = 0;
         for connection in self.connections.iter_mut().filter(|connection| connection.process == at && connection.alive)
         {

@@ -11,7 +11,9 @@ mod network;
 mod plan;
 mod planted;
 mod process;
+mod source;
 mod translated;
+mod trouble;
 mod world;
 
 use std::collections::HashMap;
@@ -27,10 +29,11 @@ pub(super) fn histories() -> u64 {
 #[test]
 fn every_history_keeps_the_promises() {
     let mut seen = HashMap::new();
-    let (mut accidents, mut not_found) = (0u64, 0u64);
+    let (mut accidents, mut not_found, mut stopped) = (0u64, 0u64, 0u64);
     for seed in 0..histories() {
         match run(seed, None, false) {
-            Ok(Outcome { trouble, accident }) => {
+            Ok(Outcome { trouble, accident, unclear }) => {
+                stopped += u64::from(unclear);
                 *seen.entry(format!("{trouble:?}")).or_insert(0u64) += 1;
                 accidents += u64::from(accident.is_some());
                 not_found += u64::from(accident == Some(false));
@@ -41,48 +44,33 @@ fn every_history_keeps_the_promises() {
         }
     }
     println!(
-        "{accidents} accidents that no mirror can prevent, {not_found} of them not found by it, in {} histories",
+        "{accidents} accidents that no mirror can prevent, {not_found} of them not found by it, and {stopped} stops because nothing \
+         told how far the mirror had come, in {} histories",
         histories()
     );
-    // A broker that forgets the producer within the milliseconds between a batch that it refuses and the next one that is under way: these
-    // histories forget as often as they can, and still it is rare.
-    assert!(accidents * 100 <= histories(), "{accidents} accidents in {} histories", histories());
+    // A broker that forgets the producer within the milliseconds in which something is under way, or comes to it later than the lease
+    // allows: these histories forget and hold up as often as they can, and still it is rare.
+    assert!(accidents * 200 <= histories(), "{accidents} accidents in {} histories", histories());
+    assert!(stopped * 1000 <= histories().max(1000), "{stopped} stops in {} histories", histories());
     assert!(seen.len() >= 11 || histories() < 10_000, "some kinds of history did not come up: {seen:?}");
 }
 
-/// Bugs that need rare histories since leases are simulated: they are asked for only in runs of at least [`LONG_RUN`] histories.
-const RARE: [Bug; 11] = [
-    Bug::FencesNobody,
-    Bug::IgnoresLogEnd,
-    Bug::KeepsLostRecords,
-    Bug::DoesNotScan,
-    Bug::ForgetsWhatIsCompacted,
-    Bug::CountsRecordsLeft,
-    Bug::BeginsAnew,
-    Bug::NoLease,
-    Bug::FinishesHeldRequests,
-    Bug::LeaseFromTheAnswer,
-    Bug::IdleIsNotReopened,
-];
-const LONG_RUN: u64 = 100_000;
-
-/// What a bug breaks in a history. What only happens with the bug is no accident: it is one only if it happens without it, too.
+/// What a bug breaks in a history. Only what does not happen without the bug counts, and is no accident then.
 fn what_is_broken(seed: u64, bug: Bug) -> Option<String> {
-    match run(seed, Some(bug), false) {
-        Err(broken) => Some(broken),
-        Ok(Outcome { trouble, accident: Some(_) }) => {
-            let without = run(seed, None, false).is_ok_and(|outcome| outcome.accident.is_none());
-            without
-                .then(|| format!("{trouble:?}: what would pass for an accident, and does not happen without the bug"))
+    let broken = match run(seed, Some(bug), false) {
+        Err(broken) => broken,
+        Ok(Outcome { trouble, accident: Some(_), .. }) => {
+            format!("{trouble:?}: what would pass for an accident, and does not happen without the bug")
         }
-        Ok(_) => None,
-    }
+        Ok(_) => return None,
+    };
+    run(seed, None, false).is_ok_and(|outcome| outcome.accident.is_none()).then_some(broken)
 }
 
 #[test]
 fn every_planted_bug_is_found() {
     let mut not_found = Vec::new();
-    for bug in Bug::ALL.into_iter().filter(|bug| histories() >= LONG_RUN || !RARE.contains(bug)) {
+    for bug in Bug::ALL {
         let found = (0..histories()).find_map(|seed| Some((seed, what_is_broken(seed, bug)?)));
         match found {
             Some((seed, broken)) => println!("{bug:?} is found after {} histories: {broken}", seed + 1),

@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::world::{FOREIGN, Kind, MIN_IN_SYNC, Sequence, SourceBatch, Target};
+use super::source::{Kind, SourceBatch};
+use super::world::{FOREIGN, MIN_IN_SYNC, Sequence, Target};
 use crate::batch::Stamp;
 use crate::machine::partition::{Fill, Filled, Mapping, Produced, Ticket};
 use crate::machine::translation::{Note, Numbered};
@@ -19,6 +20,8 @@ pub(super) struct Request {
     /// What the world does to it on arrival.
     pub(super) fault: Option<Fault>,
     pub(super) sent_at: Duration,
+    /// When reading the position began that it goes on from.
+    pub(super) read_at: Duration,
     /// It has been under way for longer than any request is, and does not arrive.
     pub(super) expired: bool,
     /// The process was stopped before it had written all of it.

@@ -39,6 +39,11 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
+    /// Whether brokers forget the producer id again and again.
+    pub(super) fn is_forgetful(self) -> bool {
+        matches!(self, Trouble::StateExpires | Trouble::TargetCleaned)
+    }
+
     fn changes_source(self) -> bool {
         matches!(self, Trouble::SourceRetention | Trouble::SourceUnclean | Trouble::SourceCompacts)
     }
@@ -50,8 +55,12 @@ pub(super) struct Plan {
     /// The step at which it happens.
     pub(super) at: u32,
     pub(super) steps: u32,
-    /// Mirror processes alive at once.
-    pub(super) processes: usize,
+    /// The steps at which another process of the mirror starts beside those that run.
+    pub(super) others_start: Vec<u32>,
+    /// One of so many times the source grows that it could: the larger, the more often the mirror is idle.
+    pub(super) calm: u32,
+    /// What is done in one step, by whoever.
+    pub(super) pace: u32,
     pub(super) one_at_a_time: bool,
     pub(super) limits: Limits,
     /// Of 1000 steps, how many break something.
@@ -91,19 +100,19 @@ impl Plan {
             holes: if translates { Holes::Mapped } else { limits(1, 0).holes },
             ..limits(max_in_flight, rng.usize(100..900))
         };
+        // Two that find different things at the source, before and after it lost something, cannot agree what is a hole.
+        let agree = !trouble.changes_source() || trouble == Trouble::SourceCompacts;
+        let others = trouble != Trouble::MemoryLost
+            && (rng.u32(0..4) == 0 || (trouble == Trouble::StateExpires && rng.u32(0..4) > 0))
+            && agree;
+        let others_start = if others { vec![rng.u32(0..steps)] } else { Vec::new() };
         Plan {
             trouble,
             at: rng.u32(0..steps),
             steps,
-            // Two that find different things at the source, before and after it lost something, cannot agree what is a hole.
-            processes: if trouble != Trouble::MemoryLost
-                && (rng.u32(0..4) == 0 || (trouble == Trouble::StateExpires && rng.u32(0..4) > 0))
-                && (!trouble.changes_source() || trouble == Trouble::SourceCompacts)
-            {
-                2
-            } else {
-                1
-            },
+            others_start,
+            calm: [1, 8][rng.usize(0..2)],
+            pace: [4, 8, 16][rng.usize(0..3)],
             one_at_a_time: rng.bool(),
             limits,
             holes: [0, 10, 40, 70][rng.usize(0..4)],

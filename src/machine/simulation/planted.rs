@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use super::network::{Answer, Outcome};
-use super::world::{SETTLE, SourceBatch};
+use super::source::SourceBatch;
+use super::world::SETTLE;
 use crate::batch::Stamp;
 use crate::error::Error;
 use crate::machine::partition::{

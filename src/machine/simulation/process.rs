@@ -9,8 +9,9 @@ use super::history::{History, tell};
 use super::lease::Claim;
 use super::network::{Connection, Request, What};
 use super::planted::{Bug, Machine};
+use super::source::{Kind, SourceBatch};
 use super::translated::Lens;
-use super::world::{Entry, Kind, MIRROR, SourceBatch};
+use super::world::{Entry, MIRROR};
 use crate::batch::marker;
 use crate::error::{Error, ErrorKind};
 use crate::machine::partition::{
@@ -35,6 +36,7 @@ pub(super) struct Fetch {
 pub(super) struct Opening {
     /// The broker it asks: the leader when it began.
     broker: usize,
+    began: Duration,
     /// What is still to be read, last first.
     reads: Vec<Read>,
     pub(super) reading: Reading,
@@ -52,6 +54,8 @@ pub(super) struct Process {
     pub(super) lens: Option<Lens>,
     limits: Limits,
     opening: Option<Opening>,
+    /// When reading the position began that it goes on from.
+    pub(super) read_at: Duration,
     fetches: Vec<Fetch>,
     /// The connection that this generation sends records on, and the one for what it fills.
     pub(super) connection: Option<usize>,
@@ -85,6 +89,7 @@ impl Process {
             machine: Machine::new(Identity { fence: start * 256, ..MIRROR }, limits, bug),
             limits,
             opening: None,
+            read_at: Duration::ZERO,
             fetches: Vec::new(),
             connection: None,
             filler: None,
@@ -106,10 +111,11 @@ impl Process {
     }
 
     /// What must be true of a process after every step.
-    pub(super) fn check(&mut self, durable: i64, queue_limit: usize) -> Result<(), String> {
+    pub(super) fn check(&mut self, durable: i64, queue_limit: usize, may_write: bool) -> Result<(), String> {
         let machine = self.machine.get();
         let position = machine.position();
-        if position < self.position && !self.outdated {
+        // One that was overtaken while it was stopped knows less than its successor has done, and writes nothing any more.
+        if position < self.position && !self.outdated && may_write {
             return Err(format!("the position went back from {:?} to {position:?}", self.position));
         }
         if position > Some(durable) && !self.outdated {
@@ -189,7 +195,7 @@ impl History {
             reads.insert(0, Read::Likeness);
             reads.insert(0, Read::TargetEndAgain);
             self.processes[at].opening =
-                Some(Opening { broker: self.target.leader, reads, reading: NOTHING_READ, outdated: false });
+                Some(Opening { broker: self.target.leader, began: now, reads, reading: NOTHING_READ, outdated: false });
         }
         self.produce(at);
         self.fill(at);
@@ -225,9 +231,8 @@ impl History {
         };
         let Some((fill, order)) = process.machine.poll_fill(self.now) else { return };
         self.processes[at].in_flight += 1;
-        let fault = self.fault_of_request();
         let what = What::Fill { fill, order };
-        self.send(connection, Request { what, fault, sent_at: self.now, expired: false, held: false });
+        self.request(at, connection, what);
     }
 
     fn produce(&mut self, at: usize) {
@@ -245,15 +250,14 @@ impl History {
             process.in_flight += 1;
             let unchecked = self.target.leader().producer_state().is_none();
             if unchecked
-                && !self.forgot
+                && self.forgot_at.is_none()
                 && process.in_flight > 1
                 && self.connections[connection].broker == self.target.leader
             {
                 self.violate(format!("process {at} sends more than one batch while the broker knows nothing"));
             }
-            let fault = self.fault_of_request();
             let what = What::Produce { ticket: sent.ticket, stamp: sent.stamp, batch: sent.batch };
-            self.send(connection, Request { what, fault, sent_at: self.now, expired: false, held: false });
+            self.request(at, connection, what);
             if self.rng.u32(0..4) == 0 {
                 return;
             }
@@ -301,6 +305,7 @@ impl History {
         let process = &mut self.processes[at];
         (process.connection, process.filler) = (Some(connection), Some(filler));
         process.in_flight = 0;
+        process.read_at = opening.began;
         let unclear = self.processes[at].lens.as_mut().and_then(|lens| lens.unclear.take());
         match unclear {
             Some(Unclear::Now(error)) => return self.processes[at].machine.handle_open_failed(error, now),
@@ -518,6 +523,12 @@ impl History {
             connection.cut(received);
         }
         self.processes[at] = self.new_process(self.processes[at].limits);
+    }
+
+    /// Another process starts, beside those that there are.
+    pub(super) fn start_process(&mut self) {
+        let process = self.new_process(self.plan.limits);
+        self.processes.push(process);
     }
 
     /// A process of the mirror that starts now.

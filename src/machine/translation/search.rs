@@ -79,6 +79,8 @@ pub struct Search {
     last_batch: Option<Header>,
     /// What the map has lost to the log, from an offset of the target on.
     cut_at: Option<i64>,
+    /// Records before this number are with the broker and not in the log.
+    removed_until: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +96,15 @@ enum Stage {
 impl Search {
     /// A search for the records of a producer id.
     pub fn new(producer_id: i64, facts: Facts) -> Self {
-        Search { facts, producer_id, stage: Stage::Last, looked: None, last_batch: None, cut_at: None }
+        Search {
+            facts,
+            producer_id,
+            stage: Stage::Last,
+            looked: None,
+            last_batch: None,
+            cut_at: None,
+            removed_until: None,
+        }
     }
 
     /// What is to be looked at next.
@@ -121,8 +131,8 @@ impl Search {
         }
         if let Some(last) = last.filter(|last| *last + 1 > known_until) {
             // The broker has taken them, and the log has none of them: they were removed by the cleaner.
-            map.pass(last + 1, self.facts.log_end);
-            self.last_batch = None;
+            // Or an election has lost them since it was asked: that is seen when it is asked again.
+            self.removed_until = Some(last + 1);
         }
         self.stage = Stage::All;
         Ok(Step::Done)
@@ -238,6 +248,9 @@ impl Search {
         let is_stable =
             self.stage == Stage::All && self.facts.remembered == remembered && high_watermark >= self.facts.log_end;
         if is_stable {
+            if let Some(number) = self.removed_until {
+                map.pass(number, self.facts.log_end);
+            }
             map.put_seal(self.facts.leader_epoch, self.facts.log_end);
         }
         let next = map.known_until();
@@ -257,7 +270,7 @@ impl Search {
 
     /// The batch of the mirror's last record, if it is there.
     pub fn last_batch(&self) -> Option<Header> {
-        self.last_batch
+        self.last_batch.filter(|_| self.removed_until.is_none())
     }
 
     /// From which offset on the target has lost what the mirror had written, if it has.

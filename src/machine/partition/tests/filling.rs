@@ -280,6 +280,12 @@ fn a_newer_owner_fills_the_hole() {
     let mut partition = filling_up_to(12);
     let fill = partition.poll_fill(OPENED).unwrap();
     partition.handle_filled(fill.ticket, Filled::Refused(broker(52)), OPENED);
+    // That may have been a late order of a dead process. Once more at the same place, it was not.
+    assert!(partition.error().is_none() && partition.phase() != Phase::Parked);
+    open_given_up(&mut partition, target_at(10));
+    fetched_nothing(&mut partition, 12);
+    let fill = partition.poll_fill(OPENED).unwrap();
+    partition.handle_filled(fill.ticket, Filled::Refused(broker(52)), OPENED);
     assert_parked(
         &partition,
         ErrorKind::Fenced,
@@ -288,6 +294,15 @@ fn a_newer_owner_fills_the_hole() {
          this mirror has written markers; nothing was appended",
     );
     assert_eq!(partition.error().unwrap().kafka_code(), Some(52));
+}
+
+#[test]
+fn a_late_order_of_a_dead_process_fills_the_hole() {
+    let mut partition = filling_up_to(12);
+    let fill = partition.poll_fill(OPENED).unwrap();
+    partition.handle_filled(fill.ticket, Filled::Refused(broker(47)), OPENED);
+    open(&mut partition, source(0, 1000), target_at(12));
+    assert!(partition.error().is_none() && partition.position() == Some(12));
 }
 
 #[test]

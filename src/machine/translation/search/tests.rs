@@ -170,3 +170,18 @@ fn records_that_are_there_twice_are_told_of() {
     assert!(error.message().contains("is on the target twice"), "{error}");
     assert_eq!(error.offset(), Some(150));
 }
+
+#[test]
+fn what_the_broker_had_when_it_was_asked_counts_only_if_it_has_it_still() {
+    let mut map = map(SEALED);
+    // An election has lost what was behind number 29, between the question to the broker and the one to its leader.
+    let facts = Facts { remembered: Some((0, 54)), log_end: 130, leader_epoch: 4, epoch_end: Some(130), ..FACTS };
+    let last = batch(100, 30, OURS, 0);
+    let mut search = Search::new(OURS, facts);
+    assert!(matches!(search.next(&mut map), Ok(Step::Look { at: 129 })));
+    search.looked(Looked::Batch(last));
+    assert!(matches!(search.next(&mut map), Ok(Step::Done)));
+    let seen = search.seen(&mut map, IDENTITY, Some((0, 29)), facts.log_end);
+    assert!(!seen.is_replicated(), "it is read again");
+    assert_eq!((map.known_until(), map.seal()), (30, SEALED), "and nothing was learned");
+}
