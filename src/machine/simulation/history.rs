@@ -12,7 +12,7 @@ use super::plan::{Plan, Trouble};
 use super::planted::Bug;
 use super::process::Process;
 use super::source::{Kind, Source};
-use super::world::{Entry, FOREIGN, FOREIGN_END, MAX_RECORDS, MIRROR, Target, bytes_of};
+use super::world::{Entry, MAX_RECORDS, MIRROR, Target, bytes_of};
 use crate::error::ErrorKind;
 use crate::machine::partition::Phase;
 use crate::machine::translation::Note;

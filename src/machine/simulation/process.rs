@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::history::{History, tell};
 use super::lease::Claim;
-use super::network::{Connection, Request, What};
+use super::network::{Connection, What};
 use super::planted::{Bug, Machine};
 use super::source::{Kind, SourceBatch};
 use super::translated::Lens;

@@ -4,7 +4,7 @@
 //! left out and none twice; and the map says of each where it is.
 
 use super::history::{History, tell};
-use super::network::{Answer, Outcome, Request, What};
+use super::network::{Answer, Outcome, What};
 use super::plan::Trouble;
 use super::planted::Bug;
 use super::process::{Opening, Read};

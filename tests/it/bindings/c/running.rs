@@ -15,9 +15,10 @@ fn run(name: &str, arguments: &[&str]) -> Outcome<String> {
     tool::run_program(command)
 }
 
-/// A topic that is written to all the time.
-fn busy(source: &Cluster, name: &str) -> Outcome<(String, Load)> {
-    let topic = unique(name);
+/// A topic that is written to all the time, for a program. That is compiled first: what is written meanwhile would have to be copied, too.
+fn busy(source: &Cluster, program: &str) -> Outcome<(String, Load)> {
+    compile(&root().join(format!("tests/c/{program}.c")), program, &[])?;
+    let topic = unique(&format!("c-{program}"));
     source.create_topic(&topic, 2, &[])?;
     let load = Load::start(&source.bootstrap(), &topic, 2, 500, 11, &Writing { live: true, ..Writing::default() })?;
     load.wait_for_more(1)?;
@@ -28,7 +29,7 @@ fn busy(source: &Cluster, name: &str) -> Outcome<(String, Load)> {
 fn lag_is_told_once_above_and_once_below_when_the_target_stands_still() -> Outcome {
     let source = &shared()?.source;
     let target = Cluster::start(Options::default())?;
-    let (topic, load) = busy(source, "c-lag")?;
+    let (topic, load) = busy(source, "lag")?;
     let pid = target.pid(1).ok_or_else(|| Failure("the target's broker has no process".to_owned()))?;
     let outcome = run("lag", &[&source.bootstrap(), &target.bootstrap(), &topic, &pid.to_string()]);
     // A program that fails in between has left it standing still.
@@ -41,7 +42,7 @@ fn lag_is_told_once_above_and_once_below_when_the_target_stands_still() -> Outco
 #[test]
 fn a_careless_host_gets_errors_and_no_crash_and_no_hang() -> Outcome {
     let pair = shared()?;
-    let (topic, load) = busy(&pair.source, "c-careless")?;
+    let (topic, load) = busy(&pair.source, "careless")?;
     run("careless", &[&pair.source.bootstrap(), &pair.target.bootstrap(), &topic])?;
     load.stop()?;
     Ok(())
@@ -50,7 +51,7 @@ fn a_careless_host_gets_errors_and_no_crash_and_no_hang() -> Outcome {
 #[test]
 fn calls_that_wait_are_given_up_and_leave_nothing_behind() -> Outcome {
     let pair = shared()?;
-    let (topic, load) = busy(&pair.source, "c-cancelled")?;
+    let (topic, load) = busy(&pair.source, "cancelled")?;
     run("cancelled", &[&pair.source.bootstrap(), &pair.target.bootstrap(), &topic])?;
     load.stop()?;
     Ok(())
