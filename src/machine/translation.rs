@@ -223,6 +223,8 @@ impl OffsetMap {
         if let Some(seal) = &mut self.seal {
             seal.offset = seal.offset.min(target_offset);
         }
+        // What is copied again may come before where copying began.
+        self.begin.target_offset = self.begin.target_offset.min(target_offset);
         self.has_forgotten();
     }
 

@@ -163,7 +163,8 @@ impl Search {
         while let Some(place) = map.last_place() {
             let Facts { log_start, log_end, epoch_end, .. } = self.facts;
             let seal = map.seal();
-            let sealed = seal.is_some_and(|seal| place < seal.offset);
+            // A log that was cut back before what is known of it may have got the same records again, at other offsets.
+            let sealed = seal.is_some_and(|seal| place < seal.offset || epoch_end.is_some_and(|end| end < seal.offset));
             if log_end <= place {
                 self.cut(map, log_end);
             } else if let Some(end) = epoch_end.filter(|end| *end <= place && sealed) {

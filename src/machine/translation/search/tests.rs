@@ -112,6 +112,20 @@ fn records_that_an_election_has_lost_are_copied_again() {
 }
 
 #[test]
+fn records_that_were_copied_again_at_other_offsets_are_looked_for() {
+    // All was lost from 80 on, and copied again from 85 on; the last record is where it was, by chance.
+    let mut map = OffsetMap::beginning_at(0, 100);
+    map.append(0, 0, 100, 10);
+    map.append(10, 10, 120, 10);
+    map.seal = Some(Seal { epoch: 3, offset: 100 });
+    let log = [batch(85, 10, OURS, 0), batch(95, 25, THEIRS, 0), batch(120, 10, OURS, 10), batch(130, 70, THEIRS, 0)];
+    let facts = Facts { leader_epoch: 4, epoch_end: Some(80), ..FACTS };
+    let (next, found) = search(&mut map, facts, &log).unwrap();
+    assert_eq!((next, found.cut_at(), found.last_batch()), (20, Some(80), Some(log[2])));
+    assert_eq!((map.target_offset_of(0), map.target_offset_of(9), map.target_offset_of(10)), (85, 94, 120));
+}
+
+#[test]
 fn what_may_be_compacted_or_lost_stops_the_partition() {
     let log = [batch(180, 20, THEIRS, 0)];
     for (map, facts) in [
