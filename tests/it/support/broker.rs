@@ -318,6 +318,8 @@ fn server_properties(shape: &Shape, id: i32, directory: &Path) -> Outcome<String
         writeln!(text, "broker.id={id}\nlisteners={listeners}\nzookeeper.connect=127.0.0.1:{}", ports.controller)?;
         // A killed broker cannot come back before ZooKeeper has forgotten it.
         writeln!(text, "zookeeper.session.timeout.ms=2000")?;
+        // Which is else the session's: on a busy machine a broker would not come up at all.
+        writeln!(text, "zookeeper.connection.timeout.ms=60000")?;
     } else {
         let voters: Vec<_> =
             (1..).zip(&shape.ports).map(|(node, ports)| format!("{node}@127.0.0.1:{}", ports.controller)).collect();
