@@ -40,8 +40,7 @@ pub(super) struct History {
     /// Starts of the mirror, and what was written down of them.
     pub(super) starts: i32,
     pub(super) start_log: StartLog,
-    pub(super) healing: bool,
-    /// Since when.
+    /// Since when everything heals.
     pub(super) healed_at: Option<Duration>,
     /// Something was appended that no mirror can keep from being appended.
     pub(super) accident: Option<String>,
@@ -103,7 +102,6 @@ impl History {
             now: Duration::ZERO,
             verbose,
             bug,
-            healing: false,
             healed_at: None,
             damages_left: 2,
             violation: None,
@@ -122,7 +120,7 @@ impl History {
     }
 
     pub(super) fn healing(&self) -> bool {
-        self.healing
+        self.healed_at.is_some()
     }
 
     fn live(&mut self) {
@@ -132,7 +130,7 @@ impl History {
             } else if step > self.plan.at && self.plan.trouble.is_forgetful() && self.rng.u32(0..20) == 0 {
                 self.expire();
             }
-            if self.plan.others_start.contains(&step) {
+            if self.plan.other_starts_at == Some(step) {
                 // Nobody starts another one without a reason: mostly the one before seems to hang.
                 if self.rng.u32(0..3) > 0 {
                     self.stop_process(0, 40..300);
@@ -184,7 +182,7 @@ impl History {
 
     /// The source gets another batch.
     pub(super) fn grow(&mut self) {
-        if self.source.batches.len() >= 60 && !self.healing {
+        if self.source.batches.len() >= 60 && !self.healing() {
             return;
         }
         let kind = match self.plan.trouble {
@@ -312,7 +310,7 @@ impl History {
 
     /// What happens to a request when it arrives.
     pub(super) fn fault_of_request(&mut self) -> Option<Fault> {
-        if self.healing || self.rng.u32(0..1000) >= self.plan.faults {
+        if self.healing() || self.rng.u32(0..1000) >= self.plan.faults {
             return None;
         }
         match self.rng.u32(0..4) {
@@ -327,7 +325,7 @@ impl History {
 
     /// Whether a read fails, or says nothing.
     pub(super) fn fails(&mut self) -> bool {
-        !self.healing && self.rng.u32(0..1000) < self.plan.unread
+        !self.healing() && self.rng.u32(0..1000) < self.plan.unread
     }
 
     pub(super) fn step_down(&mut self) {
@@ -376,7 +374,7 @@ impl History {
         let poison = self.source.batches.iter().find(|batch| batch.kind == Kind::Poison).map(|batch| batch.end() - 1);
         let right = match (self.plan.trouble, error.kind()) {
             (Trouble::ForeignWriter, ErrorKind::TargetConflict | ErrorKind::Diverged | ErrorKind::DataLoss) => true,
-            (_, ErrorKind::Fenced) if !self.plan.others_start.is_empty() => true,
+            (_, ErrorKind::Fenced) if self.plan.other_starts_at.is_some() => true,
             (Trouble::NewOwner, ErrorKind::Fenced) => true,
             (Trouble::SourceHasPoison, ErrorKind::RecordRefused) => offset == poison && !self.plan.limits.skip_refused,
             (Trouble::SourceRetention, ErrorKind::DataLoss) => offset < Some(self.source.start),
@@ -401,7 +399,6 @@ impl History {
             return;
         }
         tell!(self, "everything heals");
-        self.healing = true;
         self.healed_at = Some(self.now);
         for round in 0..400 {
             // Everybody writes once more, so that nobody can overlook a foreign writer.

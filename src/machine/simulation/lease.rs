@@ -162,9 +162,9 @@ impl History {
         if self.is_stopped(at) {
             return;
         }
-        let now = self.now;
+        let (now, healing) = (self.now, self.healing());
         // With translated offsets, what is written down of them would be lost too: that is another history.
-        let may_lose = !self.plan.others_start.is_empty() && !self.plan.translates && !self.healing;
+        let may_lose = self.plan.other_starts_at.is_some() && !self.plan.translates && !healing;
         if may_lose && self.rng.u32(0..150) == 0 {
             self.cut_starts();
         }
@@ -179,13 +179,13 @@ impl History {
             claim.asked = Some((now, self.start_log.end()));
             claim.next_question = now + RENEWAL;
         }
-        if (self.healing || self.rng.u32(0..3) > 0)
+        if (healing || self.rng.u32(0..3) > 0)
             && let Some((asked_at, told)) = claim.asked.take()
         {
             // The answer was given at any time since.
             let told = if self.rng.bool() { told } else { self.start_log.end() };
             let counted = if self.bug == Some(Bug::LeaseFromTheAnswer) { now } else { asked_at };
-            claim.hear(&self.start_log, told, self.rng.bool() || self.healing, now);
+            claim.hear(&self.start_log, told, self.rng.bool() || healing, now);
             if claim.knows(told) {
                 claim.tenancy.handle_read(counted);
             }
@@ -195,7 +195,7 @@ impl History {
     /// Whether the process may go on: `false` if it has nothing to do yet, or ever again.
     pub(super) fn keep_lease(&mut self, at: usize) -> bool {
         let now = self.now;
-        if self.healing {
+        if self.healing() {
             self.renew(at);
         }
         if self.processes[at].claim.is_gone {
@@ -204,7 +204,7 @@ impl History {
                 self.end_process(at);
             }
             // Whoever watches over it starts it again, at the latest when it is the last one.
-            if self.healing && !self.someone_goes_on() {
+            if self.healing() && !self.someone_goes_on() {
                 self.crash(at);
             }
             return false;
@@ -338,8 +338,9 @@ impl History {
     /// Processes whose time has come go on; with a lease that is over, their connections are closed before anything else is written.
     pub(super) fn wake_processes(&mut self) {
         for at in 0..self.processes.len() {
+            let (now, healing) = (self.now, self.healing());
             let claim = &mut self.processes[at].claim;
-            if claim.stopped_until.is_none_or(|until| until > self.now && !self.healing) {
+            if claim.stopped_until.is_none_or(|until| until > now && !healing) {
                 continue;
             }
             claim.stopped_until = None;

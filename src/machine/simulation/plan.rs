@@ -55,8 +55,8 @@ pub(super) struct Plan {
     /// The step at which it happens.
     pub(super) at: u32,
     pub(super) steps: u32,
-    /// The steps at which another process of the mirror starts beside those that run.
-    pub(super) others_start: Vec<u32>,
+    /// The step at which another process of the mirror starts beside the first, if one does.
+    pub(super) other_starts_at: Option<u32>,
     /// One of so many times the source grows that it could: the larger, the more often the mirror is idle.
     pub(super) calm: u32,
     /// What is done in one step, by whoever.
@@ -105,12 +105,12 @@ impl Plan {
         let others = trouble != Trouble::MemoryLost
             && (rng.u32(0..4) == 0 || (trouble == Trouble::StateExpires && rng.u32(0..4) > 0))
             && agree;
-        let others_start = if others { vec![rng.u32(0..steps)] } else { Vec::new() };
+        let other_starts_at = others.then(|| rng.u32(0..steps));
         Plan {
             trouble,
             at: rng.u32(0..steps),
             steps,
-            others_start,
+            other_starts_at,
             calm: [1, 8][rng.usize(0..2)],
             pace: [4, 8, 16][rng.usize(0..3)],
             one_at_a_time: rng.bool(),

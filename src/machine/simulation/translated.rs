@@ -56,7 +56,7 @@ impl History {
         if !self.plan.translates {
             return None;
         }
-        let restored = OffsetMap::restore(self.internal.iter().cloned());
+        let restored = self.remembered();
         self.internal.push(Note::Start(start));
         let map = restored.unwrap_or_else(|| {
             let mut map = OffsetMap::beginning_at(self.source.start, self.target.leader().end());
@@ -73,18 +73,21 @@ impl History {
 
     /// What the processes before have written down while this one waited for their leases.
     pub(super) fn hear_of_predecessors(&mut self, at: usize) {
-        let start = self.processes[at].start;
-        if let (Some(lens), Some(map)) =
-            (&mut self.processes[at].lens, OffsetMap::restore(self.internal.iter().cloned()))
-        {
+        let (start, remembered) = (self.processes[at].start, self.remembered());
+        if let (Some(lens), Some(map)) = (&mut self.processes[at].lens, remembered) {
             (lens.map, lens.heard) = (map, self.internal.len());
             lens.map.hear(Note::Start(start));
         }
     }
 
+    /// The map that was written down, if one was.
+    fn remembered(&self) -> Option<OffsetMap> {
+        OffsetMap::restore(self.internal.iter().cloned())
+    }
+
     /// Whether a mirror that remembers nothing of what it has copied must not begin.
     pub(super) fn must_not_begin(&self) -> bool {
-        let remembers = OffsetMap::restore(self.internal.iter().cloned()).is_some();
+        let remembers = self.remembered().is_some();
         self.plan.translates && !remembers && self.finds_own_copies()
     }
 
@@ -142,7 +145,7 @@ impl History {
     /// after minutes at the earliest: only what a process has copied in the last second before it died, and nobody has
     /// looked at until then, may be forgotten before it is written down.
     pub(super) fn has_kept_all(&self) -> bool {
-        let kept = OffsetMap::restore(self.internal.iter().cloned()).map(|map| map.known_until());
+        let kept = self.remembered().map(|map| map.known_until());
         let own = self.target.brokers.iter().flat_map(|broker| &broker.log);
         let last = { own }.filter(|entry| entry.producer_id == MIRROR.producer_id).map(|entry| entry.last_sequence());
         !self.plan.translates
