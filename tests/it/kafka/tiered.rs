@@ -76,15 +76,18 @@ fn a_topic_with_several_tiered_partitions_is_copied_as_a_whole() -> Outcome {
     expect_exact(&tiered.cluster, target, &topic, 4 * RECORDS)
 }
 
+/// Writes the records of a seed to the topic's one partition.
+fn write(source: &Cluster, topic: &str, seed: u64) -> Outcome {
+    produce(&source.bootstrap(), topic, 0, Tiered::records(seed).take(RECORDS), &Writing::default()).map(drop)
+}
+
 #[test]
 fn a_tiered_topic_is_a_target_like_any_other() -> Outcome {
     let (source, tiered) = (&shared()?.source, Tiered::shared()?);
     let topic = unique("uploaded");
     source.create_topic(&topic, 1, &[])?;
     tiered.create_topic(&topic, 1)?;
-    let write = |seed| {
-        produce(&source.bootstrap(), &topic, 0, Tiered::records(seed).take(RECORDS), &Writing::default()).map(drop)
-    };
+    let write = |seed| write(source, &topic, seed);
     write(1)?;
     let mirroring = Mirroring::of(source, &tiered.cluster, &topic, &topic);
     mirroring.catch_up()?;
@@ -209,9 +212,7 @@ fn goes_on_behind_remote_segments(tiered: &Tiered) -> Outcome {
     let (topic, source) = (unique("line-target"), &shared()?.source);
     source.create_topic(&topic, 1, &[])?;
     tiered.create_topic(&topic, 1)?;
-    let write = |seed| {
-        produce(&source.bootstrap(), &topic, 0, Tiered::records(seed).take(RECORDS), &Writing::default()).map(drop)
-    };
+    let write = |seed| write(source, &topic, seed);
     write(1)?;
     let mirroring = Mirroring::of(source, &tiered.cluster, &topic, &topic);
     let mut mirror = mirroring.start()?;

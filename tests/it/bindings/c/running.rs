@@ -2,23 +2,28 @@
 //!
 //! The programs judge by themselves; here they get what they need, and what was copied is compared once more by the ledger.
 
+use std::path::{Path, PathBuf};
+
 use super::{compile, root, serve, written};
 use crate::support::cluster::{Cluster, Options, shared, unique};
 use crate::support::records::{Load, Writing};
 use crate::support::{Failure, Outcome, ledger, nursery, tool};
 
-/// A program of `tests/c` with its arguments, run to its end; returns what it printed.
-fn run(name: &str, arguments: &[&str]) -> Outcome<String> {
-    let program = compile(&root().join(format!("tests/c/{name}.c")), name, &[])?;
+/// A program of `tests/c`, compiled. Before a topic is written to all the time: what is written meanwhile would have to be copied, too.
+fn compiled(name: &str) -> Outcome<PathBuf> {
+    compile(&root().join(format!("tests/c/{name}.c")), name, &[])
+}
+
+/// Runs a program with its arguments to its end; returns what it printed.
+fn run(program: &Path, arguments: &[&str]) -> Outcome<String> {
     let mut command = nursery::command(program);
     command.args(arguments);
     tool::run_program(command)
 }
 
-/// A topic that is written to all the time, for a program. That is compiled first: what is written meanwhile would have to be copied, too.
-fn busy(source: &Cluster, program: &str) -> Outcome<(String, Load)> {
-    compile(&root().join(format!("tests/c/{program}.c")), program, &[])?;
-    let topic = unique(&format!("c-{program}"));
+/// A topic that is written to all the time.
+fn busy(source: &Cluster, name: &str) -> Outcome<(String, Load)> {
+    let topic = unique(name);
     source.create_topic(&topic, 2, &[])?;
     let load = Load::start(&source.bootstrap(), &topic, 2, 500, 11, &Writing { live: true, ..Writing::default() })?;
     load.wait_for_more(1)?;
@@ -29,9 +34,10 @@ fn busy(source: &Cluster, program: &str) -> Outcome<(String, Load)> {
 fn lag_is_told_once_above_and_once_below_when_the_target_stands_still() -> Outcome {
     let source = &shared()?.source;
     let target = Cluster::start(Options::default())?;
-    let (topic, load) = busy(source, "lag")?;
+    let program = compiled("lag")?;
+    let (topic, load) = busy(source, "c-lag")?;
     let pid = target.pid(1).ok_or_else(|| Failure("the target's broker has no process".to_owned()))?;
-    let outcome = run("lag", &[&source.bootstrap(), &target.bootstrap(), &topic, &pid.to_string()]);
+    let outcome = run(&program, &[&source.bootstrap(), &target.bootstrap(), &topic, &pid.to_string()]);
     // A program that fails in between has left it standing still.
     target.resume(1).ok();
     outcome?;
@@ -42,8 +48,9 @@ fn lag_is_told_once_above_and_once_below_when_the_target_stands_still() -> Outco
 #[test]
 fn a_careless_host_gets_errors_and_no_crash_and_no_hang() -> Outcome {
     let pair = shared()?;
-    let (topic, load) = busy(&pair.source, "careless")?;
-    run("careless", &[&pair.source.bootstrap(), &pair.target.bootstrap(), &topic])?;
+    let program = compiled("careless")?;
+    let (topic, load) = busy(&pair.source, "c-careless")?;
+    run(&program, &[&pair.source.bootstrap(), &pair.target.bootstrap(), &topic])?;
     load.stop()?;
     Ok(())
 }
@@ -51,8 +58,9 @@ fn a_careless_host_gets_errors_and_no_crash_and_no_hang() -> Outcome {
 #[test]
 fn calls_that_wait_are_given_up_and_leave_nothing_behind() -> Outcome {
     let pair = shared()?;
-    let (topic, load) = busy(&pair.source, "cancelled")?;
-    run("cancelled", &[&pair.source.bootstrap(), &pair.target.bootstrap(), &topic])?;
+    let program = compiled("cancelled")?;
+    let (topic, load) = busy(&pair.source, "c-cancelled")?;
+    run(&program, &[&pair.source.bootstrap(), &pair.target.bootstrap(), &topic])?;
     load.stop()?;
     Ok(())
 }
@@ -71,7 +79,10 @@ fn a_thousand_starts_and_stops_leave_nothing_behind() -> Outcome {
 fn cycles(count: usize) -> Outcome {
     let pair = shared()?;
     let topic = written(pair, "c-cycles")?;
-    print!("{}", run("cycles", &[&pair.source.bootstrap(), &pair.target.bootstrap(), &topic, &count.to_string()])?);
+    print!(
+        "{}",
+        run(&compiled("cycles")?, &[&pair.source.bootstrap(), &pair.target.bootstrap(), &topic, &count.to_string()])?
+    );
     ledger::expect_identical(&pair.source.bootstrap(), &pair.target.bootstrap(), &topic, super::RECORDS).map(drop)
 }
 
