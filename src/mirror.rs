@@ -107,8 +107,10 @@ impl Mirror {
             let (config, shared) = (config.clone(), shared.clone());
             let run = move || {
                 leave_signals_to_the_host();
-                let body = || control::run(config, shared.clone(), purpose, receiver, started);
+                let mut host = control::Host::new(receiver, started);
+                let body = || control::run(config, shared.clone(), purpose, &mut host);
                 guard(&shared, "the control thread of the mirror ended unexpectedly", body);
+                drop(host);
                 shared.events.close();
             };
             std::thread::Builder::new().name("kmirror-control".to_owned()).spawn(run)

@@ -113,8 +113,8 @@ struct Stream {
 /// A start looks at least so often whether what stood in its way has passed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The host's side of a mirror.
-struct Host {
+/// The host's side of a mirror. It outlives [`run`]: whoever hears that nobody listens any more finds the reason in the status.
+pub(crate) struct Host {
     requests: mpsc::Receiver<Request>,
     /// Hears once whether the mirror could start.
     started: Option<Answer<()>>,
@@ -123,21 +123,26 @@ struct Host {
     paused: bool,
 }
 
-/// Runs a mirror on the thread that calls it. `started` hears once whether it could start.
+impl Host {
+    /// `started` hears once whether the mirror could start.
+    pub(crate) fn new(requests: mpsc::Receiver<Request>, started: Answer<()>) -> Self {
+        Self { requests, started: Some(started), waiting: Vec::new(), paused: false }
+    }
+}
+
+/// Runs a mirror on the thread that calls it.
 pub(crate) fn run(
     config: Arc<Config>,
     shared: Arc<Shared>,
     purpose: Purpose,
-    requests: mpsc::Receiver<Request>,
-    started: Answer<()>,
+    host: &mut Host,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut host = Host { requests, started: Some(started), waiting: Vec::new(), paused: false };
     let serve = async {
         loop {
             let control = Rc::new(Control::new(config.clone(), shared.clone(), purpose));
-            let Some(standing_by) = control.serve(&mut host).await else { return };
-            if !standing_by.wait(&shared, &mut host).await {
+            let Some(standing_by) = control.serve(host).await else { return };
+            if !standing_by.wait(&shared, host).await {
                 return;
             }
             shared.begin_anew();

@@ -18,7 +18,7 @@ use super::{Outcome, fail, nursery, wait_for};
 /// Segments are uploaded and removed every second.
 const LIMIT: Duration = Duration::from_secs(90);
 /// The smallest segment that brokers of all releases allow.
-const SEGMENT: &str = "1048576";
+pub(crate) const SEGMENT: &str = "1048576";
 /// Bytes of the values of [`Tiered::records`]: about a thousand of these records are a segment.
 const VALUE: usize = 1_000;
 
@@ -59,14 +59,20 @@ impl Tiered {
         Ok(Self { cluster: Cluster::start(options)?, folder })
     }
 
-    /// Creates a topic whose older segments go to the remote store and do not stay here.
+    /// Creates a topic whose segments go to the remote store and do not stay here. A broker rolls its newest segment too
+    /// when that is older than `local.retention.ms`, so after a while even the last record is in the remote store alone.
     pub(crate) fn create_topic(&self, topic: &str, partitions: i32) -> Outcome {
-        let configs = [
-            ("remote.storage.enable", "true"),
-            ("segment.bytes", SEGMENT),
-            ("local.retention.ms", "1000"),
-            ("retention.ms", "-1"),
-        ];
+        self.create(topic, partitions, ("local.retention.ms", "1000"))
+    }
+
+    /// Creates a topic of which a broker always keeps the newest records, and the older ones are in the remote store alone.
+    pub(crate) fn create_topic_with_local_end(&self, topic: &str, partitions: i32) -> Outcome {
+        self.create(topic, partitions, ("local.retention.bytes", SEGMENT))
+    }
+
+    fn create(&self, topic: &str, partitions: i32, local_retention: (&str, &str)) -> Outcome {
+        let remote = ("remote.storage.enable", "true");
+        let configs = [remote, ("segment.bytes", SEGMENT), ("retention.ms", "-1"), local_retention];
         self.cluster.create_topic(topic, partitions, &configs)
     }
 
