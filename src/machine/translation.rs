@@ -7,6 +7,7 @@
 //! sides ([`Run`], known from the target's answers, or read off its log again). Between two points numbers and offsets
 //! go up together. How much of it is still there is found out by [`search`].
 
+use crate::batch::Header;
 use crate::machine::partition::Anchor;
 
 pub mod guard;
@@ -213,6 +214,22 @@ impl OffsetMap {
         self.has_forgotten();
     }
 
+    /// Whether a batch of the target's log shows that the map is wrong. `number` is that of its first record if it is the mirror's.
+    fn contradicts(&self, header: &Header, number: Option<i64>) -> bool {
+        let (first, behind) = (header.base_offset, header.last_offset().saturating_add(1));
+        let mut said = { self.runs.iter() }.filter(|run| run.target_offset < behind && first < run.target_offset + run.count);
+        let Some(number) = number else { return said.next().is_some() };
+        let known = ((number + (behind - first)).min(self.known_until()) - number).max(0);
+        let mut agreed = 0;
+        for run in said {
+            if run.number - run.target_offset != number - first {
+                return true;
+            }
+            agreed += behind.min(run.target_offset + run.count) - first.max(run.target_offset);
+        }
+        agreed != known
+    }
+
     /// The target's log was cut back to an offset: what was known to be there or behind it is lost.
     fn cut(&mut self, target_offset: i64) {
         let keep = self.runs.partition_point(|run| run.target_offset < target_offset);
@@ -235,7 +252,7 @@ impl OffsetMap {
         self.changed = true;
     }
 
-    /// What is kept already of what was forgotten counts until it is said anew.
+    /// What is kept already of what was forgotten counts until it is said anew, or until a seal is kept that ends before it.
     fn has_forgotten(&mut self) {
         self.changed = true;
         self.chunk_from = self.chunk_from.min(self.runs.len().saturating_sub(1));
@@ -328,6 +345,10 @@ impl OffsetMap {
 
     fn take_in_runs(map: &mut Option<OffsetMap>, runs: impl Iterator<Item = Run>, seal: Option<Seal>) {
         let Some(map) = map else { return };
+        // When the seal was put, the log ended at its offset: what had been written down behind that was lost.
+        if let Some(seal) = seal.filter(|seal| map.seal != Some(*seal)) {
+            map.cut(seal.offset);
+        }
         // What begins the map may be said again, by a process that has started at the same moment. The first one counts.
         let begin = map.begin.number;
         for run in runs.filter(|run| run.count > 0 || run.number != begin) {

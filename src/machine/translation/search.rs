@@ -81,6 +81,8 @@ pub struct Search {
     cut_at: Option<i64>,
     /// Records before this number are with the broker and not in the log.
     removed_until: Option<i64>,
+    /// The map was compared with the log before this offset, because the epoch it is sealed with ends before what it knows.
+    compared_until: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +106,7 @@ impl Search {
             last_batch: None,
             cut_at: None,
             removed_until: None,
+            compared_until: 0,
         }
     }
 
@@ -172,6 +175,8 @@ impl Search {
             } else if place < log_start || !map.ends_in_record() {
                 // Retention has taken it, or the cleaner had when it was looked for the last time.
                 return Ok(None);
+            } else if let Some(from) = self.to_compare(place) {
+                return Ok(Some(Step::Read { from }));
             } else {
                 match self.looked.take() {
                     None => return Ok(Some(Step::Look { at: place })),
@@ -194,6 +199,25 @@ impl Search {
             }
         }
         Ok(None)
+    }
+
+    /// From where on the log is to be compared with the map. Records that are known behind the end of the sealed epoch were appended
+    /// by the leader after it, or by the one before it, and an election has lost them: then other records are there, perhaps
+    /// the last one in the same place by chance.
+    fn to_compare(&self, place: i64) -> Option<i64> {
+        let from = self.facts.epoch_end?.max(self.facts.log_start).max(self.compared_until);
+        (from <= place).then_some(from)
+    }
+
+    /// Rids the map of what the log shows to be lost.
+    fn compare(&mut self, map: &mut OffsetMap, headers: impl IntoIterator<Item = Header>) {
+        for header in headers {
+            let number = self.is_own(&header).then(|| map.number_of(header.base_sequence));
+            if let Some(end) = self.facts.epoch_end.filter(|_| map.contradicts(&header, number)) {
+                return self.cut(map, end);
+            }
+            self.compared_until = header.last_offset().saturating_add(1);
+        }
     }
 
     fn cut(&mut self, map: &mut OffsetMap, target_offset: i64) {
@@ -220,7 +244,10 @@ impl Search {
     /// # Errors
     /// Records of the mirror are there twice.
     pub fn read(&mut self, map: &mut OffsetMap, headers: impl IntoIterator<Item = Header>) -> Result<(), Unclear> {
-        let Stage::Behind { next } = &mut self.stage else { return Ok(()) };
+        let Stage::Behind { next } = &mut self.stage else {
+            self.compare(map, headers);
+            return Ok(());
+        };
         let mut until = *next;
         let mut own = Vec::new();
         for header in headers {

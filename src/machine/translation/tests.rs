@@ -120,6 +120,24 @@ fn what_the_target_has_lost_is_forgotten_and_said_anew() {
 }
 
 #[test]
+fn what_was_lost_and_not_copied_again_is_forgotten_with_the_next_seal() {
+    let mut map = map();
+    map.put_seal(3, 1050);
+    let note = |map: &mut OffsetMap| -> Vec<Note> {
+        let (chunks, seal) = (map.take_changed(), map.seal());
+        chunks.into_iter().map(|(_, runs)| Note::Runs(runs, seal)).collect()
+    };
+    let mut notes = note(&mut map);
+    assert_eq!(OffsetMap::restore(notes.clone()).unwrap().runs(), map.runs(), "also what was appended after the seal");
+    // An election has cut the log before everything, and the process has written down that it knows of nothing.
+    map.cut(900);
+    map.put_seal(4, 900);
+    notes.extend(note(&mut map));
+    let restored = OffsetMap::restore(notes).unwrap();
+    assert_eq!((restored.runs(), restored.known_until(), restored.target_offset_next()), (&[][..], 10, 900));
+}
+
+#[test]
 fn what_an_earlier_process_writes_after_a_later_one_does_not_count() {
     let anchors = |source_offset| vec![Numbered { number: 20, source_offset }];
     let mut map = map();

@@ -126,6 +126,39 @@ fn records_that_were_copied_again_at_other_offsets_are_looked_for() {
 }
 
 #[test]
+fn a_log_that_was_cut_exactly_where_it_was_sealed_is_compared_with_the_map() {
+    let known = || {
+        let mut map = OffsetMap::beginning_at(0, 100);
+        map.append(0, 0, 102, 4);
+        map.append(4, 4, 110, 2);
+        map.seal = Some(Seal { epoch: 3, offset: 100 });
+        map
+    };
+    let facts = Facts { leader_epoch: 4, epoch_end: Some(100), log_end: 120, ..FACTS };
+    let others = batch(112, 8, THEIRS, 0);
+    // Copied again at other offsets, only the last record where it was; or others where records were.
+    for log in [
+        [batch(100, 4, OURS, 0), batch(104, 6, THEIRS, 0), batch(110, 2, OURS, 4), others],
+        [batch(100, 3, THEIRS, 0), batch(103, 4, OURS, 0), batch(110, 2, OURS, 4), others],
+    ] {
+        let mut map = known();
+        let (next, found) = search(&mut map, facts, &log).unwrap();
+        assert_eq!((next, found.cut_at()), (6, Some(100)));
+        let first = log.iter().find(|header| header.producer_id == OURS).unwrap().base_offset;
+        assert_eq!((map.target_offset_of(0), map.target_offset_of(4)), (first, 110));
+    }
+    // The same broker leads again and has taken the records in its new epoch: all is as it is known, or compacted since.
+    for log in [
+        vec![batch(100, 2, THEIRS, 0), batch(102, 4, OURS, 0), batch(110, 2, OURS, 4), others],
+        vec![batch(110, 2, OURS, 4), others],
+    ] {
+        let mut map = known();
+        let (next, found) = search(&mut map, facts, &log).unwrap();
+        assert_eq!((next, found.cut_at(), map.runs()), (6, None, known().runs()));
+    }
+}
+
+#[test]
 fn what_may_be_compacted_or_lost_stops_the_partition() {
     let log = [batch(180, 20, THEIRS, 0)];
     for (map, facts) in [
