@@ -55,15 +55,23 @@ func wanted(logger *slog.Logger) C.int {
 type Option func(config) error
 
 // WithLogger has the mirror's log lines go to a logger from the beginning, also those of a start that fails; else as
-// [Mirror.SetLogger].
+// [Mirror.SetLogger]. With nil the mirror logs nowhere. Without this option its warnings and errors go to [slog.Default], as it is
+// when the mirror starts.
 func WithLogger(logger *slog.Logger) Option {
 	return func(config config) error {
 		if logger == nil {
-			return nil
+			return taken(C.kmirror_config_set_log_callback(config.pointer, C.KMIRROR_LOG_ERROR, nil, nil, nil))
 		}
 		handle := C.uintptr_t(cgo.NewHandle(logger))
 		return taken(C.kmirror_go_config_set_logger(config.pointer, wanted(logger), handle))
 	}
+}
+
+// warnings hands on what matters most: a program that does not listen hears of records that are not copied, and of nothing else.
+type warnings struct{ slog.Handler }
+
+func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
 }
 
 //export kmirrorGoLogLine

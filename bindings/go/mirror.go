@@ -7,6 +7,8 @@ import "C"
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -37,7 +39,8 @@ type Mirror struct {
 // mirror.
 func Start(ctx context.Context, properties Config, options ...Option) (*Mirror, error) {
 	call := func(config config, cancellation cancellation) (*Mirror, error) {
-		for _, option := range options {
+		unheard := WithLogger(slog.New(warnings{slog.Default().Handler()}))
+		for _, option := range append([]Option{unheard}, options...) {
 			if err := option(config); err != nil {
 				return nil, err
 			}
@@ -142,6 +145,12 @@ func (m *Mirror) State() State {
 	return State(C.GoString(C.kmirror_state(pointer)))
 }
 
+// Err returns what keeps the mirror, or a part of it, from going on now: the error that it has failed with, or that of the first
+// partition or topic that is not copied, and how many there are. It is nil when everything goes on.
+func (m *Mirror) Err() error {
+	return m.short(func(pointer *C.kmirror_t) *C.kmirror_error_t { return C.kmirror_trouble(pointer) })
+}
+
 // Verify compares what consumers would read from both clusters, for the topics of this mirror, while it runs or later. That there
 // are differences, or that not everything could be compared, is no error. What is accepted can be said, for example [AllowBehind].
 func (m *Mirror) Verify(ctx context.Context, allowed ...Allowed) (*VerifyReport, error) {
@@ -196,7 +205,8 @@ func (m *Mirror) Stop(ctx context.Context) error {
 }
 
 // Close stops the mirror, for ten seconds at most, and frees it; calls that still wait return [ErrState]. Events ends. Closing twice is no
-// error.
+// error. If something kept the mirror or a part of it from going on by then, that is the error, as of [Mirror.Err]: whoever closes a
+// mirror does not look at it any more.
 func (m *Mirror) Close() error {
 	if m == nil {
 		return nil
@@ -210,11 +220,15 @@ func (m *Mirror) Close() error {
 	close(m.closing)
 	pumped := m.pumped
 	m.lock.Unlock()
+	state, trouble := C.GoString(C.kmirror_state(m.pointer)), taken(C.kmirror_trouble(m.pointer))
 	err := taken(C.kmirror_stop(m.pointer, C.int64_t(stopLimit.Milliseconds())))
 	if pumped != nil {
 		<-pumped
 	}
 	m.leave()
+	if err == nil && trouble != nil {
+		return fmt.Errorf("the mirror was %s when it was closed: %w", state, trouble)
+	}
 	return err
 }
 

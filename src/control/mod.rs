@@ -131,12 +131,7 @@ impl Host {
 }
 
 /// Runs a mirror on the thread that calls it.
-pub(crate) fn run(
-    config: Arc<Config>,
-    shared: Arc<Shared>,
-    purpose: Purpose,
-    host: &mut Host,
-) -> std::io::Result<()> {
+pub(crate) fn run(config: Arc<Config>, shared: Arc<Shared>, purpose: Purpose, host: &mut Host) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let serve = async {
         loop {

@@ -214,20 +214,24 @@ impl OffsetMap {
         self.has_forgotten();
     }
 
-    /// Whether a batch of the target's log shows that the map is wrong. `number` is that of its first record if it is the mirror's.
-    fn contradicts(&self, header: &Header, number: Option<i64>) -> bool {
+    /// From which offset of the target on the map is wrong, if a batch of its log shows that. `number` is that of the batch's first
+    /// record if it is the mirror's. Records between runs may be there all the same: each replica has a cleaner of its own.
+    fn wrong_from(&self, header: &Header, number: Option<i64>) -> Option<i64> {
         let (first, behind) = (header.base_offset, header.last_offset().saturating_add(1));
-        let mut said = { self.runs.iter() }.filter(|run| run.target_offset < behind && first < run.target_offset + run.count);
-        let Some(number) = number else { return said.next().is_some() };
-        let known = ((number + (behind - first)).min(self.known_until()) - number).max(0);
-        let mut agreed = 0;
-        for run in said {
-            if run.number - run.target_offset != number - first {
-                return true;
+        let fits = |run: &Run| {
+            let (is_before, is_behind) = (run.target_offset + run.count <= first, behind <= run.target_offset);
+            match number {
+                Some(number) if run.number - run.target_offset == number - first => true,
+                Some(number) if run.number + run.count <= number => is_before,
+                Some(number) => number + (behind - first) <= run.number && is_behind,
+                None => is_before || is_behind,
             }
-            agreed += behind.min(run.target_offset + run.count) - first.max(run.target_offset);
-        }
-        agreed != known
+        };
+        let wrong = self.runs.iter().find(|run| run.count > 0 && !fits(run))?;
+        Some(match number {
+            Some(number) => first.min(wrong.target_offset + (number - wrong.number).clamp(0, wrong.count)),
+            None => first.max(wrong.target_offset),
+        })
     }
 
     /// The target's log was cut back to an offset: what was known to be there or behind it is lost.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -179,6 +180,51 @@ func TestACancelledWaitReturnsAndLeavesNothingBehind(t *testing.T) {
 	}
 	must(t, mirror.Close())
 	expectLetGo(t, before)
+}
+
+// lines keeps what goes to it, at the levels that the program's own logger has.
+type lines struct {
+	handler
+	levels []slog.Level
+}
+
+func (l *lines) Handle(_ context.Context, record slog.Record) error {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	l.handler.lines, l.levels = append(l.handler.lines, record.Message), append(l.levels, record.Level)
+	return nil
+}
+
+func TestAProgramThatDoesNotListenHearsWarningsAndCloseTellsWhatWasNotCopied(t *testing.T) {
+	topic := given(t, "OCCUPIED_TOPIC")
+	before := slog.Default()
+	t.Cleanup(func() { slog.SetDefault(before) })
+	for _, silent := range []bool{false, true} {
+		heard := &lines{}
+		slog.SetDefault(slog.New(heard))
+		var options []kmirror.Option
+		if silent {
+			options = append(options, kmirror.WithLogger(nil))
+		}
+		mirror, err := kmirror.Start(limited(t), configOf(t, topic), options...)
+		must(t, err)
+		var told *kmirror.Error
+		for limit := time.Now().Add(hang); !errors.As(mirror.Err(), &told); time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(limit) {
+				t.Fatal("nothing is said of the partition")
+			}
+		}
+		if told.Code != kmirror.ErrTargetConflict || told.Topic != topic {
+			t.Errorf("%#v", told)
+		}
+		if err := mirror.Close(); !errors.Is(err, kmirror.ErrTargetConflict) || !strings.Contains(err.Error(), "when it was closed") {
+			t.Errorf("closed with: %v", err)
+		}
+		parked := strings.Contains(strings.Join(heard.said(), "\n"), "partition parked topic="+topic)
+		if parked == silent || slices.ContainsFunc(heard.levels, func(level slog.Level) bool { return level < slog.LevelWarn }) {
+			t.Errorf("silent: %v, heard: %q at %v", silent, heard.said(), heard.levels)
+		}
+	}
 }
 
 func TestAThrottleIsTakenOffWhileItRuns(t *testing.T) {

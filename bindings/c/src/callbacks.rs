@@ -3,6 +3,7 @@
 //! An opaque pointer travels with its function, and the function that ends its life is called when nobody can call with it any more.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::io::Write;
 use std::sync::Arc;
 
 use engine::{ErrorKind, Event, LogLevel, LogRecord, Result};
@@ -87,6 +88,23 @@ unsafe fn set_event(
 
 /// What the engine calls with what is logged.
 pub(crate) type Logging = Arc<dyn Fn(&LogRecord) + Send + Sync>;
+
+/// Where mirrors of a configuration log.
+pub(crate) enum Log {
+    /// The host has not said it: warnings and errors go to standard error, as a program that does not listen must not be silent
+    /// about records that are not copied.
+    Unset,
+    /// The host wants to hear nothing.
+    Nowhere,
+    /// To a callback, from a level on.
+    To(LogLevel, Logging),
+}
+
+/// Prints a line for whoever runs the host.
+pub(crate) fn warn(record: &LogRecord) {
+    // A host without a standard error has nobody who would read it.
+    let _ = writeln!(std::io::stderr(), "kmirror: {}: {record}", record.level.name());
+}
 
 /// As the engine takes it.
 pub(crate) fn owned(logging: Logging) -> Box<dyn Fn(&LogRecord) + Send + Sync> {
@@ -185,7 +203,8 @@ pub unsafe extern "C" fn kmirror_set_lag_callback_full(
 }
 
 /// Has callback called with what the mirror logs at KMIRROR_LOG_INFO and above, also with what it has logged since its start; NULL
-/// ends it. Nothing is ever written to standard output or standard error. See "Callbacks" above.
+/// ends it. Without a callback, here or in its configuration, warnings and errors are written to standard error, and nothing is
+/// after this was called, also with NULL. See "Callbacks" above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_set_log_callback(
     mirror: *const kmirror_t,
@@ -213,8 +232,9 @@ pub unsafe extern "C" fn kmirror_set_log_callback_full(
 }
 
 /// As kmirror_set_log_callback_full for mirrors that are started with this configuration: from the beginning, and also when they
-/// cannot start; kmirror_start returns when the callback was told everything then. opaque_free is called when the configuration and
-/// all of them are freed, and at once when this fails or callback is NULL.
+/// cannot start; kmirror_start returns when the callback was told everything then. With NULL they log nowhere, not even warnings to
+/// standard error. opaque_free is called when the configuration and all of them are freed, and at once when this fails or callback
+/// is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_config_set_log_callback(
     config: *mut kmirror_config_t,
@@ -229,7 +249,8 @@ pub unsafe extern "C" fn kmirror_config_set_log_callback(
         let config = unsafe { argument_mut(config, ErrorKind::Config, "config") }?;
         let level = log_level(level)?;
         // SAFETY: the header says from where callbacks come.
-        config.log_to(level, unsafe { logging(callback, opaque) });
+        let logging = unsafe { logging(callback, opaque) };
+        config.log_to(logging.map_or(Log::Nowhere, |logging| Log::To(level, logging)));
         Ok(())
     })
 }

@@ -10,7 +10,7 @@ use engine::config::{Properties, Side, TopicSelection};
 use engine::{Callbacks, Error, ErrorKind, LogLevel, PromoteOptions, Result, VerifyOptions};
 
 use crate::boundary::{argument, argument_mut, ask, boundary, c_string, hand_out, take_back, text, timeout, write};
-use crate::callbacks::{Logging, owned};
+use crate::callbacks::{Log, owned, warn};
 use crate::cancellation::{given_up, kmirror_cancellation_t};
 use crate::error::kmirror_error_t;
 use crate::report::kmirror_report_t;
@@ -26,7 +26,7 @@ pub const KMIRROR_MIRROR: c_int = 2;
 pub struct kmirror_config_t {
     pub(crate) properties: Properties,
     warnings: CString,
-    log: Option<(LogLevel, Logging)>,
+    log: Log,
 }
 
 impl kmirror_config_t {
@@ -35,15 +35,17 @@ impl kmirror_config_t {
     }
 
     /// Has mirrors log there.
-    pub(crate) fn log_to(&mut self, level: LogLevel, logging: Option<Logging>) {
-        self.log = logging.map(|logging| (level, logging));
+    pub(crate) fn log_to(&mut self, log: Log) {
+        self.log = log;
     }
 
     /// What a mirror calls from its beginning.
     pub(crate) fn callbacks(&self) -> Result<Callbacks> {
         let callbacks = Callbacks::new();
-        if let Some((level, logging)) = &self.log {
-            callbacks.set_log(*level, Some(owned(logging.clone())))?;
+        match &self.log {
+            Log::Unset => callbacks.set_log(LogLevel::Warn, Some(Box::new(warn)))?,
+            Log::Nowhere => {}
+            Log::To(level, logging) => callbacks.set_log(*level, Some(owned(logging.clone())))?,
         }
         Ok(callbacks)
     }
@@ -73,7 +75,7 @@ pub(crate) unsafe fn make_of<T>(
 #[unsafe(no_mangle)]
 pub extern "C" fn kmirror_config_new() -> *mut kmirror_config_t {
     boundary!(else ptr::null_mut(), {
-       hand_out(kmirror_config_t { properties: Properties::new(), warnings: CString::default(), log: None })
+       hand_out(kmirror_config_t { properties: Properties::new(), warnings: CString::default(), log: Log::Unset })
     })
 }
 

@@ -116,6 +116,17 @@ fn state_name(state: State) -> &'static CStr {
     }
 }
 
+/// What keeps the mirror, or a part of it, from going on now: the error that it has failed with, or that of the first partition or topic
+/// that is not copied, and how many there are. NULL if everything goes on. To be freed with kmirror_error_free. Ask before
+/// kmirror_stop: whoever leaves a mirror does not hear of what it could not copy any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmirror_trouble(mirror: *const kmirror_t) -> *mut kmirror_error_t {
+    boundary!({
+        // SAFETY: the header asks for a mirror that lives, or NULL.
+        unsafe { mirror_of(mirror) }?.status().trouble().map_or(Ok(()), Err)
+    })
+}
+
 /// Gives everything the mirror knows of itself now to the caller in *status.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmirror_status(

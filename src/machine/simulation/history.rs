@@ -46,6 +46,8 @@ pub(super) struct History {
     pub(super) accident: Option<String>,
     /// When the brokers have forgotten the producer id last, or the target everything else that makes an append conditional.
     pub(super) forgot_at: Option<Duration>,
+    /// When an unclean election has cut the target's log.
+    pub(super) cut_at: Option<Duration>,
     /// A broker has appended a request that had waited there for longer than a lease, and that nothing showed to be late.
     pub(super) took_late: bool,
     /// A process has stopped because nothing told how far it had come.
@@ -97,6 +99,7 @@ impl History {
             start_log: StartLog::default(),
             accident: None,
             forgot_at: None,
+            cut_at: None,
             took_late: false,
             unclear: false,
             now: Duration::ZERO,

@@ -257,12 +257,20 @@ impl History {
         let waited = if request.what.is_fill() { SETTLE } else { TERMS.term + TERMS.margin };
         let is_late = request.sent_at + waited < until;
         let leader = self.target.leader();
-        let knew_nothing = self.forgot_at.is_some_and(|at| request.read_at <= at);
+        // No condition is in an order to write markers: an unclean election just before it goes unnoticed.
+        let cut_at = self.cut_at.filter(|_| request.what.is_fill());
+        let knew_nothing = self.forgot_at.max(cut_at).is_some_and(|at| request.read_at <= at);
         (is_late || knew_nothing)
             && match &request.what {
                 What::Produce { .. } if leader.producer_state().is_none() => true,
                 // Its place is a hole by now, or its number somebody else's.
                 What::Produce { batch, .. } if batch.base < self.source.start => true,
+                // An election has lost it at the source, and the one that is there instead passes for its duplicate.
+                What::Produce { batch, .. }
+                    if self.source.batch_at(batch.base).is_none_or(|now| now.id != batch.id) =>
+                {
+                    true
+                }
                 // Sequence numbers do not count markers: a batch may be the next one in another place.
                 What::Produce { batch, .. } => !self.plan.translates && leader.end() != batch.base,
                 What::Fill { order, .. } => !leader.has_marker_of_later(*order),

@@ -75,6 +75,7 @@ impl History {
         // What is under way would be taken anywhere in a log without a batch of the mirror, as when the brokers have forgotten it.
         let after = self.target.leader().producer_state().copied();
         let empty = after.is_none();
+        self.cut_at = Some(self.now);
         // Sequence numbers do not show that markers are lost.
         if empty || before == after {
             self.forgot_at = Some(self.now);

@@ -213,8 +213,9 @@ impl Search {
     fn compare(&mut self, map: &mut OffsetMap, headers: impl IntoIterator<Item = Header>) {
         for header in headers {
             let number = self.is_own(&header).then(|| map.number_of(header.base_sequence));
-            if let Some(end) = self.facts.epoch_end.filter(|_| map.contradicts(&header, number)) {
-                return self.cut(map, end);
+            if let Some(from) = map.wrong_from(&header, number) {
+                // What the sealed epoch has appended is where it was.
+                return self.cut(map, self.facts.epoch_end.map_or(from, |end| end.max(from)));
             }
             self.compared_until = header.last_offset().saturating_add(1);
         }

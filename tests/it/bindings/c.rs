@@ -4,7 +4,7 @@
 
 mod checked;
 mod installed;
-mod running;
+pub(super) mod running;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

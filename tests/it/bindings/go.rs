@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use kmirror::config::properties;
 use kmirror::{ErrorKind, EventKind};
 
+use super::c::running::occupied;
 use super::c::{expect_copied, serve, written};
 use crate::support::cluster::{Cluster, Options, shared, unique};
 use crate::support::failure::Context;
@@ -99,6 +100,7 @@ fn the_go_package_mirrors_between_real_clusters() -> Outcome {
     tests.env("KMIRROR_TEST_SOURCE", pair.source.bootstrap()).env("KMIRROR_TEST_TARGET", pair.target.bootstrap());
     tests.env("KMIRROR_TEST_LONE_TARGET", lone.bootstrap()).env("KMIRROR_TEST_LONE_TARGET_PID", pid.to_string());
     tests.env("KMIRROR_TEST_TOPIC", &topic).env("KMIRROR_TEST_BUSY_TOPIC", &busy_topic);
+    tests.env("KMIRROR_TEST_OCCUPIED_TOPIC", occupied(pair, "go-occupied")?);
     let outcome = tool::run_program(tests);
     // A test that fails in between has left it standing still.
     lone.resume(1).ok();

@@ -17,21 +17,26 @@ pub(crate) fn run(command: &mut Command, missing: &str) -> Outcome<String> {
         }
         other => other.context(format!("cannot start {program}"))?,
     };
-    said(&format!("{command:?}"), &output)
+    said(&format!("{command:?}"), &output).map(|(stdout, _)| stdout)
 }
 
-/// Runs a program of a test to its end, as a child that does not outlive the tests.
-pub(crate) fn run_program(mut command: Command) -> Outcome<String> {
+/// Runs a program of a test to its end, as a child that does not outlive the tests; returns what it has printed.
+pub(crate) fn run_program(command: Command) -> Outcome<String> {
+    run_with_stderr(command).map(|(stdout, _)| stdout)
+}
+
+/// As [`run_program`]; returns what it has printed to standard output and to standard error.
+pub(crate) fn run_with_stderr(mut command: Command) -> Outcome<(String, String)> {
     let name = format!("{command:?}");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = nursery::spawn(command)?.wait_with_output()?;
     said(&name, &output)
 }
 
-fn said(what: &str, output: &std::process::Output) -> Outcome<String> {
+fn said(what: &str, output: &std::process::Output) -> Outcome<(String, String)> {
     let [stdout, stderr] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     match output.status.success() {
-        true => Ok(stdout),
+        true => Ok((stdout, stderr)),
         false => fail(format!("{what} ended with {}:\n{stdout}{stderr}", output.status)),
     }
 }

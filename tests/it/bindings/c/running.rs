@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{compile, root, serve, written};
-use crate::support::cluster::{Cluster, Options, shared, unique};
-use crate::support::records::{Load, Writing};
+use crate::support::cluster::{Cluster, Options, Pair, shared, unique};
+use crate::support::records::{Generator, Load, Writing, produce};
 use crate::support::{Failure, Outcome, ledger, nursery, tool};
 
 /// A program of `tests/c`, compiled. Before a topic is written to all the time: what is written meanwhile would have to be copied, too.
@@ -52,6 +52,30 @@ fn a_careless_host_gets_errors_and_no_crash_and_no_hang() -> Outcome {
     let (topic, load) = busy(&pair.source, "c-careless")?;
     run(&program, &[&pair.source.bootstrap(), &pair.target.bootstrap(), &topic])?;
     load.stop()?;
+    Ok(())
+}
+
+/// A topic that cannot be copied, as the target has records of somebody else in it.
+pub(crate) fn occupied(pair: &Pair, name: &str) -> Outcome<String> {
+    let topic = written(pair, name)?;
+    pair.target.create_topic(&topic, 2, &[])?;
+    produce(&pair.target.bootstrap(), &topic, 0, Generator::new(9).take(20), &Writing::default())?;
+    Ok(topic)
+}
+
+#[test]
+fn a_program_that_does_not_listen_hears_warnings_all_the_same() -> Outcome {
+    let pair = shared()?;
+    let program = compiled("unheard")?;
+    let topic = occupied(pair, "c-unheard")?;
+    for (logs, heard) in [("unset", true), ("nowhere", false)] {
+        let mut command = nursery::command(&program);
+        command.args([&pair.source.bootstrap(), &pair.target.bootstrap(), &topic, logs]);
+        let (_, said) = tool::run_with_stderr(command)?;
+        let warning = |line: &&str| line.starts_with("kmirror: warn: partition parked") && line.contains(&topic);
+        assert_eq!(said.lines().any(|line| warning(&line)), heard, "{logs}: {said}");
+        assert!(!said.contains("info: "), "{said}");
+    }
     Ok(())
 }
 
