@@ -124,9 +124,15 @@ impl Throughput {
     }
 }
 
-/// What one contender needed for each unit of another: the median over the rounds, in which both ran one after the other.
+/// What one contender needed for each unit of another: the median over pairs of rounds that follow each other, as in every other
+/// round the second of the two ran first.
 pub(crate) fn paired(ours: &Throughput, theirs: &Throughput, value: fn(&Run) -> f64) -> f64 {
-    median(ours.runs.iter().zip(&theirs.runs).map(|(ours, theirs)| value(ours) / value(theirs)))
+    let ratios: Vec<f64> =
+        ours.runs.iter().zip(&theirs.runs).map(|(ours, theirs)| value(ours) / value(theirs)).collect();
+    match ratios.len() {
+        1 => ratios[0],
+        _ => median(ratios.windows(2).map(|both| (both[0] * both[1]).sqrt())),
+    }
 }
 
 /// One batch size in one codec.
