@@ -336,6 +336,13 @@ int kmirror_event_fd(const kmirror_t *mirror);
 const char *kmirror_state(const kmirror_t *mirror);
 
 /**
+ * What keeps the mirror, or a part of it, from going on now: the error that it has failed with, or that of the first partition or topic
+ * that is not copied, and how many there are. NULL if everything goes on. To be freed with kmirror_error_free. Ask before
+ * kmirror_stop: whoever leaves a mirror does not hear of what it could not copy any more.
+ */
+kmirror_error_t *kmirror_trouble(const kmirror_t *mirror);
+
+/**
  * Gives everything the mirror knows of itself now to the caller in *status.
  */
 kmirror_error_t *kmirror_status(const kmirror_t *mirror, kmirror_status_t **status);
@@ -444,7 +451,8 @@ kmirror_error_t *kmirror_set_lag_callback_full(const kmirror_t *mirror,
 
 /**
  * Has callback called with what the mirror logs at KMIRROR_LOG_INFO and above, also with what it has logged since its start; NULL
- * ends it. Nothing is ever written to standard output or standard error. See "Callbacks" above.
+ * ends it. Without a callback, here or in its configuration, warnings and errors are written to standard error, and nothing is
+ * after this was called, also with NULL. See "Callbacks" above.
  */
 kmirror_error_t *kmirror_set_log_callback(const kmirror_t *mirror,
                                           kmirror_log_callback_t callback,
@@ -461,8 +469,9 @@ kmirror_error_t *kmirror_set_log_callback_full(const kmirror_t *mirror,
 
 /**
  * As kmirror_set_log_callback_full for mirrors that are started with this configuration: from the beginning, and also when they
- * cannot start; kmirror_start returns when the callback was told everything then. opaque_free is called when the configuration and
- * all of them are freed, and at once when this fails or callback is NULL.
+ * cannot start; kmirror_start returns when the callback was told everything then. With NULL they log nowhere, not even warnings to
+ * standard error. opaque_free is called when the configuration and all of them are freed, and at once when this fails or callback
+ * is NULL.
  */
 kmirror_error_t *kmirror_config_set_log_callback(kmirror_config_t *config,
                                                  int level,

@@ -12,6 +12,7 @@ use crate::support::{Failure, Outcome, fail};
 mod c_header;
 mod facts;
 mod files;
+mod floors;
 mod reads;
 
 /// The root of the repository.
