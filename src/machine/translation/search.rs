@@ -83,7 +83,13 @@ pub struct Search {
     removed_until: Option<i64>,
     /// The map was compared with the log before this offset, because the epoch it is sealed with ends before what it knows.
     compared_until: i64,
+    /// Everything is compared since that epoch has ended, as something is not where the map has it.
+    compares_all: bool,
 }
+
+/// So many offsets are compared at most while all agree. Leader epochs change without a loss, too, and what was copied since may be
+/// weeks of records; the records of others that have come meanwhile would have to be as many as they were, twice.
+const COMPARED: i64 = 100_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -107,6 +113,7 @@ impl Search {
             cut_at: None,
             removed_until: None,
             compared_until: 0,
+            compares_all: false,
         }
     }
 
@@ -206,6 +213,7 @@ impl Search {
     /// the last one in the same place by chance.
     fn to_compare(&self, place: i64) -> Option<i64> {
         let from = self.facts.epoch_end?.max(self.facts.log_start).max(self.compared_until);
+        let from = if self.compares_all { from } else { from.max(place - COMPARED) };
         (from <= place).then_some(from)
     }
 
@@ -214,6 +222,11 @@ impl Search {
         for header in headers {
             let number = self.is_own(&header).then(|| map.number_of(header.base_sequence));
             if let Some(from) = map.wrong_from(&header, number) {
+                if !std::mem::replace(&mut self.compares_all, true) {
+                    // What is wrong may begin before.
+                    self.compared_until = 0;
+                    return;
+                }
                 // What the sealed epoch has appended is where it was.
                 return self.cut(map, self.facts.epoch_end.map_or(from, |end| end.max(from)));
             }

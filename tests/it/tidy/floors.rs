@@ -93,7 +93,8 @@ fn every_import_goes_down() -> Outcome {
             }
             match STILL_THERE.iter().find(|arrow| **arrow == (&*from, &*to)) {
                 Some(arrow) => drop(seen.insert(*arrow)),
-                None => complaints.push(format!("{path} imports '{to}', which is above '{from}' or has to be apart from it")),
+                None => complaints
+                    .push(format!("{path} imports '{to}', which is above '{from}' or has to be apart from it")),
             }
         }
     }

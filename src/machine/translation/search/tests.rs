@@ -137,13 +137,13 @@ fn a_log_that_was_cut_exactly_where_it_was_sealed_is_compared_with_the_map() {
     let facts = Facts { leader_epoch: 4, epoch_end: Some(100), log_end: 120, ..FACTS };
     let others = batch(112, 8, THEIRS, 0);
     // Copied again at other offsets, only the last record where it was; or others where records were.
-    for log in [
-        [batch(100, 4, OURS, 0), batch(104, 6, THEIRS, 0), batch(110, 2, OURS, 4), others],
-        [batch(100, 3, THEIRS, 0), batch(103, 4, OURS, 0), batch(110, 2, OURS, 4), others],
+    for (log, cut_at) in [
+        ([batch(100, 4, OURS, 0), batch(104, 6, THEIRS, 0), batch(110, 2, OURS, 4), others], 100),
+        ([batch(100, 3, THEIRS, 0), batch(103, 4, OURS, 0), batch(110, 2, OURS, 4), others], 102),
     ] {
         let mut map = known();
         let (next, found) = search(&mut map, facts, &log).unwrap();
-        assert_eq!((next, found.cut_at()), (6, Some(100)));
+        assert_eq!((next, found.cut_at()), (6, Some(cut_at)));
         let first = log.iter().find(|header| header.producer_id == OURS).unwrap().base_offset;
         assert_eq!((map.target_offset_of(0), map.target_offset_of(4)), (first, 110));
     }
@@ -156,6 +156,29 @@ fn a_log_that_was_cut_exactly_where_it_was_sealed_is_compared_with_the_map() {
         let (next, found) = search(&mut map, facts, &log).unwrap();
         assert_eq!((next, found.cut_at(), map.runs()), (6, None, known().runs()));
     }
+}
+
+#[test]
+fn of_weeks_of_records_since_the_seal_the_last_are_compared_and_all_when_these_differ() {
+    let known = || {
+        let mut map = OffsetMap::beginning_at(0, 0);
+        map.append(0, 0, 0, 4);
+        map.append(4, 4, 300_000, 2);
+        map.seal = Some(Seal { epoch: 3, offset: 0 });
+        map
+    };
+    let facts = Facts { leader_epoch: 4, epoch_end: Some(0), log_end: 300_010, ..FACTS };
+    let log =
+        [batch(0, 4, OURS, 0), batch(4, 299_990, THEIRS, 0), batch(300_000, 2, OURS, 4), batch(300_002, 8, THEIRS, 0)];
+    let (next, found) = search(&mut known(), facts, &log).unwrap();
+    assert_eq!((next, found.cut_at(), found.compared_until), (6, None, 300_002));
+    // The last are not where they were: then neither need the first be.
+    let first = [batch(0, 4, THEIRS, 0), batch(4, 4, OURS, 0), batch(8, 299_991, THEIRS, 0)];
+    let moved = [first.as_slice(), &[batch(299_999, 2, OURS, 4), batch(300_001, 9, THEIRS, 0)]].concat();
+    let mut map = known();
+    let (next, found) = search(&mut map, facts, &moved).unwrap();
+    assert_eq!((next, found.cut_at()), (6, Some(0)));
+    assert_eq!((map.target_offset_of(0), map.target_offset_of(4)), (4, 299_999));
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn a_program_that_does_not_listen_hears_warnings_all_the_same() -> Outcome {
         let mut command = nursery::command(&program);
         command.args([&pair.source.bootstrap(), &pair.target.bootstrap(), &topic, logs]);
         let (_, said) = tool::run_with_stderr(command)?;
-        let warning = |line: &&str| line.starts_with("kmirror: warn: partition parked") && line.contains(&topic);
+        let warning = |line: &&str| line.starts_with("kmirror: error: partition parked") && line.contains(&topic);
         assert_eq!(said.lines().any(|line| warning(&line)), heard, "{logs}: {said}");
         assert!(!said.contains("info: "), "{said}");
     }
