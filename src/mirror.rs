@@ -124,10 +124,8 @@ impl Mirror {
                 let _ = mirror.request(Request::Stop(Instant::now()));
                 Err(waiting::given_up("the start"))
             }
-            Err(NoAnswer::Lost) => Err(mirror
-                .shared
-                .error()
-                .unwrap_or_else(|| Error::new(ErrorKind::Internal, "the mirror did not start"))),
+            // It was stopped or promoted while it stood by for a promotion, or has failed.
+            Err(NoAnswer::Lost) => Err(mirror.ended()),
         }
     }
 

@@ -109,6 +109,11 @@ impl Keeping {
         self.over.notify_one();
     }
 
+    /// Whether a promotion has begun, and nothing else keeps the mirror from going on.
+    pub(super) fn stands_by(&self) -> bool {
+        matches!(*self.verdict.borrow(), Some(Verdict::StandsBy { .. }))
+    }
+
     /// Until when earlier processes may still write.
     fn waits(&self) -> Option<Duration> {
         let now = since_boot();

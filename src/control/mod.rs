@@ -192,6 +192,10 @@ impl Control {
             }
         };
         if let Err(error) = outcome {
+            // Who starts it goes on waiting: the promotion may be refused.
+            if self.keeping.stands_by() {
+                return self.end_over(host).await;
+            }
             // Whoever starts it hears of it, and there is nobody else yet.
             tracing::debug!(%error, "the mirror does not start");
             self.end_tasks();

@@ -199,6 +199,29 @@ fn a_mirror_goes_on_when_a_promotion_was_killed() -> Outcome {
 }
 
 #[test]
+fn a_mirror_that_is_starting_stands_by_for_a_promotion_and_goes_on() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("starting-promotion");
+    pair.source.create_topic(&topic, 2, &[])?;
+    let load = Load::start(&pair.source.bootstrap(), &topic, 2, 500, 1, &Writing::default())?;
+    let mirroring = Mirroring::pair(pair, &topic);
+    let mut first = mirroring.start()?;
+    wait_for_more(pair, &topic, 100, &first)?;
+    first.kill9()?;
+    // It waits for the lease of the one before when the promotion begins.
+    let mut mirror = mirroring.start()?;
+    wait_for("it waits", LIMIT, || Ok(mirror.stderr().contains("was not stopped in good order").then_some(())))?;
+    let mut promotion = mirroring.command("promote", &["--timeout", "1"])?;
+    assert_eq!(promotion.wait(LIMIT)?.code(), Some(7), "{}", promotion.stderr());
+    wait_for_more(pair, &topic, copied(pair, &topic), &mirror)?;
+    assert_eq!(mirror.exited()?, None, "{}", mirror.stderr());
+    let written = load.stop()?.values().map(Vec::len).sum();
+    ledger::wait_caught_up(&pair.source.bootstrap(), &pair.target.bootstrap(), &topic, LIMIT)?;
+    expect_the_same(pair, &topic, false, written)?;
+    mirror.kill9()
+}
+
+#[test]
 fn a_mirror_whose_internal_topic_is_deleted_stops() -> Outcome {
     let pair = shared()?;
     let topic = unique("forgotten");
