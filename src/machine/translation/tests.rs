@@ -17,6 +17,12 @@ fn map() -> OffsetMap {
     map
 }
 
+/// What has changed, as it is written down.
+fn taken(map: &mut OffsetMap) -> Vec<Note> {
+    let (chunks, seal) = (map.take_changed(), map.seal());
+    chunks.into_iter().map(|(_, runs)| Note::Runs(runs, seal)).collect()
+}
+
 #[test]
 fn every_record_is_found_from_both_sides_and_by_number() {
     let map = map();
@@ -61,7 +67,7 @@ fn sequence_numbers_wrap_and_numbers_do_not() {
 #[test]
 fn what_was_written_down_gives_the_same_map() {
     let mut map = map();
-    let mut notes: Vec<Note> = map.take_changed().into_iter().map(|(_, runs)| Note::Runs(runs, None)).collect();
+    let mut notes = taken(&mut map);
     assert!(map.take_changed().is_empty(), "nothing has changed since");
     notes.push(Note::Anchors { fence: 256, anchors: map.with_anchors(&[]) });
     let restored = OffsetMap::restore(notes).unwrap();
@@ -109,11 +115,11 @@ fn anchors_are_kept_as_long_as_runs_before_them_are_not() {
 #[test]
 fn what_the_target_has_lost_is_forgotten_and_said_anew() {
     let mut map = map();
-    let mut notes: Vec<Note> = map.take_changed().into_iter().map(|(_, runs)| Note::Runs(runs, None)).collect();
+    let mut notes = taken(&mut map);
     map.forget_from(16);
     assert_eq!((map.known_until(), map.target_offset_next(), map.source_offset_of(16)), (16, 1006, 21));
     map.append(16, 21, 1500, 4);
-    notes.extend(map.take_changed().into_iter().map(|(_, runs)| Note::Runs(runs, None)));
+    notes.extend(taken(&mut map));
     assert_eq!(OffsetMap::restore(notes).unwrap().runs(), map.runs());
     map.forget_from(0);
     assert_eq!((map.known_until(), map.target_offset_next(), map.source_offset_of(10)), (10, 1000, 10));
@@ -123,16 +129,12 @@ fn what_the_target_has_lost_is_forgotten_and_said_anew() {
 fn what_was_lost_and_not_copied_again_is_forgotten_with_the_next_seal() {
     let mut map = map();
     map.put_seal(3, 1050);
-    let note = |map: &mut OffsetMap| -> Vec<Note> {
-        let (chunks, seal) = (map.take_changed(), map.seal());
-        chunks.into_iter().map(|(_, runs)| Note::Runs(runs, seal)).collect()
-    };
-    let mut notes = note(&mut map);
+    let mut notes = taken(&mut map);
     assert_eq!(OffsetMap::restore(notes.clone()).unwrap().runs(), map.runs(), "also what was appended after the seal");
     // An election has cut the log before everything, and the process has written down that it knows of nothing.
     map.cut(900);
     map.put_seal(4, 900);
-    notes.extend(note(&mut map));
+    notes.extend(taken(&mut map));
     let restored = OffsetMap::restore(notes).unwrap();
     assert_eq!((restored.runs(), restored.known_until(), restored.target_offset_next()), (&[][..], 10, 900));
 }

@@ -41,6 +41,22 @@ fn wait_for_more(pair: &Pair, topic: &str, than: i64, mirror: &Kmirror) -> Outco
     more.context(mirror.stderr())
 }
 
+/// The load ends, this mirror copies all of it, and both sides are the same.
+fn expect_all_copied(pair: &Pair, topic: &str, load: Load, mut mirror: Kmirror) -> Outcome {
+    let written = load.stop()?.values().map(Vec::len).sum();
+    ledger::wait_caught_up(&pair.source.bootstrap(), &pair.target.bootstrap(), topic, LIMIT)
+        .context(mirror.stderr())?;
+    expect_the_same(pair, topic, false, written)?;
+    mirror.kill9()
+}
+
+/// The process waits until nothing of the one that was killed can be under way.
+fn wait_until_it_waits(process: &Kmirror) -> Outcome {
+    wait_for("it waits for the one that was killed", LIMIT, || {
+        Ok(process.stderr().contains("was not stopped in good order").then_some(()))
+    })
+}
+
 fn mode(mirroring: Mirroring, translates: bool) -> Mirroring {
     if translates { mirroring.set("offsets=translate") } else { mirroring }
 }
@@ -131,22 +147,16 @@ fn a_process_that_was_stopped_while_it_waits_for_its_turn_says_that_another_one_
     wait_for_more(pair, &topic, 0, &first)?;
     first.kill9()?;
     let mut second = mirroring.clone().set("target.request.timeout.ms=5000").start()?;
-    wait_for("it waits for the one that was killed", LIMIT, || {
-        Ok(second.stderr().contains("was not stopped in good order").then_some(()))
-    })?;
+    wait_until_it_waits(&second)?;
     second.signal(Signal::SIGSTOP)?;
     let stopped = Instant::now();
-    let mut third = mirroring.start()?;
+    let third = mirroring.start()?;
     wait_for_more(pair, &topic, copied(pair, &topic), &third)?;
     // Longer than its turn and what it asks may take.
     std::thread::sleep(Duration::from_secs(10).saturating_sub(stopped.elapsed()));
     second.signal(Signal::SIGCONT)?;
     expect_fenced(&mut second)?;
-    let written = load.stop()?.values().map(Vec::len).sum();
-    ledger::wait_caught_up(&pair.source.bootstrap(), &pair.target.bootstrap(), &topic, LIMIT)
-        .context(third.stderr())?;
-    expect_the_same(pair, &topic, false, written)?;
-    third.kill9()
+    expect_all_copied(pair, &topic, load, third)
 }
 
 #[test]
@@ -165,11 +175,7 @@ fn a_mirror_stands_by_for_a_promotion_and_goes_on_when_that_is_refused() -> Outc
         Ok(mirror.stderr().contains("the promotion was given up").then_some(()))
     })?;
     wait_for_more(pair, &topic, copied(pair, &topic), &mirror)?;
-    let written = load.stop()?.values().map(Vec::len).sum();
-    ledger::wait_caught_up(&pair.source.bootstrap(), &pair.target.bootstrap(), &topic, LIMIT)
-        .context(mirror.stderr())?;
-    expect_the_same(pair, &topic, false, written)?;
-    mirror.kill9()
+    expect_all_copied(pair, &topic, load, mirror)
 }
 
 #[test]
@@ -192,10 +198,7 @@ fn a_mirror_goes_on_when_a_promotion_was_killed() -> Outcome {
         Ok(mirror.stderr().contains("nothing was heard of the promotion").then_some(()))
     })?;
     wait_for_more(pair, &topic, copied(pair, &topic), &mirror)?;
-    let written = load.stop()?.values().map(Vec::len).sum();
-    ledger::wait_caught_up(&pair.source.bootstrap(), &pair.target.bootstrap(), &topic, LIMIT)?;
-    expect_the_same(pair, &topic, false, written)?;
-    mirror.kill9()
+    expect_all_copied(pair, &topic, load, mirror)
 }
 
 #[test]
@@ -210,15 +213,12 @@ fn a_mirror_that_is_starting_stands_by_for_a_promotion_and_goes_on() -> Outcome 
     first.kill9()?;
     // It waits for the lease of the one before when the promotion begins.
     let mut mirror = mirroring.start()?;
-    wait_for("it waits", LIMIT, || Ok(mirror.stderr().contains("was not stopped in good order").then_some(())))?;
+    wait_until_it_waits(&mirror)?;
     let mut promotion = mirroring.command("promote", &["--timeout", "1"])?;
     assert_eq!(promotion.wait(LIMIT)?.code(), Some(7), "{}", promotion.stderr());
     wait_for_more(pair, &topic, copied(pair, &topic), &mirror)?;
     assert_eq!(mirror.exited()?, None, "{}", mirror.stderr());
-    let written = load.stop()?.values().map(Vec::len).sum();
-    ledger::wait_caught_up(&pair.source.bootstrap(), &pair.target.bootstrap(), &topic, LIMIT)?;
-    expect_the_same(pair, &topic, false, written)?;
-    mirror.kill9()
+    expect_all_copied(pair, &topic, load, mirror)
 }
 
 #[test]

@@ -10,7 +10,7 @@ use regex::Regex;
 use super::{expect_none, files, read};
 use crate::support::{Outcome, fail};
 
-/// From one room to another, and why it is there still.
+/// From one room to another.
 const STILL_THERE: &[(&str, &str)] = &[
     ("control", "promote"),
     ("event", "mirror"),

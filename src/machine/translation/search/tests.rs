@@ -37,6 +37,15 @@ fn map(seal: Option<Seal>) -> OffsetMap {
     map
 }
 
+/// Four records at one place of the target and two at another, all appended after the seal, which was put where copying began.
+fn six_records(begin: i64, places: [i64; 2]) -> OffsetMap {
+    let mut map = OffsetMap::beginning_at(0, begin);
+    map.append(0, 0, places[0], 4);
+    map.append(4, 4, places[1], 2);
+    map.seal = Some(Seal { epoch: 3, offset: begin });
+    map
+}
+
 const SEALED: Option<Seal> = Some(Seal { epoch: 3, offset: 140 });
 
 /// A log that ends at 200, in leader epoch 3, whose broker has forgotten the mirror.
@@ -127,13 +136,7 @@ fn records_that_were_copied_again_at_other_offsets_are_looked_for() {
 
 #[test]
 fn a_log_that_was_cut_exactly_where_it_was_sealed_is_compared_with_the_map() {
-    let known = || {
-        let mut map = OffsetMap::beginning_at(0, 100);
-        map.append(0, 0, 102, 4);
-        map.append(4, 4, 110, 2);
-        map.seal = Some(Seal { epoch: 3, offset: 100 });
-        map
-    };
+    let known = || six_records(100, [102, 110]);
     let facts = Facts { leader_epoch: 4, epoch_end: Some(100), log_end: 120, ..FACTS };
     let others = batch(112, 8, THEIRS, 0);
     // Copied again at other offsets, only the last record where it was; or others where records were.
@@ -160,13 +163,7 @@ fn a_log_that_was_cut_exactly_where_it_was_sealed_is_compared_with_the_map() {
 
 #[test]
 fn of_weeks_of_records_since_the_seal_the_last_are_compared_and_all_when_these_differ() {
-    let known = || {
-        let mut map = OffsetMap::beginning_at(0, 0);
-        map.append(0, 0, 0, 4);
-        map.append(4, 4, 300_000, 2);
-        map.seal = Some(Seal { epoch: 3, offset: 0 });
-        map
-    };
+    let known = || six_records(0, [0, 300_000]);
     let facts = Facts { leader_epoch: 4, epoch_end: Some(0), log_end: 300_010, ..FACTS };
     let log =
         [batch(0, 4, OURS, 0), batch(4, 299_990, THEIRS, 0), batch(300_000, 2, OURS, 4), batch(300_002, 8, THEIRS, 0)];
