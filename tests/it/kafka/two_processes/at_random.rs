@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::{FENCED, LIMIT, copied, expect_fenced, expect_the_same, forgetful, mode, wait_for_more};
+use super::{FENCED, LIMIT, copied, expect_fenced, expect_the_same, forgetful, mode};
 use crate::support::cluster::{Pair, unique};
 use crate::support::failure::Context;
 use crate::support::mirroring::Mirroring;
@@ -260,9 +260,16 @@ impl Tormented<'_> {
         std::thread::sleep(Duration::from_millis(self.random.u64(milliseconds)));
     }
 
-    /// The mirror goes on: the newest process writes.
+    /// The mirror goes on: the newest process writes. Sleepers are woken up meanwhile: one of them may have been
+    /// stopped while it sent word of its start, and that word may arrive late.
     fn expect_progress(&mut self) -> Outcome {
-        wait_for_more(self.pair, &self.topic, copied(self.pair, &self.topic), &self.newest)?;
+        let (before, deadline) = (copied(self.pair, &self.topic), Instant::now() + LIMIT);
+        while copied(self.pair, &self.topic) <= before {
+            if Instant::now() > deadline {
+                return fail(format!("nothing more is copied:\n{}", self.newest.stderr()));
+            }
+            self.pass(100..101)?;
+        }
         match self.newest.exited()? {
             None => Ok(()),
             Some(status) => fail(format!("the newest process ended with {status}:\n{}", self.newest.stderr())),
