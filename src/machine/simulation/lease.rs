@@ -80,9 +80,9 @@ pub(super) struct Claim {
 
 impl Claim {
     /// What the leader has told is taken in, and what is new is read, unless a quota is used up.
-    fn hear(&mut self, log: &StartLog, told: Told, may_read: bool, now: Duration) {
+    fn hear(&mut self, log: &StartLog, told: Told, may_read: bool, now: Duration, bug: Option<Bug>) {
         if told.epoch > self.epoch {
-            if log.end_of(self.epoch) < self.heard {
+            if log.end_of(self.epoch) < self.heard && bug != Some(Bug::IgnoresLostStarts) {
                 let starts = || log.records.iter().map(|written| written.start);
                 if !starts().any(|start| start.number >= self.start.number) {
                     self.is_gone = true;
@@ -93,10 +93,15 @@ impl Claim {
                 self.heard = log.records.len();
             }
             self.epoch = told.epoch;
-            self.own.clear();
+            if bug != Some(Bug::KeepsOwnOffsets) {
+                self.own.clear();
+            }
         }
         while self.heard < told.end && self.own.contains(&self.heard) {
             self.heard += 1;
+        }
+        if let Some(last) = self.own.last().filter(|_| bug == Some(Bug::PassesOthersStarts)) {
+            self.heard = self.heard.max((last + 1).min(told.end));
         }
         if may_read && self.epoch == log.epoch && self.heard < told.end {
             log.records[self.heard..told.end].iter().for_each(|written| self.tenancy.handle_start(written.start));
@@ -120,7 +125,7 @@ impl History {
         let heard = log.append(start);
         let waits = self.bug != Some(Bug::DoesNotWaitForLeases);
         let mut tenancy = Tenancy::new(TERMS, start, before.into_iter().filter(|_| waits), self.now);
-        if log.epoch > last && waits {
+        if log.epoch > last && waits && self.bug != Some(Bug::IgnoresLostStarts) {
             tenancy.handle_cut(self.now);
         }
         Claim {
@@ -185,7 +190,7 @@ impl History {
             // The answer was given at any time since.
             let told = if self.rng.bool() { told } else { self.start_log.end() };
             let counted = if self.bug == Some(Bug::LeaseFromTheAnswer) { now } else { asked_at };
-            claim.hear(&self.start_log, told, self.rng.bool() || healing, now);
+            claim.hear(&self.start_log, told, self.rng.bool() || healing, now, self.bug);
             if claim.knows(told) {
                 claim.tenancy.handle_read(counted);
             }

@@ -95,12 +95,18 @@ pub(super) enum Bug {
     DoesNotWaitForLeases,
     /// Counts its lease from the answer on, instead of from the question.
     LeaseFromTheAnswer,
+    /// Does not mind that the log of starts was cut back, and with it starts that nobody has heard of.
+    IgnoresLostStarts,
+    /// Takes offsets of the log of starts for its own that another leader has given away again.
+    KeepsOwnOffsets,
+    /// Believes that it knows the log of starts up to what it has written itself.
+    PassesOthersStarts,
     /// A new connection leaves partitions as they are that have nothing to send.
     IdleIsNotReopened,
 }
 
 impl Bug {
-    pub(super) const ALL: [Bug; 40] = [
+    pub(super) const ALL: [Bug; 43] = [
         Bug::SkipsOneBatch,
         Bug::WrongOrderOnRetry,
         Bug::CountsBeforeTheAnswer,
@@ -140,6 +146,9 @@ impl Bug {
         Bug::FinishesHeldRequests,
         Bug::DoesNotWaitForLeases,
         Bug::LeaseFromTheAnswer,
+        Bug::IgnoresLostStarts,
+        Bug::KeepsOwnOffsets,
+        Bug::PassesOthersStarts,
         Bug::IdleIsNotReopened,
     ];
 }
