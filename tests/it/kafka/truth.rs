@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::mirror::{configs_of, grow};
 use crate::support::cluster::{Cluster, Options, Pair, shared, unique};
 use crate::support::failure::Context;
 use crate::support::mirroring::Mirroring;
 use crate::support::process::Kmirror;
 use crate::support::records::{Generator, Writing, produce};
-use crate::support::{Outcome, ledger, wait_for};
+use crate::support::{Outcome, groups, ledger, wait_for};
 
 /// A hang limit, not a measure.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -84,6 +85,38 @@ fn a_target_topic_made_again_under_an_idle_mirror_gets_no_record_at_a_wrong_offs
     write(&pair.source.bootstrap(), &topic, 2, 10)?;
     wait_until_said(&mirror, &["partition waits", &topic, "created again"])?;
     assert_eq!(end_of(&pair.target, &topic)?, 0, "record 100 is at offset 0: {}", mirror.stderr());
+    mirror.kill9()
+}
+
+/// Requests that change settings, offsets of groups and the number of partitions know topics by their names only.
+#[test]
+fn a_target_topic_made_again_keeps_its_settings_and_partitions_and_gets_no_offsets_of_groups() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("made-again-set");
+    pair.source.create_topic(&topic, 1, &[("max.message.bytes", "900000")])?;
+    write(&pair.source.bootstrap(), &topic, 1, 100)?;
+    groups::commit(&pair.source, &topic, &[(&topic, 0, 50)])?;
+    // With another topic the mirror goes on.
+    let beside = format!("{topic}-beside");
+    pair.source.create_topic(&beside, 1, &[])?;
+    let both = format!("{topic},{beside}");
+    let mut mirror = Mirroring::of(&pair.source, &pair.target, &topic, &both).start()?;
+    groups::wait_offset(&pair.target, &topic, &topic, 0, 50)?;
+    // What has changed at the source is seen by the same look as the topic that is another one.
+    mirror.signal(Signal::SIGSTOP)?;
+    make_again(&pair.target, &topic)?;
+    let theirs = configs_of(&pair.target, &topic)?;
+    pair.source.client().alter_topic(&topic, &[("max.message.bytes", "800000")])?;
+    groups::commit(&pair.source, &topic, &[(&topic, 0, 60)])?;
+    grow(&pair.source, &topic, 2)?;
+    mirror.signal(Signal::SIGCONT)?;
+    wait_until_said(&mirror, &["topic parked", &topic, "created again"])?;
+    std::thread::sleep(SOME_LOOKS);
+    assert_eq!(mirror.exited()?, None, "{}", mirror.stderr());
+    assert_eq!(configs_of(&pair.target, &topic)?, theirs, "{}", mirror.stderr());
+    assert_eq!(groups::offset(&pair.target, &topic, &topic, 0)?, None, "{}", mirror.stderr());
+    assert_eq!(pair.target.client().partitions(&topic)?.len(), 1, "{}", mirror.stderr());
+    assert_eq!(end_of(&pair.target, &topic)?, 0, "{}", mirror.stderr());
     mirror.kill9()
 }
 
