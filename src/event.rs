@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Serialize, Serializer};
 
 use crate::error::Error;
-use crate::status::{Lag, State};
+use crate::terms::state::{Lag, State};
 use crate::text;
 pub use callbacks::{Callbacks, Told};
 use queue::Queue;

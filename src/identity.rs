@@ -31,9 +31,10 @@ use crate::machine::lease::Purpose;
 use crate::machine::partition::Identity;
 use crate::machine::topics::TopicIds;
 use crate::machine::translation::OffsetMap;
-use crate::wire::admin::{self, NewTopic};
+use crate::terms::broker_error::BrokerError;
+use crate::terms::topic::NewTopic;
+use crate::wire::admin;
 use crate::wire::cluster::Cluster;
-use crate::wire::errors::BrokerError;
 
 /// What a claim says. Fields may be added; a larger `version` is one that this build cannot read.
 #[derive(Debug, Serialize, Deserialize)]
@@ -375,7 +376,7 @@ async fn find_or_create(target: &Cluster, topic: &str, replication_factor: Repli
             return Ok((leader, found.map_or(0, |found| found.id)));
         }
         let error = found.and_then(|found| BrokerError::of(found.error_code)).unwrap_or(BrokerError::UNKNOWN_PARTITION);
-        if error.class == crate::wire::errors::Class::Unauthorized || tokio::time::Instant::now() > deadline {
+        if error.class == crate::terms::broker_error::Class::Unauthorized || tokio::time::Instant::now() > deadline {
             return Err(admin::refused(target, &format!("show the mirror's internal topic '{topic}'"), error, None));
         }
         // A cluster whose brokers are all about to come back shows none: as many replicas cannot be had.

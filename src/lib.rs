@@ -30,9 +30,11 @@ mod plan;
 mod promote;
 mod repeat;
 mod shared;
+mod signals;
 mod status;
 mod stream;
 mod tasks;
+mod terms;
 pub mod text;
 mod throttle;
 mod verify;
@@ -44,7 +46,6 @@ pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Callbacks, Event, EventKind, Told};
 pub use logs::{LogLevel, LogRecord};
-pub use machine::acls::{Acl, AclOperation, AclPattern, AclPermission, AclResource};
 pub use machine::groups::OffsetReason;
 pub use mirror::Mirror;
 pub use plan::{
@@ -56,9 +57,9 @@ pub use promote::{
     MovedEnd, PromoteOptions, PromoteReport, PromotedGroups, PromotedPartition, PromotedTopic, PromotionUndone,
     promote, promote_or, undo_promotion,
 };
-pub use status::{
-    AsOf, BrokerThrottle, GroupsStatus, Lag, PartitionStatus, State, Status, Subject, TopicStatus, Trouble,
-};
+pub use status::{BrokerThrottle, GroupsStatus, PartitionStatus, Status, Subject, TopicStatus, Trouble};
+pub use terms::acl::{Acl, AclOperation, AclPattern, AclPermission, AclResource};
+pub use terms::state::{AsOf, Lag, State};
 pub use verify::{
     Difference, DifferenceKind, FieldDifference, Finding, FindingKind, Sample, Unread, VerifiedPartition, VerifyCounts,
     VerifyOptions, VerifyOutcome, VerifyProgress, VerifyReport, verify, verify_or,

@@ -9,7 +9,8 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{Callbacks, Event, EventKind, Events, now_ms};
 use crate::limits;
 use crate::machine::lifecycle;
-use crate::status::{self, BrokerThrottle, GroupsStatus, Lag, Progress, Side, State, Status, Subject, Trouble};
+use crate::status::{self, BrokerThrottle, GroupsStatus, Progress, Side, Status, Subject, Trouble};
+use crate::terms::state::{Lag, State};
 use crate::throttle::Throttle;
 use crate::wire::reach::Reach;
 

@@ -6,72 +6,15 @@ mod heard;
 mod progress;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
 use crate::error::{Error, ErrorKind};
+use crate::terms::state::{Lag, State};
 
-pub use heard::AsOf;
 pub(crate) use heard::Side;
-pub(crate) use progress::{Progress, Replicated, Translation};
-
-macro_rules! states {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// The state of a mirror, or of one partition where it applies.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-        #[serde(rename_all = "snake_case")]
-        #[non_exhaustive]
-        #[repr(u8)]
-        pub enum State { $($(#[$doc])* $variant,)* }
-
-        impl State {
-            const ALL: &'static [State] = &[$(State::$variant,)*];
-
-            /// The name in snake_case.
-            pub fn name(self) -> &'static str { match self { $(State::$variant => $name,)* } }
-        }
-    };
-}
-
-states! {
-    /// Positions are being read.
-    Starting = "starting",
-    /// Replicating what the source has more than the target.
-    CatchingUp = "catching_up",
-    /// The target has what the source had a moment ago.
-    InSync = "in_sync",
-    /// Some partitions do not progress; the others do.
-    Degraded = "degraded",
-    /// Nothing progresses; it is being retried.
-    Stalled = "stalled",
-    /// Paused by the host.
-    Paused = "paused",
-    /// Waiting for the last answers.
-    Stopping = "stopping",
-    /// Stopped.
-    Stopped = "stopped",
-    /// Ended by a switch-over.
-    Promoted = "promoted",
-    /// Gave up; somebody has to look at the error.
-    Failed = "failed",
-}
-
-/// How far the target is behind, as far as both clusters were heard. What is not known is `None`, also in sums; it is never 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[non_exhaustive]
-pub struct Lag {
-    /// Offsets that the source has and the target has not.
-    pub records: Option<u64>,
-    /// Bytes of them, estimated from the size of what was replicated so far.
-    pub bytes: Option<u64>,
-    /// How old the oldest record is that the source has and the target has not, in milliseconds, as far as that is known: at
-    /// least as old as this while nothing is copied. 0 when nothing is behind.
-    pub ms: Option<u64>,
-    /// When both clusters were heard last.
-    pub as_of: AsOf,
-}
+pub(crate) use progress::{Progress, Translation};
 
 /// What a mirror shows of itself.
 #[derive(Debug, Clone, Serialize)]
@@ -245,39 +188,6 @@ impl Status {
 
 fn error_text<S: Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
     error.as_ref().map(Error::message).serialize(serializer)
-}
-
-impl Lag {
-    /// Nothing is behind.
-    pub(crate) const NOTHING: Lag =
-        Lag { records: Some(0), bytes: Some(0), ms: Some(0), as_of: AsOf { source_ms: None, target_ms: None } };
-
-    /// Of all of them together: counts add up, the time is that of the worst. What is not known of one is not known of all.
-    pub(crate) fn of_all(lags: impl IntoIterator<Item = Lag>) -> Lag {
-        let add = |one: Option<u64>, other: Option<u64>| Some(one?.saturating_add(other?));
-        let both = |one: Lag, other: Lag| Lag {
-            records: add(one.records, other.records),
-            bytes: add(one.bytes, other.bytes),
-            ms: one.ms.zip(other.ms).map(|(one, other)| one.max(other)),
-            as_of: one.as_of.and(other.as_of),
-        };
-        lags.into_iter().reduce(both).unwrap_or(Lag::NOTHING)
-    }
-
-    /// As words: "12 records", or that it is not known.
-    pub(crate) fn in_records(&self) -> String {
-        match self.records {
-            None => "an unknown number of records".to_owned(),
-            Some(1) => "1 record".to_owned(),
-            Some(records) => format!("{records} records"),
-        }
-    }
-}
-
-impl fmt::Display for Lag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} behind", self.in_records())
-    }
 }
 
 /// Groups partitions by topic.

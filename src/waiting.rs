@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::mirror::leave_signals_to_the_host;
+use crate::signals::leave_signals_to_the_host;
 
 /// How long a host waits until it is asked again.
 const SLICE: Duration = Duration::from_millis(50);

@@ -5,8 +5,9 @@
 use super::{CheckLine, CheckSubject, clocks};
 use crate::config::ClientConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::terms::topic::Metadata;
 use crate::wire::clock::{self, Clock};
-use crate::wire::cluster::{Cluster, Metadata};
+use crate::wire::cluster::Cluster;
 use crate::wire::connection::Connection;
 use crate::wire::together;
 

@@ -10,11 +10,13 @@ use super::Control;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::acls::{self as memory, Ours};
-use crate::machine::acls::{self, Acl, Action, Policy, Step};
+use crate::machine::acls::{self, Action, Policy, Step};
 use crate::machine::topics::selected;
 use crate::status::Subject;
+use crate::terms::acl::Acl;
+use crate::terms::topic::Metadata;
 use crate::wire::acls as wire;
-use crate::wire::cluster::{Cluster, Metadata};
+use crate::wire::cluster::Cluster;
 
 /// What is not in step, by the name under which it is shown: an ACL, or a whole cluster.
 type Troubles = BTreeMap<String, Error>;

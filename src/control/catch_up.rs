@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use super::Control;
 use crate::error::{Error, ErrorKind, Result};
-use crate::status::{Progress, State};
+use crate::status::Progress;
+use crate::terms::state::State;
+use crate::terms::topic::TopicPartition;
 use crate::waiting::{Answer, GivenUp, given_up};
-use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
+use crate::wire::positions::{self, ByPartition, Which};
 
 /// How often the progress is compared with what a host waits for.
 const CATCH_UP_TICK: Duration = Duration::from_millis(10);

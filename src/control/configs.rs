@@ -13,11 +13,14 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::configs::{self, Change, Insistence, Policy, SourceTopic, TargetTopic};
 use crate::machine::topics::{names_on_target, under_source_names};
-use crate::status::{Progress, State, Subject};
+use crate::status::{Progress, Subject};
+use crate::terms::broker_error::BrokerError;
+use crate::terms::settings::Changes;
+use crate::terms::state::State;
+use crate::terms::topic::Metadata;
 use crate::wire;
-use crate::wire::cluster::{Cluster, Metadata};
+use crate::wire::cluster::Cluster;
 use crate::wire::configs::{ByTopic, TopicConfigs};
-use crate::wire::errors::BrokerError;
 
 /// How often is looked whether all topics have begun, before they are looked at for the first time.
 const TICK: Duration = Duration::from_millis(50);
@@ -340,7 +343,7 @@ pub(crate) async fn ask_for_inherited(
 }
 
 /// Changes as they are asked for.
-fn as_asked(changes: &[Change]) -> wire::configs::Changes<String> {
+fn as_asked(changes: &[Change]) -> Changes<String> {
     changes.iter().map(|change| (change.key().to_owned(), change.to().map(str::to_owned))).collect()
 }
 

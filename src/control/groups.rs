@@ -16,9 +16,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind, now_ms};
 use crate::identity::groups::{ByGroup, Notebook};
 use crate::machine::groups::{self as machine, GroupActions, Memory, OnTarget, Replicated, Write};
-use crate::status::{GroupsStatus, Progress, State, Subject};
-use crate::wire::groups::{self, Commit, CommitOutcome, Committed, Offsets};
-use crate::wire::positions::TopicPartition;
+use crate::status::{GroupsStatus, Progress, Subject};
+use crate::terms::group::{Committed, Offsets};
+use crate::terms::state::State;
+use crate::terms::topic::TopicPartition;
+use crate::wire::groups::{self, Commit, CommitOutcome};
 use survey::{Reading, Survey};
 
 /// Groups that are read at the same time before it is known how many offsets they have, and at most.

@@ -18,8 +18,8 @@ use crate::identity::starts::{self, Shown, Tail, Taken};
 use crate::lease::{Asked, Lease};
 use crate::machine::lease::{BEAT, Purpose, RENEWAL, SILENT, Standing, Start, TERM};
 use crate::shared::Shared;
-use crate::status::State;
 use crate::tasks;
+use crate::terms::state::State;
 use crate::waiting::Answer;
 use crate::wire::cluster::Cluster;
 

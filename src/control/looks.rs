@@ -12,11 +12,14 @@ use super::Control;
 use crate::config::IsolationLevel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind};
-use crate::status::{Progress, Side, State};
+use crate::status::{Progress, Side};
 use crate::stream;
-use crate::wire::cluster::{Cluster, Metadata, TopicMetadata};
-use crate::wire::errors::BrokerError;
-use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
+use crate::terms::broker_error::BrokerError;
+use crate::terms::state::State;
+use crate::terms::topic::TopicPartition;
+use crate::terms::topic::{Metadata, TopicMetadata};
+use crate::wire::cluster::Cluster;
+use crate::wire::positions::{self, ByPartition, Which};
 use crate::wire::{record_times, together};
 
 /// A broker that does not answer a look for so long, and for longer than a refresh, counts as not reachable.

@@ -19,15 +19,17 @@ use crate::config::{Config, Emitted, EmittedTopic, Side};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::machine::mirror_maker_2::{OffsetPair, checkpoint_is_news, new_topic, sync_is_due};
-use crate::status::{Progress, State, Subject};
+use crate::status::{Progress, Subject};
 use crate::tasks;
+use crate::terms::broker_error::BrokerError;
+use crate::terms::group::{Offsets, Type};
+use crate::terms::state::State;
+use crate::terms::topic::TopicPartition;
 use crate::wire::admin;
 use crate::wire::append::{self, Entry};
 use crate::wire::cluster::Cluster;
-use crate::wire::errors::BrokerError;
-use crate::wire::groups::{self, Offsets, Type};
+use crate::wire::groups;
 use crate::wire::mirror_maker_2::{checkpoint, heartbeat, offset_sync};
-use crate::wire::positions::TopicPartition;
 
 /// How often offset syncs are written that are not due before, as MirrorMaker 2 does with its `offset.flush.interval.ms`.
 const ALL_SYNCS: Duration = Duration::from_secs(60);

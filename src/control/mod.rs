@@ -43,11 +43,12 @@ use crate::machine::start;
 use crate::machine::topics::Lives;
 use crate::repeat::Repeated;
 use crate::shared::Shared;
-use crate::status::{Lag, State};
 use crate::stream;
 use crate::tasks;
+use crate::terms::state::{Lag, State};
+use crate::terms::topic::Metadata;
 use crate::waiting::Answer;
-use crate::wire::cluster::{Cluster, Metadata};
+use crate::wire::cluster::Cluster;
 use crate::wire::transactions;
 
 /// What the host asks of a running mirror.

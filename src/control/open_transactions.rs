@@ -12,9 +12,11 @@ use super::Control;
 use crate::config::IsolationLevel;
 use crate::error::Result;
 use crate::event::{Event, EventKind};
-use crate::status::{Progress, State};
+use crate::status::Progress;
+use crate::terms::state::State;
+use crate::terms::topic::TopicPartition;
 use crate::wire::admin;
-use crate::wire::positions::{self, TopicPartition};
+use crate::wire::positions;
 
 /// How often partitions are looked at.
 const INTERVAL: Duration = Duration::from_secs(5);

@@ -25,13 +25,16 @@ use super::Control;
 use crate::config::Start;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind};
+use crate::machine::fill_settings;
 use crate::machine::partition::Identity;
 use crate::machine::prefix::{self, Reading, Step};
-use crate::status::{Progress, Replicated, State};
-use crate::wire::cluster::Metadata;
-use crate::wire::errors::{BrokerError, Class};
-use crate::wire::positions::TopicPartition;
-use crate::wire::removal::{self, Settings};
+use crate::status::Progress;
+use crate::terms::broker_error::{BrokerError, Class};
+use crate::terms::settings::Settings;
+use crate::terms::state::{Replicated, State};
+use crate::terms::topic::Metadata;
+use crate::terms::topic::TopicPartition;
+use crate::wire::removal;
 use crate::wire::together;
 use filling::{Fillers, Job, LARGEST_BATCH};
 use survey::{SourceStart, leader_of};
@@ -401,7 +404,7 @@ impl Control {
         let mut changes = Vec::new();
         for (topic, settings) in settings {
             match settings {
-                Ok(settings) => changes.push((topic, removal::close_after_fill(&settings))),
+                Ok(settings) => changes.push((topic, fill_settings::close_after_fill(&settings))),
                 // Who may not see the settings has not changed them.
                 Err(error) if error.kind() == ErrorKind::Authorization => {}
                 Err(error) => drop(failed.insert(topic, error)),
@@ -440,7 +443,7 @@ impl Control {
         let mut changes = Vec::new();
         for (topic, settings) in settings {
             // Without permission to see the settings they are taken to be right; the target refuses to delete if not.
-            let wanted = settings.map(|settings| removal::open_for_fill(&settings)).unwrap_or_default();
+            let wanted = settings.map(|settings| fill_settings::open_for_fill(&settings)).unwrap_or_default();
             if wanted.is_empty() {
                 self.prefixes.opened.borrow_mut().insert(topic);
             } else {

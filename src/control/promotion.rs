@@ -22,8 +22,9 @@ use crate::machine::start;
 use crate::promote::marking::{self, Stopped};
 use crate::promote::report::{self, KnownEnds, PromotedGroups};
 use crate::promote::{PromoteOptions, PromoteReport, given_up};
-use crate::status::{Progress, State, Subject};
+use crate::status::{Progress, Subject};
 use crate::tasks;
+use crate::terms::state::State;
 use crate::waiting::{Answer, GivenUp};
 use crate::wire::positions::Which;
 

@@ -16,13 +16,16 @@ use crate::event::{Event, EventKind, now_ms};
 use crate::identity;
 use crate::machine::configs::{SourceTopic, for_new_topic};
 use crate::machine::topics::{self, Action, TopicIds};
-use crate::status::{Progress, State, Subject};
+use crate::status::{Progress, Subject};
 use crate::stream;
-use crate::wire::admin::{self, NewTopic};
-use crate::wire::cluster::Metadata;
-use crate::wire::configs::{self, Counting, TopicConfigs};
-use crate::wire::errors::{BrokerError, Class};
-use crate::wire::positions::TopicPartition;
+use crate::terms::broker_error::{BrokerError, Class};
+use crate::terms::settings::Counting;
+use crate::terms::state::State;
+use crate::terms::topic::Metadata;
+use crate::terms::topic::NewTopic;
+use crate::terms::topic::TopicPartition;
+use crate::wire::admin;
+use crate::wire::configs::{self, TopicConfigs};
 
 /// Pause between looks at topics that were just created and have no leaders yet.
 const CREATION_PAUSE: Duration = Duration::from_millis(100);

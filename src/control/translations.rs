@@ -22,7 +22,7 @@ use crate::identity::start_number_of;
 use crate::machine::groups::{OnTarget, same_offset};
 use crate::machine::translation::OffsetMap;
 use crate::status::{Progress, Translation};
-use crate::wire::positions::TopicPartition;
+use crate::terms::topic::TopicPartition;
 
 /// How often is written down what has changed.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -227,7 +227,7 @@ impl Callbacks {
         if inner.thread.is_none() {
             let shared = self.clone();
             let run = move || {
-                crate::mirror::leave_signals_to_the_host();
+                crate::signals::leave_signals_to_the_host();
                 shared.call();
             };
             let thread = std::thread::Builder::new().name("kmirror-events".to_owned()).spawn(run);

@@ -9,7 +9,7 @@ use super::log::{Follower, InternalLog, Record};
 use super::{json, record_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
-use crate::machine::acls::Acl;
+use crate::terms::acl::Acl;
 use crate::wire::cluster::Cluster;
 
 const PREFIX: &str = "acl/";

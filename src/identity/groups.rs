@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::log::{Follower, InternalLog, Record};
 use super::{json, record_key};
 use crate::error::Result;
+use crate::terms::topic::TopicPartition;
 use crate::wire::cluster::Cluster;
-use crate::wire::positions::TopicPartition;
 
 const PREFIX: &str = "group/";
 /// Partitions in one record: it stays far below the limit of a batch.

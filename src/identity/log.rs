@@ -13,10 +13,10 @@ use crate::batch::records::Records;
 use crate::batch::{self, Malformed};
 use crate::clock::since_boot;
 use crate::error::{Error, ErrorKind, Result};
+use crate::terms::broker_error::BrokerError;
 use crate::wire::admin;
 use crate::wire::append::{self, Entry};
 use crate::wire::cluster::{Cluster, topic_name};
-use crate::wire::errors::BrokerError;
 use crate::wire::positions::{self, Which};
 
 const PAUSE: Duration = Duration::from_millis(50);

@@ -15,9 +15,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::lease::Asked;
 use crate::machine::lease::{Purpose, Start, TERM, Tenancy, Terms};
-use crate::wire::cluster::{Cluster, Metadata};
+use crate::terms::broker_error::BrokerError;
+use crate::terms::topic::Metadata;
+use crate::wire::cluster::Cluster;
 use crate::wire::connection::Connection;
-use crate::wire::errors::BrokerError;
 use crate::wire::positions::{self, Which};
 
 /// What is written at a start; who wrote it is what tells two that came at once apart.

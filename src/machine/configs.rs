@@ -11,9 +11,9 @@ mod strictness;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use super::fill_settings;
 use crate::config::{Config, ConfigExclusion};
-use crate::wire::configs::{Counting, MIN_IN_SYNC, TIMESTAMP_TYPE};
-use crate::wire::removal::{self, Settings};
+use crate::terms::settings::{Counting, MIN_IN_SYNC, Settings, TIMESTAMP_TYPE};
 
 pub use insistence::Insistence;
 use sameness::is_same;
@@ -339,13 +339,13 @@ fn is_looser(target: Option<&str>, source: &str) -> bool {
 }
 
 fn is_being_filled(own: &Configs) -> bool {
-    removal::is_open_for_fill(&as_settings(own))
+    fill_settings::is_open_for_fill(&as_settings(own))
 }
 
 /// What a topic has, but for what a mirror has set on it while it fills its first offsets: the source may be a target, too.
 fn before_fill(own: &Configs) -> Configs {
     let mut configs = own.clone();
-    for (key, value) in removal::close_after_fill(&as_settings(own)) {
+    for (key, value) in fill_settings::close_after_fill(&as_settings(own)) {
         match value {
             Some(value) => configs.insert(key.to_owned(), value),
             None => configs.remove(key),
@@ -521,7 +521,7 @@ mod tests {
         let policy = policy_of(&overrides, &excluded);
         let compacted = [("cleanup.policy", "compact"), ("retention.ms", "100")];
         let mut open = configs(&compacted);
-        for (key, value) in removal::open_for_fill(&as_settings(&open)) {
+        for (key, value) in fill_settings::open_for_fill(&as_settings(&open)) {
             open.insert(key.to_owned(), value.unwrap_or_default());
         }
         let target = TargetTopic { own: open.clone(), ..topic(&[]) };

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind};
-use crate::wire::groups::{Committed, Listed, Members, Offsets, Type};
-use crate::wire::positions::TopicPartition;
+use crate::terms::group::{Committed, Listed, Members, Offsets, Type};
+use crate::terms::topic::TopicPartition;
 
 /// What the target has of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::status::State;
+use crate::terms::state::State;
 
 /// The state of a mirror whose partitions are in these states, while so many topics are refused. A refused topic is looked at
 /// again and again, so it counts as one partition that is stalled.

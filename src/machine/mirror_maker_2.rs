@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::EmittedTopic;
-use crate::wire::admin::NewTopic;
+use crate::terms::topic::NewTopic;
 
 /// Two offsets that belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 pub mod acls;
 pub mod configs;
 pub mod deletions;
+pub mod fill_settings;
 pub mod groups;
 pub mod lease;
 pub mod lifecycle;

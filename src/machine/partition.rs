@@ -18,7 +18,7 @@ use crate::batch::{Malformed, Stamp};
 use crate::error::{Error, ErrorKind};
 use crate::machine::opening::{Doubt, first_sequence_at, sequence_after};
 pub use crate::machine::opening::{Identity, Likeness, Reading, SourceLog, Tail, TargetLog, is_end_of_filler};
-use crate::status::Replicated;
+use crate::terms::state::Replicated;
 use window::{Done, Window};
 
 mod answers;

@@ -4,7 +4,7 @@
 use super::topics::selects;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::wire::cluster::Metadata;
+use crate::terms::topic::Metadata;
 
 /// How many topics are named in a sentence.
 const NAMED: usize = 5;

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
-use crate::wire::cluster::{Metadata, TopicMetadata};
-use crate::wire::errors::{BrokerError, Class};
+use crate::terms::broker_error::{BrokerError, Class};
+use crate::terms::topic::{Metadata, TopicMetadata};
 
 pub use life::{Lives, Mirrored};
 

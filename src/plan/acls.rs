@@ -7,9 +7,10 @@ use super::Planner;
 use crate::control::acls::{describe, plan};
 use crate::error::Error;
 use crate::identity::acls::Ours;
-use crate::machine::acls::{Acl, Action, Step};
+use crate::machine::acls::{Action, Step};
+use crate::terms::acl::Acl;
+use crate::terms::topic::Metadata;
 use crate::wire::acls as wire;
-use crate::wire::cluster::Metadata;
 
 /// What would be done about an ACL of the target, or why nothing can be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

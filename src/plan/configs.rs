@@ -12,10 +12,12 @@ use crate::control::configs::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::configs::{self, Change, Policy, SourceTopic, TargetTopic};
 use crate::machine::topics::Lives;
+use crate::terms::settings::Counting;
+use crate::terms::topic::Metadata;
+use crate::terms::topic::NewTopic;
 use crate::wire;
-use crate::wire::admin::{self, NewTopic};
-use crate::wire::cluster::Metadata;
-use crate::wire::configs::{ByTopic, Counting, TopicConfigs};
+use crate::wire::admin;
+use crate::wire::configs::{ByTopic, TopicConfigs};
 
 /// Topics in one request to create them.
 const CREATED_AT_ONCE: usize = 200;

@@ -10,7 +10,7 @@ use super::{Plan, Planner, TopicAction, TopicPlan, Translations};
 use crate::control::groups::survey::{Reading, Survey};
 use crate::identity::groups::ByGroup;
 use crate::machine::groups::{self as machine, Copied, GroupActions, OffsetReason, Replicated};
-use crate::wire::cluster::Metadata;
+use crate::terms::topic::Metadata;
 use crate::wire::groups;
 
 /// Groups that are read at the same time.

@@ -34,10 +34,11 @@ use crate::machine::start;
 use crate::machine::topics::{self, Action, Lives};
 use crate::machine::translation::OffsetMap;
 use crate::machine::translation::guard::Guard;
+use crate::terms::broker_error::{BrokerError, Class};
+use crate::terms::topic::Metadata;
+use crate::terms::topic::TopicPartition;
 use crate::waiting::look_on_a_thread;
-use crate::wire::cluster::{Cluster, Metadata, topic_name};
-use crate::wire::errors::{BrokerError, Class};
-use crate::wire::positions::TopicPartition;
+use crate::wire::cluster::{Cluster, topic_name};
 use permissions::Work;
 
 pub use acls::{AclAction, AclPlan};

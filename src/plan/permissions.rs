@@ -10,8 +10,9 @@ use serde::Serialize;
 use super::configs::Configured;
 use super::{Planner, TopicPlan};
 use crate::error::{Error, ErrorKind, Result};
-use crate::wire::admin::{self, NewTopic};
-use crate::wire::cluster::Metadata;
+use crate::terms::topic::Metadata;
+use crate::terms::topic::NewTopic;
+use crate::wire::admin;
 use crate::wire::permissions::{self, Operation, Permitted};
 
 /// A permission that the mirror lacks for what it would do.

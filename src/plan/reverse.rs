@@ -15,8 +15,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::identity::promotion as memory;
 use crate::machine::promotion::relate;
 use crate::machine::topics::selects;
+use crate::terms::topic::Metadata;
 use crate::waiting::look_on_a_thread;
-use crate::wire::cluster::{Cluster, Metadata};
+use crate::wire::cluster::Cluster;
 use crate::wire::log_ends::{self, Ends};
 use crate::wire::positions::Which;
 

@@ -14,9 +14,10 @@ use crate::identity::offsets::{self, Place};
 use crate::identity::promotion::{self as memory, Mark};
 use crate::machine::promotion::{Known, missing, moved};
 use crate::machine::topics::{names_on_target, under_source_names};
+use crate::terms::topic::TopicPartition;
 use crate::wire::cluster::Cluster;
 use crate::wire::log_ends::{self, Ends};
-use crate::wire::positions::{self, TopicPartition, Which};
+use crate::wire::positions::{self, Which};
 use crate::wire::seen::Seen;
 
 /// How long the source may take to say where it ends.

@@ -21,8 +21,9 @@ use crate::machine::lease::Purpose;
 use crate::machine::promotion::moved;
 use crate::machine::start;
 use crate::mirror::Mirror;
+use crate::terms::topic::Metadata;
 use crate::waiting::{GivenUp, on_a_thread};
-use crate::wire::cluster::{Cluster, Metadata};
+use crate::wire::cluster::Cluster;
 
 pub use report::{MovedEnd, PromoteReport, PromotedGroups, PromotedPartition, PromotedTopic};
 

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
-use serde::Serialize;
+use crate::terms::state::AsOf;
 
 /// Which cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,25 +23,6 @@ impl Side {
             Side::Source => "source",
             Side::Target => "target",
         }
-    }
-}
-
-/// When each cluster was heard last, in milliseconds since 1970; `None` before the first time. Of several partitions it is the
-/// one that was heard the longest ago.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[non_exhaustive]
-pub struct AsOf {
-    /// When a broker of the source said where the partition ends.
-    pub source_ms: Option<i64>,
-    /// When a broker of the target said where the partition ends, or that it has taken records.
-    pub target_ms: Option<i64>,
-}
-
-impl AsOf {
-    /// Both together: the older time counts.
-    pub(crate) fn and(self, other: AsOf) -> AsOf {
-        let older = |one: Option<i64>, other: Option<i64>| Some(one?.min(other?));
-        AsOf { source_ms: older(self.source_ms, other.source_ms), target_ms: older(self.target_ms, other.target_ms) }
     }
 }
 

@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::PartitionStatus;
 use super::heard::{Heard, Side, UNKNOWN, known};
-use super::{Lag, PartitionStatus, State};
 use crate::error::Error;
 use crate::event::now_ms;
 use crate::identity::offsets::Place;
 use crate::machine::deletions::Deletions;
 use crate::machine::topics::TopicIds;
 use crate::machine::translation::OffsetMap;
+use crate::terms::state::{Lag, Replicated, State};
 
 /// Under load the source is always a little ahead; a partition that was level so short a time ago is no news.
 const STILL_IN_SYNC_MS: i64 = 3000;
@@ -61,23 +62,6 @@ pub(crate) struct Translation {
     /// Under which it is kept.
     pub(crate) place: Place,
     pub(crate) map: Mutex<OffsetMap>,
-}
-
-/// What was replicated since the start.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Replicated {
-    /// Records.
-    pub(crate) records: u64,
-    /// Bytes, as compressed.
-    pub(crate) bytes: u64,
-    /// When the newest of them was produced, in milliseconds since 1970.
-    pub(crate) last_timestamp: i64,
-}
-
-impl Default for Replicated {
-    fn default() -> Self {
-        Replicated { records: 0, bytes: 0, last_timestamp: UNKNOWN }
-    }
 }
 
 /// What is known of the deletions of keys in a compacted topic. Times are milliseconds since 1970: unlike those of [`Heard`] they count while

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use super::{NO_LEADER, Side, Slot, Stream};
 use crate::error::{Error, ErrorKind};
 use crate::machine::partition::Phase;
-use crate::status::State;
-use crate::wire::errors::BrokerError;
+use crate::terms::broker_error::BrokerError;
+use crate::terms::state::State;
 
 impl Stream {
     /// The name at the source of a topic of the target that goes by its name or, where that is empty, by its id.

@@ -8,9 +8,10 @@ use std::collections::HashMap;
 use crate::batch::{self, Header, marker};
 use crate::error::Result;
 use crate::machine::partition::Tail;
+use crate::terms::broker_error::BrokerError;
+use crate::terms::topic::TopicPartition;
 use crate::wire::connection::Connection;
-use crate::wire::errors::BrokerError;
-use crate::wire::positions::{self, ByPartition, TopicPartition};
+use crate::wire::positions::{self, ByPartition};
 use crate::wire::seen::{Held, Seen};
 
 /// How far it is looked back for a record behind markers, in steps that grow: the last step reads the whole log.

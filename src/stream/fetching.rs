@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use super::{Lane, PATIENCE, Side, Stream, Tries};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::Phase;
+use crate::terms::broker_error::{BrokerError, Class};
 use crate::wire::connection::Connection;
-use crate::wire::errors::{BrokerError, Class};
 use crate::wire::fetch::{FetchLimits, FetchedRecords, Session};
 
 /// Answers larger than this do not become cheaper from a broker nearby, but leave the processor's cache.

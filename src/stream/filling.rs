@@ -15,8 +15,8 @@ use super::{Lane, Side, Stream, Task, Tries};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::{Filled, MARKERS_PER_SECOND, TRANSACTIONS_PER_SECOND, Ticket};
 use crate::tasks;
+use crate::terms::broker_error::{BrokerError, Class};
 use crate::wire::connection::Connection;
-use crate::wire::errors::{BrokerError, Class};
 use crate::wire::markers::{self, MARKERS_AT_ONCE, Markers};
 use crate::wire::transactions;
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::{NO_LEADER, Side, Stream, Tries, fetching, filling, producing};
 use crate::machine::partition::Phase;
 use crate::tasks;
-use crate::wire::cluster::Metadata;
+use crate::terms::topic::Metadata;
 
 /// Runs for ever.
 pub(super) async fn run(stream: Rc<Stream>) {

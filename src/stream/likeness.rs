@@ -14,9 +14,10 @@ use crate::batch::records::Records;
 use crate::batch::{self, Header, Malformed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::{Likeness, SourceLog};
+use crate::terms::broker_error::BrokerError;
+use crate::terms::topic::TopicPartition;
 use crate::wire::connection::Connection;
-use crate::wire::errors::BrokerError;
-use crate::wire::positions::{self, ByPartition, TopicPartition};
+use crate::wire::positions::{self, ByPartition};
 use crate::wire::seen::{Held, Seen};
 
 /// Bytes asked for to see what is at an offset.

@@ -14,8 +14,9 @@ use crate::event::now_ms;
 use crate::machine::partition::{Phase, Reading, SourceLog, Tail, TargetLog, is_end_of_filler};
 use crate::machine::translation::search::Unclear;
 use crate::tasks;
-use crate::wire::errors::{BrokerError, Class};
-use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
+use crate::terms::broker_error::{BrokerError, Class};
+use crate::terms::topic::TopicPartition;
+use crate::wire::positions::{self, ByPartition, Which};
 
 /// How often closed partitions whose pause is over are looked at.
 const TICK: Duration = Duration::from_millis(20);

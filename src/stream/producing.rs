@@ -11,9 +11,9 @@ use super::{Lane, PATIENCE, Side, Stream, Task, Tries};
 use crate::error::{Error, Result};
 use crate::machine::partition::{Produced, Ticket};
 use crate::tasks;
+use crate::terms::broker_error::{BrokerError, Class};
 use crate::text::printable;
 use crate::wire::connection::Connection;
-use crate::wire::errors::{BrokerError, Class};
 use crate::wire::produce::{self, Part, Sent, TopicParts};
 
 /// After so long without a batch the position is read again before the next one.

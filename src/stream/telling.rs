@@ -5,7 +5,7 @@ use super::{Slot, Stream};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind};
 use crate::machine::partition::{LONG_FILL, estimate};
-use crate::status::State;
+use crate::terms::state::State;
 
 impl Stream {
     /// Tells of what a policy has left out: the partition goes on, but never silently.

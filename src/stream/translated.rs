@@ -18,9 +18,10 @@ use crate::machine::partition::{Likeness, SourceLog};
 use crate::machine::translation::search::{Facts, Looked, Search, Step, Unclear};
 use crate::machine::translation::{Note, OffsetMap};
 use crate::status::Translation;
+use crate::terms::broker_error::BrokerError;
+use crate::terms::topic::TopicPartition;
 use crate::wire::connection::Connection;
-use crate::wire::errors::BrokerError;
-use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
+use crate::wire::positions::{self, ByPartition, Which};
 use crate::wire::seen::{Held, Seen};
 
 /// Bytes of one read.

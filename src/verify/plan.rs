@@ -19,10 +19,12 @@ use crate::control::default_name;
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{self, Whose};
 use crate::machine::topics::names_on_target;
-use crate::wire::cluster::{Cluster, Metadata, TopicMetadata};
+use crate::terms::broker_error::{BrokerError, Class};
+use crate::terms::topic::TopicPartition;
+use crate::terms::topic::{Metadata, TopicMetadata};
+use crate::wire::cluster::Cluster;
 use crate::wire::configs::{self, REMOTE_STORAGE};
-use crate::wire::errors::{BrokerError, Class};
-use crate::wire::positions::{self, TopicPartition, Which};
+use crate::wire::positions::{self, Which};
 
 /// What there is to compare.
 #[derive(Debug, Default)]

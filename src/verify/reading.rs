@@ -18,9 +18,9 @@ use super::batches::{self, Batch, Malformed};
 use super::translated::Lens;
 use crate::config::{Config, IsolationLevel, Side};
 use crate::error::{Error, ErrorKind, Result};
+use crate::terms::broker_error::{BrokerError, Class};
 use crate::wire::admin::refused;
 use crate::wire::cluster::{Cluster, topic_name};
-use crate::wire::errors::{BrokerError, Class};
 use crate::wire::memory::Budget;
 use crate::wire::positions::{self, Which};
 

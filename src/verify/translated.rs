@@ -21,7 +21,8 @@ use crate::identity;
 use crate::identity::offsets::Place;
 use crate::identity::origins::{Clusters, Origins};
 use crate::machine::translation::OffsetMap;
-use crate::wire::cluster::{Cluster, Metadata};
+use crate::terms::topic::Metadata;
+use crate::wire::cluster::Cluster;
 
 /// How often it is looked whether a target that is behind has come further.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(200);

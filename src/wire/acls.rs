@@ -10,10 +10,10 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::admin::refused;
 use super::cluster::Cluster;
-use super::errors::{BrokerError, Class};
 use super::permissions::{self, Operation};
 use crate::error::{Error, ErrorKind, Result};
-use crate::machine::acls::{Acl, AclOperation, AclPattern, AclPermission, AclResource};
+use crate::terms::acl::{Acl, AclOperation, AclPattern, AclPermission, AclResource};
+use crate::terms::broker_error::{BrokerError, Class};
 
 /// ACLs in one request: a controller works on it as a whole.
 const AT_ONCE: usize = 500;

@@ -14,24 +14,13 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::cluster::{Cluster, topic_name};
-use super::configs::{self, Counting, DYNAMIC_TOPIC_CONFIG};
+use super::configs::{self, DYNAMIC_TOPIC_CONFIG};
 use super::connection::Connection;
-use super::errors::{BrokerError, Class};
 use crate::error::{Error, ErrorKind, Result};
+use crate::terms::broker_error::{BrokerError, Class};
+use crate::terms::settings::{Changes, Counting, MIN_IN_SYNC};
+use crate::terms::topic::NewTopic;
 use crate::text::printable;
-
-/// A topic to be created.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewTopic {
-    /// Its name.
-    pub name: String,
-    /// Number of partitions.
-    pub partitions: i32,
-    /// Replicas of each; -1 for the target's default.
-    pub replication_factor: i16,
-    /// What differs from the defaults.
-    pub configs: BTreeMap<String, String>,
-}
 
 /// The error of a request about a thing, as a sentence.
 pub fn refused(cluster: &Cluster, what: &str, broker: BrokerError, detail: Option<&str>) -> Error {
@@ -146,12 +135,12 @@ fn created(cluster: &Cluster, answers: Vec<CreatableTopicResult>) -> BTreeMap<St
 }
 
 /// The change that a new topic needs of which more replicas would have to be in sync than there are: brokers may have such a default.
-fn minimum_that_lets_it_live(topic: &CreatableTopicResult) -> Option<(String, configs::Changes<&'static str>)> {
-    let mut own = topic.configs.iter().flatten().filter(|config| config.name.as_str() == configs::MIN_IN_SYNC);
+fn minimum_that_lets_it_live(topic: &CreatableTopicResult) -> Option<(String, Changes<&'static str>)> {
+    let mut own = topic.configs.iter().flatten().filter(|config| config.name.as_str() == MIN_IN_SYNC);
     let minimum: i16 = own.next()?.value.as_ref()?.parse().ok()?;
     let replicas = topic.replication_factor;
     let is_dead = topic.error_code == 0 && replicas > 0 && minimum > replicas;
-    is_dead.then(|| (topic.name.0.to_string(), vec![(configs::MIN_IN_SYNC, Some(replicas.to_string()))]))
+    is_dead.then(|| (topic.name.0.to_string(), vec![(MIN_IN_SYNC, Some(replicas.to_string()))]))
 }
 
 const TOPIC_ALREADY_EXISTS: i16 = 36;

@@ -7,8 +7,8 @@ use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProdu
 use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
 
 use super::cluster::{Cluster, topic_name};
-use super::errors::BrokerError;
 use crate::error::{Error, ErrorKind, Result};
+use crate::terms::broker_error::BrokerError;
 
 /// A record to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]

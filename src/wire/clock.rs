@@ -8,9 +8,9 @@ use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData
 
 use super::admin;
 use super::cluster::{Cluster, topic_name};
-use super::errors::BrokerError;
 use crate::error::Result;
 use crate::event::now_ms;
+use crate::terms::broker_error::BrokerError;
 
 /// The topic of the metadata log, whose leader is the controller.
 const METADATA_TOPIC: &str = "__cluster_metadata";

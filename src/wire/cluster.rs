@@ -21,35 +21,8 @@ use super::together::all;
 use crate::config::ClientConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
+use crate::terms::topic::{Metadata, TopicMetadata};
 use crate::text::printable;
-
-/// What a cluster says of itself.
-#[derive(Debug, Clone, Default)]
-pub struct Metadata {
-    /// Its id; clusters older than 0.10.1 have none.
-    pub cluster_id: Option<String>,
-    /// The broker that creates topics.
-    pub controller_id: i32,
-    /// Number of brokers that are up.
-    pub broker_count: usize,
-    /// The topics asked for, by name.
-    pub topics: BTreeMap<String, TopicMetadata>,
-}
-
-/// What a cluster says of one topic.
-#[derive(Debug, Clone, Default)]
-pub struct TopicMetadata {
-    /// 0, or why there is no more.
-    pub error_code: i16,
-    /// The id that a topic created anew does not share; nil before Kafka 2.8.
-    pub id: u128,
-    /// Kafka's own.
-    pub is_internal: bool,
-    /// Leader of each partition, by number; -1 without one.
-    pub leaders: Vec<i32>,
-    /// Replicas of the first partition.
-    pub replication_factor: i16,
-}
 
 /// Another broker is asked when one does not describe the cluster within this time.
 const METADATA_PATIENCE: Duration = Duration::from_secs(5);

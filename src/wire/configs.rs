@@ -12,9 +12,10 @@ use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRe
 use kafka_protocol::protocol::StrBytes;
 
 use super::cluster::Cluster;
-use super::errors::BrokerError;
 use super::removal::missing;
 use crate::error::{ErrorKind, Result};
+use crate::terms::broker_error::BrokerError;
+use crate::terms::settings::{COUNTING, Changes, Counting, TIMESTAMP_TYPE};
 
 /// Topics in one request.
 const AT_ONCE: usize = 250;
@@ -22,34 +23,11 @@ const AT_ONCE: usize = 250;
 const TOPIC_RESOURCE: i8 = 2;
 /// A configuration that was set on the topic itself.
 pub const DYNAMIC_TOPIC_CONFIG: i8 = 1;
-/// How many replicas have to be in sync for records to be taken.
-pub const MIN_IN_SYNC: &str = "min.insync.replicas";
 /// Whether old segments are kept in a remote store.
 pub const REMOTE_STORAGE: &str = "remote.storage.enable";
 
 /// An answer for each topic.
 pub type ByTopic<T> = BTreeMap<String, Result<T>>;
-
-/// What decides which records a topic takes and keeps, and how long: it matters as it counts, wherever it is set. First what is not stricter
-/// or less strict.
-pub const COUNTING: [&str; 11] = [
-    MIN_IN_SYNC,
-    TIMESTAMP_TYPE,
-    "cleanup.policy",
-    "retention.ms",
-    "retention.bytes",
-    "delete.retention.ms",
-    "min.compaction.lag.ms",
-    "max.compaction.lag.ms",
-    "max.message.bytes",
-    "message.timestamp.before.max.ms",
-    "message.timestamp.after.max.ms",
-];
-/// Whose times records carry.
-pub const TIMESTAMP_TYPE: &str = "message.timestamp.type";
-
-/// Values of [`COUNTING`], as far as they are known.
-pub type Counting = BTreeMap<&'static str, Rc<str>>;
 
 /// The configurations of a topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -164,9 +142,6 @@ fn described_one<T>(
     };
     (name, configs)
 }
-
-/// What is to be changed on a topic: a value is set, or with `None` left to the default.
-pub type Changes<K> = Vec<(K, Option<String>)>;
 
 /// Changes configurations of topics, or with `validate_only` asks whether that would be possible; the result of each.
 pub async fn alter<K: AsRef<str>>(

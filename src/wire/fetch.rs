@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 use super::cluster::topic_name;
 use super::connection::Connection;
-use super::errors::{BrokerError, Class};
 use super::memory::Reservation;
 use crate::error::{Error, ErrorKind, Result};
+use crate::terms::broker_error::{BrokerError, Class};
 
 /// How much a fetch may bring, and for how long the broker may wait for more.
 #[derive(Debug, Clone, Copy)]

@@ -15,10 +15,11 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::cluster::{Cluster, topic_name};
 use super::connection::Connection;
-use super::errors::{BrokerError, Class};
-use super::positions::TopicPartition;
 use super::together::all;
 use crate::error::{Error, ErrorKind, Result};
+use crate::terms::broker_error::{BrokerError, Class};
+use crate::terms::group::{Committed, Listed, Members, Offsets, Type};
+use crate::terms::topic::TopicPartition;
 
 /// What a coordinator is asked for by: a group, not a transactional id.
 const GROUP: i8 = 0;
@@ -41,51 +42,6 @@ const LOOKED_AT_ONCE: usize = 16;
 const MAY_READ: i32 = 1 << 3;
 /// What a broker says that does not tell what one may do.
 const NOT_TOLD: i32 = i32::MIN;
-
-/// The committed offset of one partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Committed {
-    /// The next offset to be read.
-    pub offset: i64,
-    /// The text that was committed with it.
-    pub metadata: String,
-}
-
-/// The committed offsets of one group.
-pub type Offsets = BTreeMap<TopicPartition, Committed>;
-
-/// What kind of group it is, as far as that matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Type {
-    /// With committed offsets: classic ones, and those of KIP-848.
-    Consumer,
-    /// KIP-932.
-    Share,
-    /// KIP-1071.
-    Streams,
-}
-
-/// Whether a group has members.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Members {
-    /// It has none: Empty or Dead.
-    None,
-    /// It has some, or is just getting them.
-    Some,
-    /// The broker is too old to tell.
-    Unknown,
-}
-
-/// A group as its coordinator lists it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listed {
-    /// The broker that coordinates it.
-    pub coordinator: i32,
-    /// What it is.
-    pub kind: Type,
-    /// Whether it has members.
-    pub members: Members,
-}
 
 /// The groups of a cluster.
 #[derive(Debug, Default)]

@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use super::admin;
 use super::cluster::Cluster;
-use super::errors::{BrokerError, Class};
-use super::positions::{self, TopicPartition, Which};
+use super::positions::{self, Which};
 use crate::error::{Error, ErrorKind, Result};
+use crate::terms::broker_error::{BrokerError, Class};
+use crate::terms::topic::TopicPartition;
 
 /// Next offsets by topic and partition; -1 where it is not known.
 pub type Ends = BTreeMap<String, Vec<i64>>;

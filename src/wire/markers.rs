@@ -12,10 +12,11 @@ use kafka_protocol::messages::{ProducerId, WriteTxnMarkersRequest};
 
 use super::cluster::topic_name;
 use super::connection::Connection;
-use super::errors::BrokerError;
-use super::positions::{self, ByPartition, TopicPartition, Which};
+use super::positions::{self, ByPartition, Which};
 use crate::batch::marker;
 use crate::error::Result;
+use crate::terms::broker_error::BrokerError;
+use crate::terms::topic::TopicPartition;
 
 /// Markers in one request, of all partitions together: brokers work on it as a whole, for about half a second.
 pub const MARKERS_AT_ONCE: i32 = 20_000;

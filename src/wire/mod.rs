@@ -9,7 +9,6 @@ pub mod cluster;
 pub mod configs;
 pub mod connection;
 pub mod decoding;
-pub mod errors;
 pub mod fetch;
 pub mod groups;
 pub mod log_ends;

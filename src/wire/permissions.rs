@@ -7,8 +7,8 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{DescribeClusterRequest, MetadataRequest};
 
 use super::cluster::{Cluster, topic_name};
-use super::errors::{BrokerError, Class};
 use crate::error::Result;
+use crate::terms::broker_error::{BrokerError, Class};
 
 /// Topics in one request.
 const AT_ONCE: usize = 1000;

@@ -18,13 +18,12 @@ use kafka_protocol::messages::{
 
 use super::cluster::topic_name;
 use super::connection::Connection;
-use super::errors::BrokerError;
 use super::seen::{Held, Seen, held_at};
 use crate::config::IsolationLevel;
 use crate::error::Result;
+use crate::terms::broker_error::BrokerError;
+use crate::terms::topic::TopicPartition;
 
-/// A partition by name and number.
-pub type TopicPartition = (Rc<str>, i32);
 /// An answer for each partition that was asked for.
 pub type ByPartition<T> = HashMap<TopicPartition, Result<T, BrokerError>>;
 

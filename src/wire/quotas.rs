@@ -6,8 +6,8 @@ use kafka_protocol::messages::{DescribeClientQuotasRequest, DescribeClientQuotas
 
 use super::admin::refused;
 use super::cluster::Cluster;
-use super::errors::BrokerError;
 use crate::error::Result;
+use crate::terms::broker_error::BrokerError;
 
 /// What limits a client.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,8 +6,9 @@ use kafka_protocol::messages::{BrokerId, ListOffsetsRequest};
 
 use super::cluster::topic_name;
 use super::connection::Connection;
-use super::positions::{Answers, ByPartition, TopicPartition, by_topic};
+use super::positions::{Answers, ByPartition, by_topic};
 use crate::error::Result;
+use crate::terms::topic::TopicPartition;
 
 /// The first record of a log that has a time: where it is, and its time in milliseconds since 1970. Both are -1 if there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

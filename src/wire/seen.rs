@@ -4,8 +4,8 @@
 //! error ([`BrokerError`]) beside these two, and it is never taken for an absence: a broker whose remote store is slow,
 //! or whose quota is used up, answers without an error and without a record, and has the records all the same.
 
-use super::errors::BrokerError;
 use crate::batch::Header;
+use crate::terms::broker_error::BrokerError;
 
 /// What a read has found out about an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

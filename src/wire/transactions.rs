@@ -19,10 +19,11 @@ use tokio::time::Instant;
 
 use super::cluster::{Cluster, topic_name};
 use super::connection::Connection;
-use super::errors::{BrokerError, Class};
 use super::markers::Markers;
-use super::positions::{self, TopicPartition, Which};
+use super::positions::{self, Which};
 use crate::error::{Error, ErrorKind, Result};
+use crate::terms::broker_error::{BrokerError, Class};
+use crate::terms::topic::TopicPartition;
 
 /// What a coordinator is asked for by: a transactional id, not a group.
 const TRANSACTION: i8 = 1;

@@ -26,12 +26,14 @@ use super::cluster::{Cluster, topic_name};
 use super::connection::Connection;
 use super::fetch::{FetchLimits, Session};
 use super::memory::Budget;
-use super::positions::{TopicPartition, Which};
+use super::positions::Which;
 use super::*;
 use crate::batch::{HEADER_LEN, marker};
 use crate::config::Properties;
 use crate::error::Result;
-use crate::machine::acls::{Acl, AclOperation, AclPattern, AclPermission, AclResource};
+use crate::terms::acl::{Acl, AclOperation, AclPattern, AclPermission, AclResource};
+use crate::terms::group::Committed;
+use crate::terms::topic::{NewTopic, TopicPartition};
 
 /// No request of ours has so high a version.
 const HIGHEST: i16 = 20;
@@ -264,7 +266,7 @@ async fn ask_for_data(connection: &Connection, partition: &TopicPartition, askin
 
 async fn ask_about_topics(cluster: &Cluster, topics: &[String], asking: &mut Asking) {
     let configs = BTreeMap::from([("retention.ms".to_owned(), "1".to_owned())]);
-    let new = [admin::NewTopic { name: TOPIC.to_owned(), partitions: 2, replication_factor: 3, configs }];
+    let new = [NewTopic { name: TOPIC.to_owned(), partitions: 2, replication_factor: 3, configs }];
     asking.note(admin::create_topics(cluster, 0, &new).await);
     asking.note(admin::may_create_topics(cluster, 0, &new).await);
     asking.note(admin::grow_topics(cluster, 0, &BTreeMap::from([(TOPIC.to_owned(), 5)]), true).await);
@@ -295,7 +297,7 @@ async fn ask_about_groups(cluster: &Cluster, asking: &mut Asking) {
     let coordinators = BTreeMap::from([(group.clone(), 0)]);
     asking.note_all(groups::offsets(cluster, &coordinators, &[Rc::from(TOPIC)].into()).await.into_values());
     asking.note_all(groups::describe(cluster, &coordinators).await.into_values());
-    let committed = groups::Committed { offset: 5, metadata: "text".to_owned() };
+    let committed = Committed { offset: 5, metadata: "text".to_owned() };
     let offsets = BTreeMap::from([((Rc::from(TOPIC), 0), committed)]);
     let outcomes =
         groups::commit_all(cluster, vec![(0, groups::Commit { group, offsets, decided_by: BTreeMap::new() })]).await;

@@ -10,7 +10,8 @@ use crate::control::Control;
 use crate::error::Result;
 use crate::machine::groups::{Copied, Replicated};
 use crate::status::{Progress, Side};
-use crate::wire::positions::{TopicPartition, Which};
+use crate::terms::topic::TopicPartition;
+use crate::wire::positions::Which;
 
 /// Partitions by their names at the source.
 type Partitions = HashMap<TopicPartition, Arc<Progress>>;

@@ -7,9 +7,11 @@ use std::rc::Rc;
 use crate::config::{GroupSelection, TopicNames};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::groups as machine;
-use crate::wire::cluster::{Cluster, Metadata};
-use crate::wire::errors::BrokerError;
-use crate::wire::groups::{self, Listed, Listing, Members, Offsets, Type};
+use crate::terms::broker_error::BrokerError;
+use crate::terms::group::{Listed, Members, Offsets, Type};
+use crate::terms::topic::Metadata;
+use crate::wire::cluster::Cluster;
+use crate::wire::groups::{self, Listing};
 
 /// The topic of the brokers that holds groups and their offsets.
 const OFFSETS_TOPIC: &str = "__consumer_offsets";

@@ -17,10 +17,11 @@ use crate::batch::filler::Filler;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
 use crate::machine::partition::Identity;
-use crate::status::{Progress, Replicated};
+use crate::status::Progress;
+use crate::terms::broker_error::{BrokerError, Class};
+use crate::terms::state::Replicated;
 use crate::wire::cluster::Cluster;
 use crate::wire::connection::Connection;
-use crate::wire::errors::{BrokerError, Class};
 use crate::wire::produce::{self, Part, Sent, TopicParts};
 use crate::wire::removal;
 

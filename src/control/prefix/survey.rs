@@ -10,10 +10,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::Identity;
 use crate::machine::prefix::LastWriter;
 use crate::machine::translation::guard::Guard;
-use crate::wire::cluster::{Cluster, Metadata};
+use crate::terms::broker_error::{BrokerError, Class};
+use crate::terms::topic::Metadata;
+use crate::terms::topic::TopicPartition;
+use crate::wire::cluster::Cluster;
 use crate::wire::connection::Connection;
-use crate::wire::errors::{BrokerError, Class};
-use crate::wire::positions::{self, ByPartition, TopicPartition, Which};
+use crate::wire::positions::{self, ByPartition, Which};
 use crate::wire::seen::Seen;
 use crate::wire::together::all;
 

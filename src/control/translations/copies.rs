@@ -16,9 +16,10 @@ use crate::batch::marker::Origin;
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::Identity;
 use crate::machine::translation::guard::Guard;
-use crate::wire::cluster::Metadata;
-use crate::wire::errors::BrokerError;
-use crate::wire::positions::{self, TopicPartition};
+use crate::terms::broker_error::BrokerError;
+use crate::terms::topic::Metadata;
+use crate::terms::topic::TopicPartition;
+use crate::wire::positions;
 
 /// How long is read until others have their turn.
 const ROUND: Duration = Duration::from_secs(1);

@@ -14,7 +14,8 @@ use super::Clusters;
 use crate::batch::pieces::{self, Piece, Reading};
 use crate::batch::records::Records;
 use crate::error::Result;
-use crate::wire::cluster::{Cluster, Metadata};
+use crate::terms::topic::Metadata;
+use crate::wire::cluster::Cluster;
 use crate::wire::positions;
 
 /// Copies that are looked at until one is confirmed.

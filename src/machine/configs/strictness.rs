@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use crate::wire::configs::{COUNTING, Counting};
+use crate::terms::settings::{COUNTING, Counting};
 
 /// The settings that decide which records a topic keeps and takes, in the order in which they are looked at: all that count, but for the
 /// first two.

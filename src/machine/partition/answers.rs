@@ -8,7 +8,7 @@ use super::{Filling, Partition, Phase, Ticket};
 use crate::batch::marker;
 use crate::error::{Error, ErrorKind};
 use crate::machine::opening::other_writer;
-use crate::wire::errors::{BrokerError, Class};
+use crate::terms::broker_error::{BrokerError, Class};
 
 /// What became of a produce request for one partition.
 #[derive(Debug, Clone)]

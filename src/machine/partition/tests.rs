@@ -6,7 +6,7 @@
 use super::resume::REPLICATION_PAUSE;
 use super::*;
 use crate::batch::{Header, attributes};
-use crate::wire::errors::BrokerError;
+use crate::terms::broker_error::BrokerError;
 
 mod filling;
 mod lost;

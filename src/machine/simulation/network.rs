@@ -11,7 +11,7 @@ use super::world::{FOREIGN, MIN_IN_SYNC, Sequence, Target};
 use crate::batch::Stamp;
 use crate::machine::partition::{Fill, Filled, Mapping, Produced, Ticket};
 use crate::machine::translation::{Note, Numbered};
-use crate::wire::errors::BrokerError;
+use crate::terms::broker_error::BrokerError;
 
 /// Something on its way to the target.
 #[derive(Debug)]

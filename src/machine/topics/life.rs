@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Action, TopicIds, created_again, plan_topic, selects};
 use crate::config::{Config, OnTopicReset};
 use crate::error::{Error, ErrorKind};
-use crate::wire::cluster::{Metadata, TopicMetadata};
-use crate::wire::errors::BrokerError;
+use crate::terms::broker_error::BrokerError;
+use crate::terms::topic::{Metadata, TopicMetadata};
 
 /// A topic that is missing in so many looks in a row is gone.
 const GONE_AFTER: u32 = 3;

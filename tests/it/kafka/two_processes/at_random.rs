@@ -145,8 +145,8 @@ impl Tormented<'_> {
                     self.counts.kills += 1;
                 }
                 1 => self.follow_while_running()?,
-                2..5 if promotes => self.promote()?,
                 2 => self.stop_alone()?,
+                3..6 if promotes => self.promote()?,
                 _ => self.stop_and_follow()?,
             }
             self.pass(0..2_000)?;

@@ -1,0 +1,8 @@
+//! Plain values that both sides of the house speak: what decides, and what talks.
+
+pub mod acl;
+pub mod broker_error;
+pub mod group;
+pub mod settings;
+pub mod state;
+pub mod topic;
