@@ -18,6 +18,8 @@ use crate::support::{Outcome, ledger, wait_for};
 const LIMIT: Duration = Duration::from_secs(120);
 /// More than a broker waits for its remote store, 500 ms.
 const SLOW: Duration = Duration::from_millis(1_200);
+/// Brokers before 3.8 wait as long as the mirror asks them to, which is 5 s at last.
+const SLOW_BEFORE_3_8: Duration = Duration::from_millis(8_000);
 /// Three segments, of which two are in the remote store.
 const RECORDS: usize = 3_000;
 
@@ -199,7 +201,7 @@ fn copies_from_slow_store(tiered: &Tiered) -> Outcome {
     let (topic, target) = (unique("line"), &shared()?.target);
     tiered.create_topic(&topic, 1)?;
     tiered.fill(&topic, 1, RECORDS)?;
-    tiered.slow(&topic, SLOW)?;
+    tiered.slow(&topic, if tiered.cluster.version().line() < (3, 8) { SLOW_BEFORE_3_8 } else { SLOW })?;
     let mirroring = Mirroring::of(&tiered.cluster, target, &topic, &topic);
     let mut mirror = mirroring.command("run", &["--until-caught-up"])?;
     wait_until_said(&mirror, &["partition waits", "remote.fetch.max.wait.ms"])?;

@@ -46,9 +46,13 @@ impl Version {
 
     /// Whether its brokers need a ZooKeeper.
     pub(crate) fn has_zookeeper(self) -> bool {
+        self.line() < (3, 3)
+    }
+
+    /// The first two numbers of the release.
+    pub(crate) fn line(self) -> (u32, u32) {
         let mut parts = self.number().split('.').map(|part| part.parse().unwrap_or(0));
-        let line: (u32, u32) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-        line < (3, 3)
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
     }
 
     /// The folder with the jars of this release, fetched if need be.
