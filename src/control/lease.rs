@@ -6,12 +6,12 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::{Control, Host, Request};
-use crate::clock::since_boot;
+use crate::clock::{Instant, since_boot};
 use crate::config::{Config, utc};
 use crate::error::{Error, ErrorKind};
 use crate::identity::starts::{self, Shown, Tail, Taken};
@@ -366,7 +366,7 @@ enum Heard {
 impl Host {
     /// What a host may ask while the mirror stands by, for a while; `false` if it is to end.
     async fn serve_beside(&mut self, shared: &Shared, time: Duration) -> bool {
-        let until = tokio::time::Instant::now() + time;
+        let until = Instant::now() + time;
         loop {
             // Left open: that the time is over is no error.
             let Ok(request) = tokio::time::timeout_at(until, self.requests.recv()).await else { return true };

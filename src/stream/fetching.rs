@@ -6,9 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Lane, PATIENCE, Side, Stream, Tries};
+use crate::clock::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::Phase;
 use crate::wire::connection::Connection;

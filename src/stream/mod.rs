@@ -27,12 +27,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::batch::Batch;
-use crate::clock::since_boot;
+use crate::clock::{Instant, since_boot};
 use crate::config::{Config, IsolationLevel, OnDataLoss, OnRecordRefused};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind, Events};
@@ -187,14 +187,8 @@ fn settle_time(identity: Identity) -> Duration {
 /// A broker that is silent for so long beyond what it was allowed may be gone.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Runs a stream on the thread that calls it, until it is told to stop.
-pub(crate) fn run(
-    config: Arc<Config>,
-    start: Start,
-    shared: &Shared,
-    commands: mpsc::Receiver<Command>,
-) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// Runs a stream until it is told to stop.
+pub(crate) async fn run(config: Arc<Config>, start: Start, shared: Arc<Shared>, commands: mpsc::Receiver<Command>) {
     let budget = Budget::new(config.buffer_memory / config.num_streams);
     let [source_id, target_id] = start.cluster_ids;
     let [source_reach, target_reach] = shared.reach.clone();
@@ -232,8 +226,8 @@ pub(crate) fn run(
         started: since_boot(),
         halted: Cell::new(false),
     });
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, tasks::watched(stream.serve(commands)))
+    drop(shared);
+    stream.serve(commands).await;
 }
 
 impl Stream {

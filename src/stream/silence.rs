@@ -8,10 +8,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::fetching::Fetcher;
 use super::{Lane, Side, Stream, Tries};
+use crate::clock::Instant;
 use crate::error::{Error, ErrorKind};
 use crate::machine::partition::Phase;
 use crate::tasks;
@@ -108,7 +109,7 @@ async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
             continue;
         };
         if due > Instant::now() {
-            let _ = tokio::time::timeout_at(due.into(), lane.changed.notified()).await;
+            let _ = tokio::time::timeout_at(due, lane.changed.notified()).await;
             continue;
         }
         let Some(Question { topic, id, partition, offset, epoch }) = question(&stream, index, broker) else {
