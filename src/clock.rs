@@ -1,8 +1,9 @@
 //! The clocks of the engine, all of them, so that a test can put one of its own in their place.
 //!
-//! [`Instant`] is the runtime's: a runtime of a test can stop it, and move it on when nothing else is to be done. On Linux it is
-//! `CLOCK_MONOTONIC`, which stands still while the machine is suspended, and so do timers. So a timer alone is never the proof that
-//! little time has passed: what must not outlive a pause is measured by [`since_boot`], which goes on.
+//! [`Instant`] is the runtime's: a runtime of a test can stop it, and move it on when nothing else is to be done. On
+//! Linux it is `CLOCK_MONOTONIC`, which stands still while the machine is suspended, and so do timers. So a timer
+//! alone is never the proof that little time has passed: what must not outlive a pause is measured by [`since_boot`],
+//! which goes on.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -27,9 +27,12 @@ mod logs;
 mod machine;
 mod mirror;
 mod plan;
+mod planted;
 mod promote;
 mod repeat;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod status;
 mod stream;
 mod tasks;

@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::identity::starts::{self, Shown, Tail, Taken};
 use crate::lease::{Asked, Lease};
 use crate::machine::lease::{BEAT, Purpose, RENEWAL, SILENT, Standing, Start, TERM};
+use crate::planted::{self, Bug};
 use crate::shared::Shared;
 use crate::status::State;
 use crate::tasks;
@@ -97,7 +98,10 @@ impl Keeping {
             self.lease.hear_of_start(start.number);
         }
         tenancy.handle_read(asked.at);
-        let until = tenancy.writes_until(since_boot());
+        let until = match planted::is(Bug::DoesNotWaitForLeases) {
+            true => asked.at + TERM,
+            false => tenancy.writes_until(since_boot()),
+        };
         if !until.is_zero() {
             self.lease.hold(until, asked);
         }
@@ -118,6 +122,9 @@ impl Keeping {
     fn waits(&self) -> Option<Duration> {
         let now = since_boot();
         let until = self.start.borrow().as_ref()?.tenancy.waits_until(now)?;
+        if planted::is(Bug::DoesNotWaitForLeases) {
+            return None;
+        }
         Some(until.saturating_sub(now))
     }
 

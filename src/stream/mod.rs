@@ -24,7 +24,7 @@ mod telling;
 mod translated;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,7 @@ use crate::event::{Event, EventKind, Events};
 use crate::identity::offsets::Notebook;
 use crate::lease::Lease;
 use crate::machine::partition::{Holes, Identity, Limits, Partition, Phase};
+use crate::planted::{self, Bug};
 use crate::shared::Shared;
 use crate::status::{Progress, Side, State};
 use crate::tasks;
@@ -104,13 +105,13 @@ struct Stream {
     /// The same by their ids there.
     names_by_id: RefCell<HashMap<u128, Rc<str>>>,
     /// Work for each source broker: slots whose wish to fetch has changed.
-    fetchers: RefCell<HashMap<i32, Rc<Lane>>>,
+    fetchers: RefCell<BTreeMap<i32, Rc<Lane>>>,
     /// Work for each source broker: slots of which nothing comes, and that are asked for apart.
-    silent: RefCell<HashMap<i32, Rc<Lane>>>,
+    silent: RefCell<BTreeMap<i32, Rc<Lane>>>,
     /// Work for each target broker: slots that have something to send.
-    senders: RefCell<HashMap<i32, Rc<Lane>>>,
+    senders: RefCell<BTreeMap<i32, Rc<Lane>>>,
     /// Work for each target broker: slots that have a hole to be filled.
-    fillers: RefCell<HashMap<i32, Rc<Lane>>>,
+    fillers: RefCell<BTreeMap<i32, Rc<Lane>>>,
     /// Slots that have holes to be written down, and where that is done, if offsets are translated.
     mapper: Rc<Lane>,
     notebook: tokio::sync::Mutex<Notebook>,
@@ -516,7 +517,7 @@ impl Stream {
 impl Slot {
     /// Whether its position was read after the connection was opened over which it would be written to now.
     fn is_opened_over(&self, lane: &Lane, task: Task) -> bool {
-        self.opened_over[task as usize] == lane.connections.get()
+        self.opened_over[task as usize] == lane.connections.get() || planted::is(Bug::KeepsPositions)
     }
 
     /// Whether it is parked for what a topic that was created again looks like, too.

@@ -1,7 +1,7 @@
 //! The one place where connections are made: looks up a broker's name and connects to it.
 //!
-//! What is sent over a connection is the business of `connection`. Tests put a network in memory in the place of TCP; nothing else
-//! knows which of both it is.
+//! What is sent over a connection is the business of `connection`. Tests put a network in memory in the place of TCP;
+//! nothing else knows which of both it is.
 
 use std::cell::Cell;
 

@@ -98,8 +98,7 @@ pub async fn delete_records(
 ) -> Result<ByPartition<i64>> {
     let version = connection.version::<DeleteRecordsRequest>(2)?;
     let names: Vec<TopicPartition> = partitions.iter().map(|(name, _)| name.clone()).collect();
-    let before: std::collections::HashMap<&TopicPartition, i64> =
-        partitions.iter().map(|(name, offset)| (name, *offset)).collect();
+    let before: BTreeMap<&TopicPartition, i64> = partitions.iter().map(|(name, offset)| (name, *offset)).collect();
     let topics = by_topic(&names).into_iter().map(|(topic, indexes)| {
         let partition = |index| {
             let offset = before.get(&(topic.clone(), index)).copied().unwrap_or_default();
