@@ -9,10 +9,11 @@ mod queue;
 mod wake;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::clock;
 use crate::error::Error;
 use crate::terms::state::{Lag, State};
 use crate::text;
@@ -127,7 +128,7 @@ impl Event {
 
 /// Milliseconds since 1970.
 pub(crate) fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    clock::since_1970().as_millis() as i64
 }
 
 /// Where events go. Clones share it.

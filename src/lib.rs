@@ -27,10 +27,13 @@ mod logs;
 mod machine;
 mod mirror;
 mod plan;
+mod planted;
 mod promote;
 mod repeat;
 mod shared;
 mod signals;
+#[cfg(test)]
+mod simulation;
 mod status;
 mod stream;
 mod tasks;

@@ -171,9 +171,10 @@ impl Subscriber for Forwarding {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::*;
+    use crate::clock::Instant;
 
     #[test]
     fn callbacks_hear_their_own_threads_at_their_level_and_who_listened_before_hears_all() -> crate::Result<()> {

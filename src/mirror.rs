@@ -5,10 +5,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::clock::Instant;
 use crate::config::Config;
 use crate::control::promotion::Promotion;
 use crate::control::{self, Request};

@@ -2,7 +2,9 @@
 //! What is told, and to whom, is for those who met it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 /// How long after the first time it is told again; twice as long after that each time, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(60);

@@ -13,6 +13,55 @@ thread_local! {
     static PANICKED: Rc<Notify> = Rc::default();
 }
 
+/// Work of the engine that goes on beside that of the thread which has started it: a thread of its own with a runtime.
+///
+/// In a simulation everything is on one thread, and the work is a task there.
+pub(crate) enum Worker {
+    Thread(std::thread::JoinHandle<()>),
+    #[cfg(test)]
+    Task(JoinHandle<()>),
+}
+
+impl Worker {
+    /// Starts it. The guard is called on the new thread and runs what it is given.
+    pub(crate) fn start<F: Future<Output = ()> + 'static>(
+        name: String,
+        guard: impl FnOnce(Box<dyn FnOnce() -> io::Result<()>>) + Send + 'static,
+        work: impl FnOnce() -> F + Send + 'static,
+    ) -> io::Result<Self> {
+        #[cfg(test)]
+        if crate::clock::simulated::passed().is_some() {
+            return Ok(Worker::Task(spawn(work())));
+        }
+        let run = move || guard(Box::new(move || block_on(work())));
+        std::thread::Builder::new().name(name).spawn(run).map(Worker::Thread)
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_finished(&self) -> bool {
+        match self {
+            Worker::Thread(thread) => thread.is_finished(),
+            #[cfg(test)]
+            Worker::Task(task) => task.is_finished(),
+        }
+    }
+
+    /// Waits until what has ended is gone.
+    pub(crate) fn join(self) {
+        match self {
+            Worker::Thread(thread) => drop(thread.join()),
+            #[cfg(test)]
+            Worker::Task(_) => {}
+        }
+    }
+}
+
+/// Does the work of this thread, with a runtime of its own.
+pub(crate) fn block_on(work: impl Future<Output = ()>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, watched(work))
+}
+
 /// Starts a task on this thread.
 pub(crate) fn spawn<F>(task: F) -> JoinHandle<F::Output>
 where
@@ -29,6 +78,7 @@ where
 pub(crate) async fn watched(work: impl Future<Output = ()>) -> io::Result<()> {
     let panicked = PANICKED.with(Rc::clone);
     tokio::select! {
+        biased;
         () = work => Ok(()),
         () = panicked.notified() => Err(io::Error::other("a task of it panicked")),
     }

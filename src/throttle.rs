@@ -4,7 +4,9 @@
 //! the rate, are all there is.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 /// How long may be slept until the rate is looked at again.
 const SLICE: Duration = Duration::from_millis(100);

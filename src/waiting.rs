@@ -60,6 +60,12 @@ impl<T> Waiter<T> {
         }
     }
 
+    /// The answer, if it is there.
+    #[cfg(test)]
+    pub(crate) fn now(&self) -> Option<Result<T>> {
+        self.outcome.try_recv().ok()
+    }
+
     /// Waits for the answer also when the host has given up: whoever works on it says whether it is too late for that. `None` if the
     /// thread has ended without one.
     pub(crate) fn wait_to_the_end(self, mut give_up: impl FnMut() -> bool) -> Option<Result<T>> {

@@ -126,6 +126,11 @@ pub fn batch_of(records: &[Told], header: Header, codec: Codec, last_offset: i64
 
 /// A marker that ends a transaction: 0 aborts it, 1 commits it.
 pub fn marker(offset: i64, producer_id: i64, kind: u8) -> Vec<u8> {
+    marker_of(offset, (producer_id, header().producer_epoch), kind)
+}
+
+/// The same for an epoch of the producer.
+pub fn marker_of(offset: i64, (producer_id, producer_epoch): (i64, i16), kind: u8) -> Vec<u8> {
     let (key, value) = (Some(vec![0, 0, 0, kind]), Some(vec![0, 0, 0, 0, 0, 9]));
     let told = Told { key, value, ..Told::default() };
     let header = Header {
@@ -133,6 +138,8 @@ pub fn marker(offset: i64, producer_id: i64, kind: u8) -> Vec<u8> {
         attributes: attributes::CONTROL | attributes::TRANSACTIONAL,
         last_offset_delta: 0,
         producer_id,
+        producer_epoch,
+        base_sequence: -1,
         record_count: 1,
         ..header()
     };

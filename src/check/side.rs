@@ -9,6 +9,7 @@ use crate::terms::topic::Metadata;
 use crate::wire::clock::{self, Clock};
 use crate::wire::cluster::Cluster;
 use crate::wire::connection::Connection;
+use crate::wire::dialer::Dialer;
 use crate::wire::together;
 
 const SUBJECT: CheckSubject = CheckSubject::Connection;
@@ -25,7 +26,8 @@ pub(super) struct Looked {
 
 pub(super) async fn look(side: &'static str, config: &ClientConfig) -> Looked {
     let servers = &config.bootstrap_servers;
-    let open = async |address: &String| Connection::open(address, config, None).await.map(drop);
+    let dialer = Dialer::of_this_thread();
+    let open = async |address: &String| Connection::open(address, &dialer, config, None).await.map(drop);
     let opened = together::all(servers.iter().map(open).collect()).await;
     let reached = ClientConfig { bootstrap_servers: answering(servers, &opened), ..config.clone() };
     let mut lines = bootstrap(side, servers, opened);

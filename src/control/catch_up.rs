@@ -25,6 +25,7 @@ impl Control {
     /// groups are copied as they were then or later.
     pub(super) async fn catch_up(self: Rc<Self>, answer: Answer<()>) {
         let outcome = tokio::select! {
+            biased;
             outcome = self.reach_ends(answer.given_up()) => outcome,
             // It stands by, and goes on later, or it fails and that is the answer.
             () = self.is_over() => return self.keeping.unanswered.borrow_mut().push(answer),

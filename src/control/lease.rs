@@ -6,17 +6,18 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::{Control, Host, Request};
-use crate::clock::since_boot;
+use crate::clock::{Instant, since_boot};
 use crate::config::{Config, utc};
 use crate::error::{Error, ErrorKind};
 use crate::identity::starts::{self, Shown, Tail, Taken};
 use crate::lease::{Asked, Lease};
 use crate::machine::lease::{BEAT, Purpose, RENEWAL, SILENT, Standing, Start, TERM};
+use crate::planted::{self, Bug};
 use crate::shared::Shared;
 use crate::tasks;
 use crate::terms::state::State;
@@ -97,7 +98,10 @@ impl Keeping {
             self.lease.hear_of_start(start.number);
         }
         tenancy.handle_read(asked.at);
-        let until = tenancy.writes_until(since_boot());
+        let until = match planted::is(Bug::DoesNotWaitForLeases) {
+            true => asked.at + TERM,
+            false => tenancy.writes_until(since_boot()),
+        };
         if !until.is_zero() {
             self.lease.hold(until, asked);
         }
@@ -118,6 +122,9 @@ impl Keeping {
     fn waits(&self) -> Option<Duration> {
         let now = since_boot();
         let until = self.start.borrow().as_ref()?.tenancy.waits_until(now)?;
+        if planted::is(Bug::DoesNotWaitForLeases) {
+            return None;
+        }
         Some(until.saturating_sub(now))
     }
 
@@ -366,7 +373,7 @@ enum Heard {
 impl Host {
     /// What a host may ask while the mirror stands by, for a while; `false` if it is to end.
     async fn serve_beside(&mut self, shared: &Shared, time: Duration) -> bool {
-        let until = tokio::time::Instant::now() + time;
+        let until = Instant::now() + time;
         loop {
             // Left open: that the time is over is no error.
             let Ok(request) = tokio::time::timeout_at(until, self.requests.recv()).await else { return true };

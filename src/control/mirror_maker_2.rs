@@ -246,8 +246,8 @@ impl Control {
         &self,
         offsets: &BTreeMap<String, Result<Offsets>>,
         partitions: &ByName<'_>,
-    ) -> HashMap<TopicPartition, i64> {
-        let mut below = HashMap::new();
+    ) -> BTreeMap<TopicPartition, i64> {
+        let mut below = BTreeMap::new();
         for (partition, committed) in offsets.values().flatten().flatten() {
             let Some(progress) = partitions.get(&(&*partition.0, partition.1)) else { continue };
             if self.copied_up_to(progress).is_some_and(|next| committed.offset < next) {
@@ -261,7 +261,7 @@ impl Control {
         &self,
         group: &str,
         offsets: Offsets,
-        (partitions, starts): (&ByName<'_>, &HashMap<TopicPartition, i64>),
+        (partitions, starts): (&ByName<'_>, &BTreeMap<TopicPartition, i64>),
         memory: &Memory,
         news: &mut News,
     ) {

@@ -24,11 +24,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::clock::Instant;
 use crate::config::{Config, OnTopicReset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind, now_ms};
@@ -44,7 +44,7 @@ use crate::machine::topics::Lives;
 use crate::repeat::Repeated;
 use crate::shared::Shared;
 use crate::stream;
-use crate::tasks;
+use crate::tasks::{self, Worker};
 use crate::terms::state::{Lag, State};
 use crate::terms::topic::Metadata;
 use crate::waiting::Answer;
@@ -107,7 +107,7 @@ type JoinTask = tokio::task::JoinHandle<()>;
 
 struct Stream {
     commands: mpsc::Sender<stream::Command>,
-    thread: JoinHandle<()>,
+    worker: Worker,
     partitions: usize,
 }
 
@@ -133,18 +133,19 @@ impl Host {
 
 /// Runs a mirror on the thread that calls it.
 pub(crate) fn run(config: Arc<Config>, shared: Arc<Shared>, purpose: Purpose, host: &mut Host) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let serve = async {
-        loop {
-            let control = Rc::new(Control::new(config.clone(), shared.clone(), purpose));
-            let Some(standing_by) = control.serve(host).await else { return };
-            if !standing_by.wait(&shared, host).await {
-                return;
-            }
-            shared.begin_anew();
+    tasks::block_on(serve(config, shared, purpose, host))
+}
+
+/// Runs a mirror as a part of a runtime, until it ends.
+pub(crate) async fn serve(config: Arc<Config>, shared: Arc<Shared>, purpose: Purpose, host: &mut Host) {
+    loop {
+        let control = Rc::new(Control::new(config.clone(), shared.clone(), purpose));
+        let Some(standing_by) = control.serve(host).await else { return };
+        if !standing_by.wait(&shared, host).await {
+            return;
         }
-    };
-    tokio::task::LocalSet::new().block_on(&runtime, tasks::watched(serve))
+        shared.begin_anew();
+    }
 }
 
 impl Control {
@@ -184,6 +185,7 @@ impl Control {
     /// Runs it until it ends, or has to stand by.
     async fn serve(self: Rc<Self>, host: &mut Host) -> Option<lease::StandBy> {
         let outcome = tokio::select! {
+            biased;
             outcome = self.start() => outcome,
             // Nothing can be started any more: another process has been.
             () = self.keeping.over.notified() => Err(self.keeping.lease.why_over()),
@@ -220,6 +222,7 @@ impl Control {
         }
         let deadline = loop {
             let request = tokio::select! {
+                biased;
                 request = host.requests.recv() => request,
                 () = self.switch_over.over.notified() => {
                     self.end_promoted().await;
@@ -352,11 +355,11 @@ impl Control {
     /// Both clusters have answered: a broker that goes down now is no reason not to start, for as long as a request may
     /// take.
     async fn patiently<T>(&self, step: impl AsyncFn() -> Result<T>) -> Result<T> {
-        let deadline = tokio::time::Instant::now() + self.target.config().request_timeout;
+        let deadline = Instant::now() + self.target.config().request_timeout;
         let mut pause = self.target.config().retry_backoff;
         loop {
             // When it began, and not when it failed: a process that was stopped meanwhile asks once more.
-            let began = tokio::time::Instant::now();
+            let began = Instant::now();
             match step().await {
                 Err(error) if matches!(error.kind(), ErrorKind::Connect | ErrorKind::Broker) && began < deadline => {
                     self.tell("not started yet; will be tried again", &error);
@@ -372,23 +375,23 @@ impl Control {
         for number in 0..self.config.num_streams {
             let (commands, receiver) = mpsc::channel(stream::COMMANDS);
             let (config, shared, start) = (self.config.clone(), self.shared.clone(), start.clone());
-            let run = move || {
-                crate::shared::guard(&shared, STREAM_LOST, || stream::run(config, start, &shared, receiver));
-            };
-            let thread = std::thread::Builder::new().name(format!("kmirror-stream-{number}")).spawn(run);
-            let thread =
-                thread.map_err(|error| limits::no_thread(&format!("stream {number} of the mirror"), &error))?;
-            self.streams.borrow_mut().push(Stream { commands, thread, partitions: 0 });
+            let guarded = shared.clone();
+            let guard = move |body| crate::shared::guard(&guarded, STREAM_LOST, body);
+            let work = move || stream::run(config, start, shared, receiver);
+            let worker = Worker::start(format!("kmirror-stream-{number}"), guard, work);
+            let worker =
+                worker.map_err(|error| limits::no_thread(&format!("stream {number} of the mirror"), &error))?;
+            self.streams.borrow_mut().push(Stream { commands, worker, partitions: 0 });
         }
         Ok(())
     }
 
     /// Looks for new topics and partitions for ever.
     async fn keep_fresh(self: Rc<Self>) {
-        let mut next = tokio::time::Instant::now();
+        let mut next = Instant::now();
         loop {
             // What a look takes does not come on top, unless it takes longer than the pause.
-            next = (next + self.config.refresh_interval).max(tokio::time::Instant::now());
+            next = (next + self.config.refresh_interval).max(Instant::now());
             tokio::time::sleep_until(next).await;
             match self.refresh().await {
                 Ok(()) => self.trouble.set(false),
@@ -441,12 +444,12 @@ impl Control {
     async fn watch(self: Rc<Self>) {
         const STATE_TICK: Duration = Duration::from_millis(100);
         let mut alarm = LagAlarm::default();
-        let mut next_lag = tokio::time::Instant::now() + self.config.lag_interval;
+        let mut next_lag = Instant::now() + self.config.lag_interval;
         loop {
-            let tick = tokio::time::Instant::now() + STATE_TICK;
+            let tick = Instant::now() + STATE_TICK;
             tokio::time::sleep_until(tick.min(next_lag)).await;
             self.show_state();
-            if tokio::time::Instant::now() >= next_lag {
+            if Instant::now() >= next_lag {
                 next_lag += self.config.lag_interval;
                 self.tell_lag(&mut alarm);
             }
@@ -540,14 +543,14 @@ impl Control {
         {
             tracing::warn!(%error, "where the last records are on the target is not written down; the next start reads it off the target's log");
         }
-        for Stream { commands, thread, .. } in streams {
+        for Stream { commands, worker, .. } in streams {
             drop(commands);
             // One that hangs is left to itself.
-            while !thread.is_finished() && Instant::now() < deadline {
+            while !worker.is_finished() && Instant::now() < deadline {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            if thread.is_finished() {
-                let _ = thread.join();
+            if worker.is_finished() {
+                worker.join();
             } else {
                 // It may still write: nobody may say that this process has ended.
                 self.keeping.lease.give_up_answer();

@@ -13,7 +13,7 @@ pub(crate) mod filling;
 pub(crate) mod survey;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -259,7 +259,7 @@ impl Control {
 
     /// Reads both logs of all partitions, and decides.
     async fn decide(&self, due: Vec<Rc<Waiting>>, source: &Metadata, target: &Metadata, identity: Identity) -> Work {
-        let wanted: HashMap<TopicPartition, Start> =
+        let wanted: BTreeMap<TopicPartition, Start> =
             due.iter().map(|waiting| (waiting.name.clone(), waiting.start)).collect();
         let sources = survey::sources(&self.source, source, &wanted, self.config.isolation_level).await;
         let late: Vec<TopicPartition> = due

@@ -6,12 +6,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::Control;
 use super::rest::Key;
+use crate::clock::Instant;
 use crate::config::utc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
@@ -201,11 +202,12 @@ impl Control {
 
     /// Waits until everything is copied that the source has, and the source rests.
     async fn drain(self: &Rc<Self>, options: &PromoteOptions, abandoned: &GivenUp) -> Result<Drained> {
-        let deadline = tokio::time::Instant::now() + options.timeout;
+        let deadline = Instant::now() + options.timeout;
         // A task of its own that goes on: what it does about topics must not be broken off in the middle.
         let mut attempt = tasks::spawn(self.clone().reach_rest(deadline, abandoned.clone()));
         let outcome = loop {
             tokio::select! {
+                biased;
                 outcome = &mut attempt => break outcome.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "draining ended unexpectedly"))),
                 () = tokio::time::sleep(TICK) => {}
             }
@@ -215,7 +217,7 @@ impl Control {
             if self.keeping.lease.has_successor() {
                 return Err(self.keeping.lease.why_over().context("not promoted"));
             }
-            if tokio::time::Instant::now() >= deadline {
+            if Instant::now() >= deadline {
                 break Err(self.why_not_drained(options.timeout).await);
             }
         };
@@ -236,8 +238,8 @@ impl Control {
     }
 
     /// Copies until the source has nothing more, again while it is written to or a cluster does not answer.
-    async fn reach_rest(self: Rc<Self>, deadline: tokio::time::Instant, abandoned: GivenUp) -> Result<()> {
-        let (began, mut rest) = (tokio::time::Instant::now(), Rest::default());
+    async fn reach_rest(self: Rc<Self>, deadline: Instant, abandoned: GivenUp) -> Result<()> {
+        let (began, mut rest) = (Instant::now(), Rest::default());
         loop {
             let looked = match self.reach_ends(&abandoned).await {
                 Ok(()) => self.look_at_both_ends().await,
@@ -253,7 +255,7 @@ impl Control {
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::Connect | ErrorKind::Broker) => {
-                    if tokio::time::Instant::now() >= deadline {
+                    if Instant::now() >= deadline {
                         return Err(error);
                     }
                     tokio::time::sleep(self.config.source.retry_backoff).await;

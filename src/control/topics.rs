@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Control;
 use super::configs::{restamping, source_topic};
 use super::prefix::survey;
+use crate::clock::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind, now_ms};
 use crate::identity;
@@ -38,13 +39,13 @@ const LATE: Duration = Duration::from_secs(2);
 impl Control {
     /// Plans, applies, and plans again until what was created can be mirrored.
     pub(super) async fn refresh(&self) -> Result<()> {
-        let deadline = tokio::time::Instant::now() + self.target.config().request_timeout;
+        let deadline = Instant::now() + self.target.config().request_timeout;
         self.prefixes.try_refused_again();
         let mut created = BTreeSet::new();
         loop {
             let (actions, metadata) = self.plan().await?;
             let changed = self.apply(actions, &metadata, &mut created).await?;
-            if !changed || tokio::time::Instant::now() > deadline {
+            if !changed || Instant::now() > deadline {
                 self.looks.set(self.looks.get() + 1);
                 return Ok(());
             }

@@ -4,7 +4,7 @@
 //! written down a moment later, all partitions together; what a crash takes is read off the target's log again.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -71,7 +71,7 @@ impl Control {
         let Some(identity) = self.identity.get() else { return Ok(()) };
         let topics: BTreeSet<String> = due.iter().map(|waiting| waiting.name.0.to_string()).collect();
         let metadata = self.source.metadata(Some(&topics.into_iter().collect::<Vec<_>>()), false).await?;
-        let wanted: HashMap<TopicPartition, Start> =
+        let wanted: BTreeMap<TopicPartition, Start> =
             due.iter().map(|waiting| (waiting.name.clone(), waiting.start)).collect();
         let sources = survey::sources(&self.source, &metadata, &wanted, self.config.isolation_level).await;
         let ends = self.without_copies(&due, identity, work).await?;
@@ -127,7 +127,7 @@ impl Control {
     pub(super) async fn scale(&self) -> Scale<'_> {
         let origins = self.translations.origins.lock().await;
         if !self.translates() {
-            return Scale { origins, partitions: HashMap::new() };
+            return Scale { origins, partitions: BTreeMap::new() };
         }
         let lives = self.lives.borrow();
         let partition = |progress: Arc<Progress>| {
@@ -202,7 +202,7 @@ impl Control {
 pub(super) struct Scale<'a> {
     origins: tokio::sync::MutexGuard<'a, Origins>,
     /// With the ids of their topics at the source; empty if offsets are the same.
-    partitions: HashMap<TopicPartition, (Arc<Progress>, u128)>,
+    partitions: BTreeMap<TopicPartition, (Arc<Progress>, u128)>,
 }
 
 impl Scale<'_> {

@@ -9,10 +9,11 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::queue::{LENGTH, make_room};
 use super::{Event, EventKind};
+use crate::clock::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::logs::{LogLevel, LogRecord};
 

@@ -5,11 +5,13 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[cfg(unix)]
 use super::wake::Wake;
 use super::{Event, EventKind};
+
+use crate::clock::Instant;
 
 /// Events that wait to be taken, at most.
 pub(super) const LENGTH: usize = 10_000;

@@ -10,7 +10,7 @@ mod groups;
 mod permissions;
 mod reverse;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
@@ -206,7 +206,7 @@ pub(crate) async fn of(config: Config) -> Result<Plan> {
 }
 
 /// Where records are on the target, by the names of partitions at the source.
-type Translations = HashMap<TopicPartition, OffsetMap>;
+type Translations = BTreeMap<TopicPartition, OffsetMap>;
 
 struct Planner {
     source: Cluster,
@@ -335,7 +335,7 @@ impl Planner {
             let partitions = 0..topic.partitions as i32;
             partitions.map(|partition| ((source.clone(), partition), (target.clone(), partition))).collect()
         };
-        let wanted: HashMap<TopicPartition, Start> = mirrored()
+        let wanted: BTreeMap<TopicPartition, Start> = mirrored()
             .flat_map(names)
             .map(|(source, _)| source)
             .map(|partition| (partition, self.config.start))
@@ -388,9 +388,9 @@ impl Planner {
         target: &Metadata,
         source: &Metadata,
         identity: Option<Identity>,
-    ) -> HashMap<TopicPartition, Error> {
+    ) -> BTreeMap<TopicPartition, Error> {
         if !self.config.translates() {
-            return HashMap::new();
+            return BTreeMap::new();
         }
         let on_target =
             |(name, partition): &TopicPartition| (Rc::from(&*self.config.names.on_target(name)), *partition);

@@ -7,11 +7,12 @@ pub(crate) mod marking;
 pub(crate) mod report;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use self::marking::Stopped;
+use crate::clock::Instant;
 use crate::config::{Config, utc};
 use crate::control::{default_name, short_id};
 use crate::error::{Error, ErrorKind, Result};
@@ -120,10 +121,10 @@ impl Outside {
     async fn ask_both(&self, timeout: Duration) -> Result<(Option<String>, Result<Metadata>)> {
         let none: [String; 0] = [];
         let target_id = self.target.metadata(Some(&none), false).await?.cluster_id;
-        let deadline = tokio::time::Instant::now() + timeout;
+        let deadline = Instant::now() + timeout;
         loop {
             match self.source.metadata(Some(&none), false).await {
-                Err(error) if error.kind() == ErrorKind::Connect && tokio::time::Instant::now() < deadline => {
+                Err(error) if error.kind() == ErrorKind::Connect && Instant::now() < deadline => {
                     tracing::warn!(%error, "the source cannot be asked; will be tried again");
                     tokio::time::sleep(self.source.config().retry_backoff_max).await;
                 }

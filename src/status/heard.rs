@@ -3,9 +3,10 @@
 //! Time is counted by a clock that nobody sets. What is shown as a time of day is worked out when somebody asks.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Instant;
 
 use crate::terms::state::AsOf;
+
+use crate::clock::Instant;
 
 /// Which cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::event::now_ms;
 use crate::machine::deletions::first_removed;
 use crate::machine::partition::{Content, Fetched};
+use crate::planted::{self, Bug};
 use crate::wire::fetch::FetchedRecords;
 
 impl Stream {
@@ -28,7 +29,8 @@ impl Stream {
         self.count_left_out(slot, &fetched.records, &without);
         // What is written anew counts as memory in flight, as if it had been fetched.
         let own = |bytes: Vec<u8>| self.budget.own(bytes);
-        let contents = pieces::pieces(fetched.records, &fetched.aborted, reading, &own).map(content);
+        let aborted = if planted::is(Bug::CopiesAborted) { &[] } else { &fetched.aborted[..] };
+        let contents = pieces::pieces(fetched.records, aborted, reading, &own).map(content);
         self.with_machine(slot, |machine| machine.handle_fetched(fetch_offset, contents));
     }
 }

@@ -3,7 +3,7 @@
 //! Mostly headers suffice, those of many partitions in one request. Only where more than a few markers are at the end is the
 //! log read backwards. What a read leaves open is an error of that partition, never taken for a log without records.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::batch::{self, Header, marker};
 use crate::error::Result;
@@ -37,7 +37,7 @@ pub(super) struct TargetEnd {
 pub(super) async fn read(
     connection: &Connection,
     producer_id: i64,
-    bounds: &HashMap<TopicPartition, (i64, i64)>,
+    bounds: &BTreeMap<TopicPartition, (i64, i64)>,
 ) -> Result<ByPartition<TargetEnd>> {
     let partitions: Vec<TopicPartition> = bounds.keys().cloned().collect();
     let filler = marker::filler_of(producer_id);
@@ -48,7 +48,7 @@ pub(super) async fn read(
         filled.map(|(partition, (_, end))| (partition.clone(), end - 1)).collect();
     let headers = positions::batch_headers(connection, &last_offsets).await?;
     let before_markers = before_markers(connection, bounds, &headers).await?;
-    let mut found: ByPartition<TargetEnd> = HashMap::new();
+    let mut found: ByPartition<TargetEnd> = BTreeMap::new();
     for (partition, (start, end)) in bounds {
         let log = Log { connection, producer_id, partition, start: *start, end: *end };
         // A broker that cannot tell is asked of none.
@@ -70,14 +70,14 @@ pub(super) async fn read(
 /// The last batches of records of logs that end in a few markers.
 async fn before_markers(
     connection: &Connection,
-    bounds: &HashMap<TopicPartition, (i64, i64)>,
+    bounds: &BTreeMap<TopicPartition, (i64, i64)>,
     last: &ByPartition<Seen<Held>>,
 ) -> Result<ByPartition<Header>> {
-    let mut found = HashMap::new();
+    let mut found = BTreeMap::new();
     let mut headers = last.clone();
     for step in 0..=MARKERS_AT_END {
         let mut asked: Vec<(TopicPartition, i64)> = Vec::new();
-        for (partition, seen) in headers.drain() {
+        for (partition, seen) in std::mem::take(&mut headers) {
             match seen.map(Seen::header) {
                 Ok(Some(header)) if header.is_control() => {
                     if bounds.get(&partition).is_some_and(|(start, _)| header.base_offset > *start) {

@@ -6,11 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Lane, PATIENCE, Side, Stream, Tries};
+use crate::clock::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::Phase;
+use crate::planted::{self, Bug};
 use crate::terms::broker_error::{BrokerError, Class};
 use crate::wire::connection::Connection;
 use crate::wire::fetch::{FetchLimits, FetchedRecords, Session};
@@ -135,7 +137,8 @@ impl Fetcher {
             match wanted {
                 Some(offset) => {
                     let topic = (&slot.topic, slot.ids[Side::Source as usize]);
-                    self.session.want(topic, slot.partition, index, offset, slot.machine.fetch_epoch());
+                    let epoch = if planted::is(Bug::NoEpochInFetch) { -1 } else { slot.machine.fetch_epoch() };
+                    self.session.want(topic, slot.partition, index, offset, epoch);
                 }
                 None => self.session.forget(&slot.topic, slot.partition, index),
             }
@@ -208,7 +211,7 @@ impl Fetcher {
     }
 
     fn hand_out(&mut self, slot: usize, fetch_offset: i64, fetched: FetchedRecords) {
-        if fetched.diverges {
+        if fetched.diverges && !planted::is(Bug::IgnoresDivergence) {
             let now = self.stream.now();
             return self.stream.with_machine(slot, |machine| machine.handle_diverged(fetch_offset, now));
         }
@@ -226,7 +229,7 @@ impl Fetcher {
                 if class == Class::Session {
                     self.session.reset();
                 }
-                if class == Class::Leader {
+                if class == Class::Leader && !planted::is(Bug::LeadersStay) {
                     self.stream.leaders_are_stale(Side::Source);
                 }
                 let kind = if class == Class::Unauthorized { ErrorKind::Authorization } else { ErrorKind::Broker };

@@ -4,7 +4,7 @@
 //! be reached, a new assignment. A partition whose leader moved on the target is opened again, because answers of
 //! the old leader say nothing about the new one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::{NO_LEADER, Side, Stream, Tries, fetching, filling, producing};
@@ -112,8 +112,8 @@ fn start_lane(stream: &Rc<Stream>, side: Side, broker: i32) {
 }
 
 /// The leaders of some slots, grouped: one question to each broker asks about all of them.
-pub(super) fn by_leaders(stream: &Stream, slots: &BTreeSet<usize>) -> std::collections::HashMap<[i32; 2], Vec<usize>> {
-    let mut groups: std::collections::HashMap<[i32; 2], Vec<usize>> = std::collections::HashMap::new();
+pub(super) fn by_leaders(stream: &Stream, slots: &BTreeSet<usize>) -> BTreeMap<[i32; 2], Vec<usize>> {
+    let mut groups: BTreeMap<[i32; 2], Vec<usize>> = BTreeMap::new();
     let all = stream.slots.borrow();
     for index in slots {
         if let Some(slot) = all.get(*index) {

@@ -3,7 +3,7 @@
 //! Nothing is concluded from a read that failed or said nothing: that is an error of the partition, which is then opened again.
 //! Where one side has no record any more, because its cleaner took it, both are compared a little further back.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -44,8 +44,8 @@ pub(super) async fn compare(
     names: &[Names],
     sources: &ByPartition<(SourceLog, i64)>,
     targets: &ByPartition<Target>,
-) -> Result<HashMap<TopicPartition, Result<Compared>>> {
-    let mut compared = HashMap::new();
+) -> Result<BTreeMap<TopicPartition, Result<Compared>>> {
+    let mut compared = BTreeMap::new();
     let mut filled = Vec::new();
     for names in names {
         let (Some(Ok((source, _))), Some(Ok(target))) = (sources.get(&names.source), targets.get(&names.target)) else {
@@ -167,7 +167,7 @@ async fn compare_before(there: Place<'_>, here: Place<'_>, start: i64, offset: i
         if from >= to {
             break;
         }
-        let on_source: HashMap<i64, Record> = there.records(from, to).await?.into_iter().collect();
+        let on_source: BTreeMap<i64, Record> = there.records(from, to).await?.into_iter().collect();
         let on_target = here.records(from, to).await?;
         let both = on_target.iter().rev().find_map(|(offset, record)| Some((*offset, record, on_source.get(offset)?)));
         if let Some((offset, on_target, on_source)) = both {

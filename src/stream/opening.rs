@@ -3,7 +3,7 @@
 //! Partitions that share both leaders are asked about together, so that thousands of them start in a few requests. The
 //! order of the reads is what the machine asks of its driver, see `Partition::handle_opened`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use super::ends::{self, TargetEnd};
 use super::{NO_LEADER, Side, Stream, leaders, likeness, translated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::now_ms;
-use crate::machine::partition::{Phase, Reading, SourceLog, Tail, TargetLog, is_end_of_filler};
+use crate::machine::partition::{Likeness, Phase, Reading, SourceLog, Tail, TargetLog, is_end_of_filler};
 use crate::machine::translation::search::Unclear;
+use crate::planted::{self, Bug};
 use crate::tasks;
 use crate::terms::broker_error::{BrokerError, Class};
 use crate::terms::topic::TopicPartition;
@@ -92,21 +93,21 @@ async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
             true => translated::read_target(&stream, leaders[Side::Target as usize], &names).await,
             false => {
                 let targets = read_target(&stream, leaders[Side::Target as usize], &names).await;
-                targets.map(|targets| translated::Found { targets, unclear: HashMap::new() })
+                targets.map(|targets| translated::Found { targets, unclear: BTreeMap::new() })
             }
         }
     };
     let (sources, found) = tokio::join!(sources, targets);
     let (targets, mut unclear) = match found {
         Ok(found) => (Ok(found.targets), found.unclear),
-        Err(error) => (Err(error), HashMap::new()),
+        Err(error) => (Err(error), BTreeMap::new()),
     };
     let mut likenesses = match (&sources, &targets) {
         (Ok(sources), Ok(targets)) if stream.translates() => {
             translated::compare(&stream, leaders, &names, sources, targets).await
         }
         (Ok(sources), Ok(targets)) => likeness::compare(&stream, leaders, &names, sources, targets).await,
-        _ => Ok(HashMap::new()),
+        _ => Ok(BTreeMap::new()),
     };
     let now = stream.now();
     for (index, names) in slots.into_iter().zip(&names) {
@@ -147,6 +148,9 @@ async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
             (Ok((source, _)), Ok(target), Ok((likeness, last_epoch))) => {
                 let source = SourceLog { last_epoch, ..source };
                 machine.handle_opened(Reading { source, target: target.log, likeness }, now);
+            }
+            (Ok((source, _)), Ok(target), Err(_)) if planted::is(Bug::FailureIsNothing) => {
+                machine.handle_opened(Reading { source, target: target.log, likeness: Likeness::Unknown }, now);
             }
             (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => machine.handle_open_failed(error, now),
         });
@@ -236,10 +240,12 @@ async fn read_target(stream: &Stream, leader: i32, names: &[Names]) -> Result<By
         get(&ends_before, partition),
         get(&high_watermarks, partition),
     ) {
-        (Ok(start), Ok(end), Ok(replicated)) if replicated >= end => Some((start, end)),
+        (Ok(start), Ok(end), Ok(replicated)) if replicated >= end || planted::is(Bug::CountsUnreplicated) => {
+            Some((start, end))
+        }
         _ => None,
     };
-    let bounds: HashMap<TopicPartition, (i64, i64)> =
+    let bounds: BTreeMap<TopicPartition, (i64, i64)> =
         partitions.iter().filter_map(|partition| Some((partition.clone(), bounds(partition)?))).collect();
     let found = ends::read(&connection, stream.identity.producer_id, &bounds).await?;
     let ends = positions::list_offsets(&connection, partitions, Which::LogEnd).await?;
@@ -255,7 +261,11 @@ async fn read_target(stream: &Stream, leader: i32, names: &[Names]) -> Result<By
             log_start_offset,
             log_end_offset,
             // A log that moved meanwhile is one that is not replicated yet: to be read again.
-            high_watermark: if stable { high_watermark } else { -1 },
+            high_watermark: match stable {
+                true if planted::is(Bug::CountsUnreplicated) => log_end_offset,
+                true => high_watermark,
+                false => -1,
+            },
             last_record: end.last_record,
             last_writer: end.last_batch.map(|batch| batch.producer_id),
             tail: end.tail,

@@ -1,7 +1,7 @@
 //! Produces to one target broker: collects one batch of every partition that has one into a request, keeps up to
 //! `max.in.flight.requests.per.connection` requests under way, and tells each machine what became of its batch.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{Lane, PATIENCE, Side, Stream, Task, Tries};
 use crate::error::{Error, Result};
 use crate::machine::partition::{Produced, Ticket};
+use crate::planted::{self, Bug};
 use crate::tasks;
 use crate::terms::broker_error::{BrokerError, Class};
 use crate::text::printable;
@@ -57,7 +58,7 @@ struct Sender {
 }
 
 /// The batches of a request, by slot.
-type Tickets = HashMap<usize, Under>;
+type Tickets = BTreeMap<usize, Under>;
 
 /// A batch under way.
 #[derive(Clone, Copy)]
@@ -117,7 +118,7 @@ impl Sender {
 
     /// Takes the next batch of every partition in the lane, as long as they fit into a request.
     fn collect(&self) -> (Vec<TopicParts>, Tickets) {
-        let mut topics: HashMap<Rc<str>, TopicParts> = HashMap::new();
+        let mut topics: BTreeMap<Rc<str>, TopicParts> = BTreeMap::new();
         let mut tickets = Tickets::new();
         let mut size = 0;
         let mut slots = self.stream.slots.borrow_mut();
@@ -136,7 +137,11 @@ impl Sender {
                 reopened.push(index);
                 continue;
             }
-            let Some(batch) = slot.machine.poll_produce() else { continue };
+            let Some(mut batch) = slot.machine.poll_produce() else { continue };
+            if planted::is(Bug::FreshSequence) {
+                let count = batch.payload.header.record_count;
+                batch.stamp.base_sequence = planted::fresh_sequence(index, batch.stamp.base_sequence, count);
+            }
             slot.last_sent = now;
             size += batch.size;
             let header = batch.payload.rewrite_header(batch.stamp);
@@ -200,7 +205,13 @@ async fn receive(
                         // The answer to a batch that was there already carries the time of its newest record.
                         None if is_clock_time(append_time) && append_time != under.max_timestamp => Produced::Restamped,
                         None if stream.translates() => translate(&stream, slot, &under, partition.base_offset),
+                        None if planted::is(Bug::IgnoresBaseOffset) => {
+                            Produced::Appended { base_offset: under.source_offset }
+                        }
                         None => Produced::Appended { base_offset: partition.base_offset },
+                        Some(error) if planted::is(Bug::RefusedIsAppended) && [7, 19, 20].contains(&error.code) => {
+                            Produced::Appended { base_offset: under.source_offset }
+                        }
                         Some(error) => {
                             match error.class {
                                 Class::Leader => stream.leaders_are_stale(Side::Target),
@@ -215,7 +226,7 @@ async fn receive(
                 }
             }
             // An answer that does not speak of a batch says nothing of it; whether it landed is read off the log.
-            for (slot, under) in tickets.drain() {
+            for (slot, under) in std::mem::take(&mut tickets) {
                 let silence = "its answer does not name the partition".to_owned();
                 let produced = Produced::Refused(BrokerError::UNKNOWN_PARTITION, Some(silence));
                 stream.leaders_are_stale(Side::Target);
@@ -224,6 +235,12 @@ async fn receive(
         }
         Err(error) => {
             tracing::debug!(%error, "produce requests lost");
+            if planted::is(Bug::LostIsAppended) {
+                for (slot, under) in std::mem::take(&mut tickets) {
+                    let produced = Produced::Appended { base_offset: under.source_offset };
+                    stream.with_machine(slot, |machine| machine.handle_produced(under.ticket, produced, now));
+                }
+            }
             stream.leaders_are_stale(Side::Target);
         }
     }

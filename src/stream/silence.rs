@@ -6,12 +6,13 @@
 //! by them, until it is level with the source: it is asked for alone, with a wait that grows. From an answer without
 //! records nothing is concluded but that the partition waits.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::fetching::Fetcher;
 use super::{Lane, Side, Stream, Tries};
+use crate::clock::Instant;
 use crate::error::{Error, ErrorKind};
 use crate::machine::partition::Phase;
 use crate::tasks;
@@ -29,11 +30,11 @@ const TELL: u32 = 3;
 
 /// Looks for partitions of which nothing comes. Runs for ever.
 pub(super) async fn watch(stream: Rc<Stream>) {
-    let mut answers: HashMap<i32, u32> = HashMap::new();
+    let mut answers: BTreeMap<i32, u32> = BTreeMap::new();
     loop {
         tokio::time::sleep(WATCH).await;
         // Answers that were full say nothing: others had their turn.
-        let mut with_room: HashMap<i32, bool> = HashMap::new();
+        let mut with_room: BTreeMap<i32, bool> = BTreeMap::new();
         for (broker, lane) in stream.fetchers.borrow().iter() {
             let count = lane.answers_with_room.get();
             with_room.insert(*broker, answers.insert(*broker, count).is_some_and(|before| before != count));
@@ -45,7 +46,7 @@ pub(super) async fn watch(stream: Rc<Stream>) {
 }
 
 /// The partitions that have waited for so many looks, and their leaders.
-fn waiting(stream: &Stream, with_room: &HashMap<i32, bool>) -> Vec<(usize, i32)> {
+fn waiting(stream: &Stream, with_room: &BTreeMap<i32, bool>) -> Vec<(usize, i32)> {
     let mut slots = stream.slots.borrow_mut();
     let mut found = Vec::new();
     for (index, slot) in slots.iter_mut() {
@@ -108,7 +109,7 @@ async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
             continue;
         };
         if due > Instant::now() {
-            let _ = tokio::time::timeout_at(due.into(), lane.changed.notified()).await;
+            let _ = tokio::time::timeout_at(due, lane.changed.notified()).await;
             continue;
         }
         let Some(Question { topic, id, partition, offset, epoch }) = question(&stream, index, broker) else {

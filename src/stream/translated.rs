@@ -4,7 +4,7 @@
 //! here it is read, of many partitions together. What the machine gets to see is a target with the mirror's records alone, at their
 //! offsets of the source.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::ends::TargetEnd;
@@ -71,7 +71,7 @@ impl Stream {
 }
 
 /// Epoch and sequence number of the mirror's last record, as the broker knows it.
-type Known = HashMap<TopicPartition, Result<Option<(i16, i32)>, BrokerError>>;
+type Known = BTreeMap<TopicPartition, Result<Option<(i16, i32)>, BrokerError>>;
 
 async fn known(connection: &Connection, producer_id: i64, partitions: &[TopicPartition]) -> Result<Known> {
     let ours = |state: &positions::ProducerState| state.producer_id == producer_id && state.last_sequence >= 0;
@@ -84,15 +84,15 @@ async fn known(connection: &Connection, producer_id: i64, partitions: &[TopicPar
 /// What was found of the target's logs, and of which of them it cannot be told how far the mirror is.
 pub(super) struct Found {
     pub(super) targets: ByPartition<Target>,
-    pub(super) unclear: HashMap<TopicPartition, Unclear>,
+    pub(super) unclear: BTreeMap<TopicPartition, Unclear>,
 }
 
 /// Reads the target's logs, of partitions with one leader.
 pub(super) async fn read_target(stream: &Stream, leader: i32, names: &[Names]) -> Result<Found> {
     let connection = stream.target.broker(leader).await?;
     let facts = facts(stream, &connection, names).await?;
-    let mut looking = Looking { stream, connection: &connection, open: HashMap::new(), failed: HashMap::new() };
-    let mut unclear = HashMap::new();
+    let mut looking = Looking { stream, connection: &connection, open: BTreeMap::new(), failed: BTreeMap::new() };
+    let mut unclear = BTreeMap::new();
     for (names, facts) in names.iter().zip(&facts) {
         match facts {
             Ok((facts, _)) => {
@@ -110,7 +110,7 @@ pub(super) async fn read_target(stream: &Stream, leader: i32, names: &[Names]) -
     looking.look(readable, &mut unclear).await?;
     let partitions: Vec<TopicPartition> = names.iter().map(|names| names.target.clone()).collect();
     let after = known(&connection, stream.identity.producer_id, &partitions).await?;
-    let mut targets = HashMap::new();
+    let mut targets = BTreeMap::new();
     for (names, facts) in names.iter().zip(facts) {
         targets.insert(names.target.clone(), looking.target(names, facts, &after));
     }
@@ -166,13 +166,13 @@ struct Looking<'a> {
     stream: &'a Stream,
     connection: &'a Connection,
     /// With the slots of their partitions.
-    open: HashMap<TopicPartition, (usize, Search)>,
-    failed: HashMap<TopicPartition, BrokerError>,
+    open: BTreeMap<TopicPartition, (usize, Search)>,
+    failed: BTreeMap<TopicPartition, BrokerError>,
 }
 
 impl Looking<'_> {
     /// Looks at whatever the searches want, until they want nothing more.
-    async fn look(&mut self, mut names: Vec<&Names>, unclear: &mut HashMap<TopicPartition, Unclear>) -> Result<()> {
+    async fn look(&mut self, mut names: Vec<&Names>, unclear: &mut BTreeMap<TopicPartition, Unclear>) -> Result<()> {
         while !names.is_empty() {
             let (mut looks, mut reads) = (Vec::new(), Vec::new());
             names.retain(|names| {
@@ -277,8 +277,8 @@ pub(super) async fn compare(
     names: &[Names],
     sources: &ByPartition<(SourceLog, i64)>,
     targets: &ByPartition<Target>,
-) -> Result<HashMap<TopicPartition, Result<Compared>>> {
-    let mut compared = HashMap::new();
+) -> Result<BTreeMap<TopicPartition, Result<Compared>>> {
+    let mut compared = BTreeMap::new();
     let mut known = Vec::new();
     for names in names {
         let (Some(Ok((source, _))), Some(Ok(target))) = (sources.get(&names.source), targets.get(&names.target)) else {

@@ -33,11 +33,12 @@ mod translated;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use serde::Serialize;
 
+use crate::clock::Instant;
 use crate::config::{Config, TopicSelection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::waiting::{self, GivenUp};
@@ -164,7 +165,7 @@ pub fn verify_or(
     threads.run(1, &mut give_up, move |shared, _| {
         let of_plan = of_plan.clone();
         async move {
-            let plan = plan::plan(&shared.config, &shared.options, patience.into()).await;
+            let plan = plan::plan(&shared.config, &shared.options, patience).await;
             *lock(&of_plan) = Some(plan);
         }
     })?;
@@ -261,7 +262,7 @@ async fn work(shared: Arc<Shared>, jobs: Arc<Jobs>, threads: usize) {
             source: Cluster::new("source", shared.config.source.clone()),
             target: Cluster::new("target", shared.config.target.clone()),
             readers: threads * at_a_time * 2,
-            patience: jobs.patience.into(),
+            patience: jobs.patience,
             seed: jobs.seed,
             counters: &shared.counters,
         };

@@ -15,6 +15,7 @@ use kafka_protocol::messages::{MetadataRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
 use super::connection::Connection;
+use super::dialer::Dialer;
 use super::reach::{OTHER_CLUSTER, Reach};
 use super::releases;
 use super::together::all;
@@ -39,6 +40,7 @@ pub struct Cluster {
     /// "source" or "target", for messages.
     pub side: &'static str,
     config: ClientConfig,
+    dialer: Dialer,
     /// Its id, once somebody has told it. What answers with another one is not this cluster.
     id: RefCell<Option<String>>,
     reach: Arc<Reach>,
@@ -59,6 +61,7 @@ impl Cluster {
         Cluster {
             side,
             config,
+            dialer: Dialer::of_this_thread(),
             id: RefCell::default(),
             reach: Arc::new(Reach::of(side)),
             addresses: RefCell::default(),
@@ -227,7 +230,7 @@ impl Cluster {
 
     /// Connects, and asks before anything else which cluster answers: an address may lead to another cluster than before.
     async fn open(&self, address: &str) -> Result<Rc<Connection>> {
-        let connection = Connection::open(address, &self.config, self.lease.clone()).await?;
+        let connection = Connection::open(address, &self.dialer, &self.config, self.lease.clone()).await?;
         if self.lease.is_some() {
             let mut opened = self.opened.borrow_mut();
             opened.retain(|connection| connection.strong_count() > 0);

@@ -23,15 +23,14 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::decoding::Decode;
+use super::dialer::{Dialer, host_of};
 use super::memory::Reservation;
 use super::reach::Reach;
-use super::resolve::resolve;
 use super::rope::Rope;
 use super::transport::{HangUp, Reader, Transport, Writer};
 use crate::config::ClientConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
-use crate::limits;
 use crate::tasks;
 
 /// No answer is this long; a length beyond it is something else than a length. What an answer may have is said by its kind.
@@ -154,10 +153,19 @@ impl Drop for Connection {
 impl Connection {
     /// Connects to `host:port`, authenticates and learns what the broker can do, within
     /// `socket.connection.setup.timeout.ms`. With a lease, nothing that changes the cluster is sent without it.
-    pub async fn open(address: &str, config: &ClientConfig, lease: Option<Arc<Lease>>) -> Result<Rc<Self>> {
+    pub async fn open(
+        address: &str,
+        dialer: &Dialer,
+        config: &ClientConfig,
+        lease: Option<Arc<Lease>>,
+    ) -> Result<Rc<Self>> {
         let limit = config.connection_setup_timeout;
         let is_resolved = Cell::new(false);
-        let opened = timeout(limit, Self::open_unlimited(address, config, lease, &is_resolved)).await;
+        let opened = async {
+            let transport = dialer.dial(address, &is_resolved).await?;
+            Self::over(transport, address, config, lease).await
+        };
+        let opened = timeout(limit, opened).await;
         opened.unwrap_or_else(|_| {
             let within = format!("within {} ms (socket.connection.setup.timeout.ms)", limit.as_millis());
             let message = match is_resolved.get() {
@@ -171,13 +179,12 @@ impl Connection {
         })
     }
 
-    async fn open_unlimited(
+    async fn over(
+        transport: Transport,
         address: &str,
         config: &ClientConfig,
         lease: Option<Arc<Lease>>,
-        is_resolved: &Cell<bool>,
     ) -> Result<Rc<Self>> {
-        let transport = connect(address, is_resolved).await?;
         let (reader, writer, hang_up) = transport.split();
         let pending = Rc::new(RefCell::new(Pending::default()));
         let reading = tasks::spawn(reading::read_answers(reader, pending.clone(), address.to_owned()));
@@ -553,27 +560,4 @@ impl Drop for CloseOnDrop<'_> {
                 .close(&Error::new(ErrorKind::Connect, format!("a request to {address} was broken off")));
         }
     }
-}
-
-fn host_of(address: &str) -> &str {
-    address.rsplit_once(':').map_or(address, |(host, _)| host)
-}
-
-async fn connect(address: &str, is_resolved: &Cell<bool>) -> Result<Transport> {
-    let failed = |message: String| Error::new(ErrorKind::Connect, message);
-    let resolved = resolve(address).await.map_err(|error| {
-        failed(format!("the name '{}' of broker {address} does not resolve: {error}", host_of(address)))
-    })?;
-    is_resolved.set(true);
-    let mut last = None;
-    for socket_address in resolved {
-        match Transport::connect(socket_address).await {
-            Ok(transport) => return Ok(transport),
-            Err(error) => {
-                let why = limits::no_descriptor(&error).map(|why| format!("; {why}")).unwrap_or_default();
-                last = Some(failed(format!("cannot connect to {address} ({socket_address}): {error}{why}")));
-            }
-        }
-    }
-    Err(last.unwrap_or_else(|| failed(format!("the name of broker {address} resolves to no address"))))
 }

@@ -5,7 +5,7 @@
 //! so how far each log has come is read afterwards. WriteTxnMarkers is what transaction coordinators send; it needs ALTER (before
 //! Kafka 3.8 CLUSTER_ACTION) on the cluster.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use kafka_protocol::messages::{ProducerId, WriteTxnMarkersRequest};
@@ -46,7 +46,7 @@ pub async fn write(connection: &Connection, orders: &[Markers]) -> Result<ByPart
     let version = connection.version::<WriteTxnMarkersRequest>(VERSION)?;
     let request = WriteTxnMarkersRequest::default().with_markers(orders.iter().flat_map(markers).collect());
     let response = connection.call(&request, version).await?;
-    let mut errors: HashMap<(&str, i32), BrokerError> = HashMap::new();
+    let mut errors: BTreeMap<(&str, i32), BrokerError> = BTreeMap::new();
     for topic in response.markers.iter().flat_map(|marker| &marker.topics) {
         for partition in &topic.partitions {
             if let Some(error) = BrokerError::of(partition.error_code) {

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod configs;
 pub mod connection;
 pub mod decoding;
+pub mod dialer;
 pub mod fetch;
 pub mod groups;
 pub mod log_ends;

@@ -3,7 +3,7 @@
 //! Each function asks one broker about many partitions in one request. What no answer came for, or an answer that says nothing,
 //! is an error of that partition, never an absence: see [`seen`](super::seen).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::terms::broker_error::BrokerError;
 use crate::terms::topic::TopicPartition;
 
 /// An answer for each partition that was asked for.
-pub type ByPartition<T> = HashMap<TopicPartition, Result<T, BrokerError>>;
+pub type ByPartition<T> = BTreeMap<TopicPartition, Result<T, BrokerError>>;
 
 /// Which offset of a log is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,7 +179,7 @@ pub async fn batch_headers(
     connection: &Connection,
     offsets: &[(TopicPartition, i64)],
 ) -> Result<ByPartition<Seen<Held>>> {
-    let mut found: ByPartition<Seen<Held>> = HashMap::new();
+    let mut found: ByPartition<Seen<Held>> = BTreeMap::new();
     for bytes in HEADER_STEPS {
         let open: Vec<_> = offsets.iter().filter(|(partition, _)| !found.contains_key(partition)).collect();
         for some in open.chunks((ENOUGH / bytes) as usize) {
@@ -235,7 +235,7 @@ async fn fetch_once(
     max_bytes: i32,
 ) -> Result<ByPartition<Bytes>> {
     let version = connection.version::<FetchRequest>(12)?;
-    let mut topics: HashMap<Rc<str>, Vec<FetchPartition>> = HashMap::new();
+    let mut topics: BTreeMap<Rc<str>, Vec<FetchPartition>> = BTreeMap::new();
     let mut asked = Vec::new();
     for (partition, offset) in offsets {
         let wanted = FetchPartition::default()
@@ -280,7 +280,7 @@ pub async fn epoch_ends(connection: &Connection, epochs: &[(TopicPartition, i32)
         return Ok(None);
     }
     let version = connection.version::<OffsetForLeaderEpochRequest>(4)?;
-    let mut topics: HashMap<Rc<str>, Vec<OffsetForLeaderPartition>> = HashMap::new();
+    let mut topics: BTreeMap<Rc<str>, Vec<OffsetForLeaderPartition>> = BTreeMap::new();
     for ((topic, index), epoch) in epochs {
         let partition = OffsetForLeaderPartition::default()
             .with_partition(*index)
@@ -305,8 +305,8 @@ pub async fn epoch_ends(connection: &Connection, epochs: &[(TopicPartition, i32)
 }
 
 /// Groups partitions by topic.
-pub fn by_topic(partitions: &[TopicPartition]) -> HashMap<Rc<str>, Vec<i32>> {
-    let mut topics: HashMap<Rc<str>, Vec<i32>> = HashMap::new();
+pub fn by_topic(partitions: &[TopicPartition]) -> BTreeMap<Rc<str>, Vec<i32>> {
+    let mut topics: BTreeMap<Rc<str>, Vec<i32>> = BTreeMap::new();
     for (topic, index) in partitions {
         topics.entry(topic.clone()).or_default().push(*index);
     }
@@ -315,7 +315,7 @@ pub fn by_topic(partitions: &[TopicPartition]) -> HashMap<Rc<str>, Vec<i32>> {
 
 /// Collects what a broker answers; a partition that it leaves out counts as unknown to it.
 pub(super) struct Answers<T> {
-    found: HashMap<TopicPartition, Result<T, BrokerError>>,
+    found: BTreeMap<TopicPartition, Result<T, BrokerError>>,
     asked: Vec<TopicPartition>,
     names: HashSet<Rc<str>>,
     /// What it means that a partition is left out.
@@ -326,7 +326,7 @@ impl<T> Answers<T> {
     pub(super) fn new(asked: &[TopicPartition]) -> Self {
         let names = asked.iter().map(|(topic, _)| topic.clone()).collect();
         let left_out = BrokerError::UNKNOWN_PARTITION;
-        Answers { found: HashMap::with_capacity(asked.len()), asked: asked.to_vec(), names, left_out }
+        Answers { found: BTreeMap::new(), asked: asked.to_vec(), names, left_out }
     }
 
     /// The broker has delayed its answer, because of a quota, if that is more than 0: a fetch over the quota of its client is

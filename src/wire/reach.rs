@@ -2,8 +2,9 @@
 //! meets it, and so is a quota that makes brokers hold requests back.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind, Events};
 use crate::repeat::Repeated;

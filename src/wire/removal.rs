@@ -1,6 +1,7 @@
 //! The two requests that a late start needs beside filler: deleting records, and changing a topic's settings meanwhile.
 //! Which settings is decided in `machine::fill_settings`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kafka_protocol::messages::DeleteRecordsRequest;
@@ -44,8 +45,7 @@ pub async fn delete_records(
 ) -> Result<ByPartition<i64>> {
     let version = connection.version::<DeleteRecordsRequest>(2)?;
     let names: Vec<TopicPartition> = partitions.iter().map(|(name, _)| name.clone()).collect();
-    let before: std::collections::HashMap<&TopicPartition, i64> =
-        partitions.iter().map(|(name, offset)| (name, *offset)).collect();
+    let before: BTreeMap<&TopicPartition, i64> = partitions.iter().map(|(name, offset)| (name, *offset)).collect();
     let topics = by_topic(&names).into_iter().map(|(topic, indexes)| {
         let partition = |index| {
             let offset = before.get(&(topic.clone(), index)).copied().unwrap_or_default();

@@ -16,6 +16,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 pub enum Transport {
     /// `security.protocol=PLAINTEXT`.
     Plain(TcpStream),
+    /// To a broker that runs in this process.
+    #[cfg(test)]
+    Memory(tokio::io::DuplexStream),
 }
 
 /// The half that is read from.
@@ -37,33 +40,45 @@ impl Transport {
         match self {
             Transport::Plain(stream) => {
                 let (reader, writer) = stream.into_split();
-                let (reader, writer) = (Half::new(reader), Half::new(writer));
-                let hang_up = HangUp { reader: reader.clone(), writer: writer.clone() };
-                (Box::new(reader), Box::new(writer), hang_up)
+                split_into(Half::new(reader), Half::new(writer), reset)
+            }
+            #[cfg(test)]
+            Transport::Memory(stream) => {
+                let (reader, writer) = tokio::io::split(stream);
+                split_into(Half::new(reader), Half::new(writer), drop)
             }
         }
     }
 }
 
-/// Ends a connection at once: what the system has not sent yet is thrown away, and the broker is told that nothing follows.
-pub struct HangUp {
-    reader: Half<OwnedReadHalf>,
-    writer: Half<OwnedWriteHalf>,
+fn split_into<R, W>(reader: Half<R>, writer: Half<W>, end: fn((Option<R>, Option<W>))) -> (Reader, Writer, HangUp)
+where
+    R: AsyncRead + Unpin + 'static,
+    W: AsyncWrite + Unpin + 'static,
+{
+    let halves = (reader.clone(), writer.clone());
+    (Box::new(reader), Box::new(writer), HangUp(Box::new(move || end((halves.0.take(), halves.1.take())))))
 }
+
+fn reset((reader, writer): (Option<OwnedReadHalf>, Option<OwnedWriteHalf>)) {
+    if let Some(writer) = writer {
+        // Without lingering, closing is a reset. Where that cannot be had, closing is at least an end.
+        if let Err(error) = writer.as_ref().set_zero_linger() {
+            tracing::debug!(%error, "a connection is closed without a reset");
+        }
+        // Dropping it would end the stream in good order first, which sends what is waiting.
+        writer.forget();
+    }
+    drop(reader);
+}
+
+/// Ends a connection at once: what the system has not sent yet is thrown away, and the broker is told that nothing follows.
+pub struct HangUp(Box<dyn Fn()>);
 
 impl HangUp {
     /// Does it, whoever reads or writes at the moment.
     pub fn now(&self) {
-        let (reader, writer) = (self.reader.take(), self.writer.take());
-        if let Some(writer) = writer {
-            // Without lingering, closing is a reset. Where that cannot be had, closing is at least an end.
-            if let Err(error) = writer.as_ref().set_zero_linger() {
-                tracing::debug!(%error, "a connection is closed without a reset");
-            }
-            // Dropping it would end the stream in good order first, which sends what is waiting.
-            writer.forget();
-        }
-        drop(reader);
+        (self.0)();
     }
 }
 
@@ -93,13 +108,13 @@ impl<T: Unpin> Half<T> {
     }
 }
 
-impl AsyncRead for Half<OwnedReadHalf> {
+impl<T: AsyncRead + Unpin> AsyncRead for Half<T> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.with(|half| half.poll_read(context, buffer))
     }
 }
 
-impl AsyncWrite for Half<OwnedWriteHalf> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Half<T> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.with(|half| half.poll_write(context, bytes))
     }

@@ -1,7 +1,7 @@
 //! What the target has of the partitions in which groups have offsets: up to where it was copied, and where its log begins.
 //! Only leaders of partitions are asked in which some group is not at the end of what was copied.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::terms::topic::TopicPartition;
 use crate::wire::positions::Which;
 
 /// Partitions by their names at the source.
-type Partitions = HashMap<TopicPartition, Arc<Progress>>;
+type Partitions = BTreeMap<TopicPartition, Arc<Progress>>;
 
 impl Control {
     /// What the target has of all mirrored partitions, asked after the groups' offsets were read.
@@ -23,7 +23,7 @@ impl Control {
             Some(((topics.get(&*progress.topic)?.clone(), progress.partition), progress))
         };
         let partitions: Partitions = self.shared.partitions().into_iter().filter_map(name).collect();
-        let next: HashMap<&TopicPartition, Option<i64>> =
+        let next: BTreeMap<&TopicPartition, Option<i64>> =
             partitions.iter().map(|(partition, progress)| (partition, self.copied_up_to(progress))).collect();
         let (mut below, mut beyond) = (Partitions::new(), Partitions::new());
         let offsets = readings.values().flatten().flatten().flat_map(|reading| &reading.source);
@@ -56,11 +56,11 @@ impl Control {
     }
 
     /// The first offset that the target's log keeps, of those of which it is said.
-    pub(in crate::control) async fn target_starts(&self, partitions: &Partitions) -> HashMap<TopicPartition, i64> {
+    pub(in crate::control) async fn target_starts(&self, partitions: &Partitions) -> BTreeMap<TopicPartition, i64> {
         self.of_each(Side::Target, partitions, Which::LogStart).await
     }
 
-    async fn of_each(&self, side: Side, partitions: &Partitions, which: Which) -> HashMap<TopicPartition, i64> {
+    async fn of_each(&self, side: Side, partitions: &Partitions, which: Which) -> BTreeMap<TopicPartition, i64> {
         let (names, progresses): (Vec<_>, Vec<_>) =
             partitions.iter().map(|(name, progress)| (name.clone(), progress.clone())).unzip();
         let answers = self.offsets_of(side, &progresses, &[which]).await;

@@ -1,7 +1,7 @@
 //! Reads both logs of partitions that may start late, many in one request to each leader.
 //! Shared with `plan`, so nothing here knows a running mirror, and nothing is written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::batch::marker;
@@ -42,7 +42,7 @@ pub(crate) struct TargetState {
 }
 
 /// An answer for each partition.
-pub(crate) type Answers<T> = HashMap<TopicPartition, Result<T>>;
+pub(crate) type Answers<T> = BTreeMap<TopicPartition, Result<T>>;
 
 /// Where source logs begin, without anything else.
 pub(crate) async fn log_starts(source: &Cluster, metadata: &Metadata, partitions: &[TopicPartition]) -> Answers<i64> {
@@ -57,7 +57,7 @@ pub(crate) async fn log_starts(source: &Cluster, metadata: &Metadata, partitions
 pub(crate) async fn sources(
     source: &Cluster,
     metadata: &Metadata,
-    wanted: &HashMap<TopicPartition, Start>,
+    wanted: &BTreeMap<TopicPartition, Start>,
     isolation: IsolationLevel,
 ) -> Answers<SourceStart> {
     let end = Which::visible_to(isolation);
@@ -88,7 +88,7 @@ pub(crate) async fn sources(
 
 fn by_time(
     partitions: &[TopicPartition],
-    wanted: &HashMap<TopicPartition, Start>,
+    wanted: &BTreeMap<TopicPartition, Start>,
 ) -> BTreeMap<i64, Vec<TopicPartition>> {
     let mut times: BTreeMap<i64, Vec<TopicPartition>> = BTreeMap::new();
     for partition in partitions {
@@ -111,7 +111,7 @@ pub(crate) async fn targets(
         let ends = positions::list_offsets(connection, partitions, Which::LogEnd).await?;
         // Only what all replicas have can be read, and is certain to stay.
         let replicated = positions::list_offsets(connection, partitions, Which::HighWatermark).await?;
-        let mut answers: HashMap<TopicPartition, Result<TargetState>> = HashMap::new();
+        let mut answers: BTreeMap<TopicPartition, Result<TargetState>> = BTreeMap::new();
         let mut known = Vec::new();
         for partition in partitions {
             match (get(&starts, partition), get(&ends, partition), get(&replicated, partition)) {
@@ -236,7 +236,7 @@ async fn last_writers(
     logs: &[(TopicPartition, i64, i64)],
     identity: Option<Identity>,
 ) -> Result<ByPartition<LastWriter>> {
-    let mut writers: ByPartition<LastWriter> = HashMap::new();
+    let mut writers: ByPartition<LastWriter> = BTreeMap::new();
     // Of a log that nobody has written to there is nothing to ask.
     let (written, fresh): (Vec<_>, Vec<_>) = logs.iter().partition(|(.., end)| *end > 0);
     writers.extend(fresh.into_iter().map(|(partition, ..)| (partition.clone(), Ok(LastWriter::Nobody))));
@@ -295,7 +295,7 @@ async fn states(
             let last = |states: Vec<positions::ProducerState>| states.first().map(|state| state.last_sequence);
             Ok(states.into_iter().map(|(partition, states)| (partition, states.map(last))).collect())
         }
-        None => Ok(HashMap::new()),
+        None => Ok(BTreeMap::new()),
     }
 }
 

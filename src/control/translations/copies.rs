@@ -3,7 +3,7 @@
 //! What the brokers know of producers is asked first. They forget, so a log that is not empty is read as well, from its beginning to its
 //! end: once, before the first record is appended to it. Nothing is decided here but what [`Guard`] decides.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,14 +34,14 @@ impl Control {
         due: &[Rc<Waiting>],
         identity: Identity,
         work: &mut Work,
-    ) -> Result<HashMap<TopicPartition, i64>> {
+    ) -> Result<BTreeMap<TopicPartition, i64>> {
         let guard = Guard::of(identity.producer_id, Origin::of_cluster(&self.translations.source_id.borrow()));
         let topics: BTreeSet<String> = due.iter().map(|waiting| waiting.target.0.to_string()).collect();
         let metadata = self.target.metadata(Some(&topics.into_iter().collect::<Vec<_>>()), false).await?;
         let partitions: Vec<TopicPartition> = due.iter().map(|waiting| waiting.target.clone()).collect();
         let logs = survey::appendable(&self.target, &metadata, &partitions, guard).await;
         let deadline = Instant::now() + ROUND;
-        let mut free = HashMap::new();
+        let mut free = BTreeMap::new();
         for waiting in due {
             let log = match logs.get(&waiting.target) {
                 Some(Ok(log)) => *log,

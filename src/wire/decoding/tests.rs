@@ -186,7 +186,7 @@ fn speed() {
     let produced = ProduceResponse::default().with_responses(topics.collect());
     let time = |what: &str, run: &dyn Fn()| {
         let best = (0..200).map(|_| {
-            let start = std::time::Instant::now();
+            let start = crate::clock::Instant::now();
             run();
             start.elapsed()
         });

@@ -90,3 +90,17 @@ fn nothing_names_a_place_on_somebodys_machine() -> Outcome {
     }
     expect_none("a path that exists on one machine only", complaints)
 }
+
+/// What a simulation cannot put a clock of its own in the place of makes its histories different each time.
+#[test]
+fn only_the_clock_reads_clocks() -> Outcome {
+    let clocks = Regex::new(r"\bSystemTime\b|std::time::(?:Instant\b|\{[^}]*\bInstant\b)")?;
+    let is_engine = |path: &String| path.starts_with("src/") && !path.starts_with("src/bin/") && path != "src/clock.rs";
+    let mut complaints = Vec::new();
+    for path in rust_files()?.into_iter().filter(is_engine) {
+        let text = read(&path)?;
+        let lines = text.lines().enumerate().filter(|(_, line)| clocks.is_match(line));
+        complaints.extend(lines.map(|(index, line)| format!("{path}:{}: {}", index + 1, line.trim())));
+    }
+    expect_none("time is told by src/clock.rs", complaints)
+}
