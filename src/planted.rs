@@ -19,7 +19,7 @@ pub(crate) enum Bug {
     NoEpochInFetch,
     /// `stream/fetching`: that the source's log is another one is not taken in.
     IgnoresDivergence,
-    /// `stream/fetching`: a broker that does not lead any more is asked again and again.
+    /// `stream`: who leads the source's partitions is read once, and counts for ever.
     LeadersStay,
     /// `stream/contents`: aborted transactions are copied.
     CopiesAborted,
@@ -29,8 +29,6 @@ pub(crate) enum Bug {
     FailureIsNothing,
     /// `stream/producing`: a batch that is sent again gets a sequence number of its own.
     FreshSequence,
-    /// `stream/producing`: a batch of which no answer came counts as appended.
-    LostIsAppended,
     /// `stream/producing`: a batch that too few replicas have counts as appended.
     RefusedIsAppended,
     /// `stream/producing`: where the target has put a batch is not looked at.
@@ -63,7 +61,7 @@ pub(crate) mod tests {
     use super::Bug;
 
     impl Bug {
-        pub(crate) const ALL: [Bug; 17] = [
+        pub(crate) const ALL: [Bug; 16] = [
             Bug::NoLease,
             Bug::DoesNotWaitForLeases,
             Bug::LeaseFromTheAnswer,
@@ -76,7 +74,6 @@ pub(crate) mod tests {
             Bug::CountsUnreplicated,
             Bug::FailureIsNothing,
             Bug::FreshSequence,
-            Bug::LostIsAppended,
             Bug::RefusedIsAppended,
             Bug::IgnoresBaseOffset,
             Bug::MarkersTwice,

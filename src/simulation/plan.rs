@@ -134,7 +134,12 @@ impl History {
             Trouble::SourceElections => self.elect(SOURCE, false),
             Trouble::Outages => self.outage(),
             Trouble::TargetUnclean => self.elect(TARGET, true),
-            Trouble::SourceUnclean => self.elect(SOURCE, true),
+            Trouble::SourceUnclean => {
+                self.elect(SOURCE, true);
+                // The new log soon ends behind where the mirror is.
+                let batches = if world.one_in(2) { world.draw(1..12) } else { 0 };
+                (0..batches).for_each(|_| self.grow());
+            }
             Trouble::Forgets => self.forget(),
             Trouble::SourceRetention => self.retain(),
         }

@@ -229,7 +229,7 @@ impl Fetcher {
                 if class == Class::Session {
                     self.session.reset();
                 }
-                if class == Class::Leader && !planted::is(Bug::LeadersStay) {
+                if class == Class::Leader {
                     self.stream.leaders_are_stale(Side::Source);
                 }
                 let kind = if class == Class::Unauthorized { ErrorKind::Authorization } else { ErrorKind::Broker };

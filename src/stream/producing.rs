@@ -235,12 +235,6 @@ async fn receive(
         }
         Err(error) => {
             tracing::debug!(%error, "produce requests lost");
-            if planted::is(Bug::LostIsAppended) {
-                for (slot, under) in std::mem::take(&mut tickets) {
-                    let produced = Produced::Appended { base_offset: under.source_offset };
-                    stream.with_machine(slot, |machine| machine.handle_produced(under.ticket, produced, now));
-                }
-            }
             stream.leaders_are_stale(Side::Target);
         }
     }
