@@ -105,7 +105,6 @@ pub(super) fn as_flow(lines: Lines) -> Result<Lines, &'static str> {
 mod tests {
     use super::super::collect::Place;
     use super::super::{Config, Properties, ReplicationFactor, ReplicationPolicy};
-    use super::*;
 
     const AS_PROPERTIES: &str = "name=mm2-msc\n\
         connector.class=org.apache.kafka.connect.mirror.MirrorSourceConnector\n\

@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn neither_records_nor_things_of_a_request_are_too_many() {
-        assert_eq!(ranges(std::iter::empty()), []);
+        assert!(ranges(std::iter::empty()).is_empty());
         assert_eq!(ranges([51; 205].into_iter()), [0..98, 98..196, 196..205]);
         assert_eq!(ranges([1; 401].into_iter()), [0..200, 200..400, 400..401]);
         // One that is too large by itself travels alone.
