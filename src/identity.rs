@@ -8,6 +8,7 @@
 //! are whose offsets are translated in [`offsets`]; which records of the source have come from the target is found in [`origins`].
 
 pub(crate) mod acls;
+pub(crate) mod creation;
 pub(crate) mod groups;
 mod log;
 pub(crate) mod offsets;
@@ -32,7 +33,6 @@ use crate::machine::partition::Identity;
 use crate::machine::topics::TopicIds;
 use crate::machine::translation::OffsetMap;
 use crate::terms::broker_error::BrokerError;
-use crate::terms::topic::NewTopic;
 use crate::wire::admin;
 use crate::wire::cluster::Cluster;
 
@@ -150,8 +150,6 @@ pub(crate) struct Established {
     /// The start that was taken, if one was.
     pub(crate) start: Option<starts::Taken>,
 }
-/// Replicas of the internal topic, where the target has so many brokers.
-const REPLICAS: i16 = 3;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Name of the internal topic of a mirror.
@@ -382,29 +380,9 @@ async fn find_or_create(target: &Cluster, topic: &str, replication_factor: Repli
         // A cluster whose brokers are all about to come back shows none: as many replicas cannot be had.
         let is_missing = error.code == BrokerError::UNKNOWN_PARTITION.code && metadata.broker_count > 0;
         if is_missing && !created {
-            let brokers = i16::try_from(metadata.broker_count).unwrap_or(i16::MAX);
-            let replicas = match replication_factor {
-                ReplicationFactor::Source => REPLICAS.min(brokers),
-                ReplicationFactor::Count(count) => count.min(brokers),
-            };
-            // What is written again and again, such as the source's ends, is not to pile up until a start takes long: closed
-            // segments are compacted, and small ones are closed soon.
-            let configs = [
-                ("cleanup.policy", "compact"),
-                ("compression.type", "uncompressed"),
-                ("segment.bytes", "8388608"),
-                ("min.cleanable.dirty.ratio", "0.1"),
-                // The clock of whoever runs the mirror has no part in it.
-                ("message.timestamp.type", "LogAppendTime"),
-            ];
-            let new = NewTopic {
-                name: topic.to_owned(),
-                partitions: 1,
-                replication_factor: replicas,
-                configs: configs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-            };
-            for (_, result) in admin::create_topics(target, metadata.controller_id, &[new]).await? {
-                result?;
+            let cluster = (metadata.controller_id, metadata.broker_count);
+            if let Some(told) = creation::create(target, topic, replication_factor, cluster, false).await? {
+                tracing::warn!("{told}");
             }
             created = true;
         }

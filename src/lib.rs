@@ -52,8 +52,8 @@ pub use logs::{LogLevel, LogRecord};
 pub use machine::groups::OffsetReason;
 pub use mirror::Mirror;
 pub use plan::{
-    AclAction, AclPlan, ConfigChange, ConfigPlan, DeletionsPlan, EmittedTopicPlan, GroupPlan, MarkerPermission,
-    MissingPermission, OffsetPlan, Plan, PrefixPlan, TopicAction, TopicPlan, plan, plan_or,
+    AclAction, AclPlan, ConfigChange, ConfigPlan, DeletionsPlan, EmittedTopicPlan, GroupPlan, InternalTopicPlan,
+    MarkerPermission, MissingPermission, OffsetPlan, Plan, PrefixPlan, TopicAction, TopicPlan, plan, plan_or,
 };
 pub use plan::{ReversePartition, ReversePlan, ReverseTopic, ReverseTopicAction, plan_reverse};
 pub use promote::{

@@ -181,6 +181,8 @@ class Plan(Table):
     """What would be done about ACLs: action, acl, reason."""
     groups: list[Record]
     """What would be done for each consumer group: group, offsets, skipped."""
+    internal_topic: Record
+    """The topic in which the mirror remembers who it is: topic, is_new, warning, reason."""
     missing_permissions: list[Record]
     """Permissions that the mirror lacks: side, resource_type, resource, operation, needed_for."""
 

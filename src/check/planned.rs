@@ -5,12 +5,13 @@
 use super::{CheckLine, CheckSubject};
 use crate::config::utc;
 use crate::error::{Error, ErrorKind};
-use crate::plan::{ConfigPlan, MarkerPermission, MissingPermission, Plan, TopicPlan};
+use crate::plan::{ConfigPlan, InternalTopicPlan, MarkerPermission, MissingPermission, Plan, TopicPlan};
 
 pub(super) fn lines(plan: &Plan) -> Vec<CheckLine> {
     let mut lines = vec![mirror(plan)];
     let fix = "give each mirror a 'name' of its own";
     lines.extend(plan.warnings.iter().map(|what| CheckLine::warning(None, CheckSubject::Mirror, what, fix)));
+    lines.extend(internal_topic(plan));
     // First, because they may be why topics are refused.
     lines.extend(permissions(plan));
     lines.extend(topics(&plan.topics));
@@ -41,6 +42,17 @@ fn mirror(plan: &Plan) -> CheckLine {
         None if plan.has_run => CheckLine::ok(None, SUBJECT, format!("mirror '{name}' has run before and goes on")),
         None => CheckLine::ok(None, SUBJECT, format!("mirror '{name}' has not run yet")),
     }
+}
+
+fn internal_topic(plan: &Plan) -> Option<CheckLine> {
+    const SUBJECT: CheckSubject = CheckSubject::Mirror;
+    let InternalTopicPlan { topic, warning, reason, .. } = &plan.internal_topic;
+    if let Some(reason) = reason {
+        let fix = format!("create topic '{topic}' by hand, with one partition and cleanup.policy=compact");
+        return Some(CheckLine::failed(Some("target"), SUBJECT, ErrorKind::Topic, reason, &fix));
+    }
+    let fix = "nothing has to be done, but a start reads more; or create the topic by hand, with smaller segments";
+    warning.as_ref().map(|warning| CheckLine::warning(Some("target"), SUBJECT, warning, fix))
 }
 
 fn topics(topics: &[TopicPlan]) -> Vec<CheckLine> {
@@ -98,8 +110,7 @@ fn topics(topics: &[TopicPlan]) -> Vec<CheckLine> {
 fn configs(configs: &[ConfigPlan]) -> Option<CheckLine> {
     let stricter =
         configs.iter().flat_map(|plan| plan.warnings.iter().map(move |what| format!("topic '{}': {what}", plan.topic)));
-    let message =
-        first_of(stricter, "settings let records go sooner on the target than at the source, or refuse more")?;
+    let message = first_of(stricter, "settings are others on the target than at the source")?;
     let fix = "set it on the target's topic, at the source's, or with topic.configs.override";
     Some(CheckLine::warning(Some("target"), CheckSubject::Topics, message, fix))
 }

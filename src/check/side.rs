@@ -10,6 +10,7 @@ use crate::wire::clock::{self, Clock};
 use crate::wire::cluster::Cluster;
 use crate::wire::connection::Connection;
 use crate::wire::dialer::Dialer;
+use crate::wire::releases;
 use crate::wire::together;
 
 const SUBJECT: CheckSubject = CheckSubject::Connection;
@@ -27,7 +28,7 @@ pub(super) struct Looked {
 pub(super) async fn look(side: &'static str, config: &ClientConfig) -> Looked {
     let servers = &config.bootstrap_servers;
     let dialer = Dialer::of_this_thread();
-    let open = async |address: &String| Connection::open(address, &dialer, config, None).await.map(drop);
+    let open = async |address: &String| releases::is_broker(&*Connection::open(address, &dialer, config, None).await?);
     let opened = together::all(servers.iter().map(open).collect()).await;
     let reached = ClientConfig { bootstrap_servers: answering(servers, &opened), ..config.clone() };
     let mut lines = bootstrap(side, servers, opened);

@@ -123,6 +123,7 @@ impl<'a> Build<'a> {
             let Some(winner) = self.winner(candidates) else { continue };
             self.given.insert(target, (winner.order, winner.entry));
             if let Err(what) = self.apply(&winner, target.1) {
+                let what = what + value::comment_hint(&winner.entry.value);
                 self.problem(winner.order, winner.entry, &what);
                 self.wrong.insert(target);
             }
@@ -163,6 +164,11 @@ impl<'a> Build<'a> {
             return Err(
                 "refers to a value elsewhere with ${…}, which this version does not resolve: write the value".into()
             );
+        }
+        if let Some(reference) = value::reference(value) {
+            return Err(format!(
+                "refers to {reference}, and variables are not resolved here: write the value, or have envsubst write the file"
+            ));
         }
         let mut text = property.check(value)?;
         if text.is_empty()

@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Side, files, resolve};
+use super::{Side, connector, files, resolve};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The largest file that is read; a list of properties is a few kilobytes.
@@ -145,7 +145,11 @@ impl Properties {
     pub(super) fn read(&mut self, place: Place, name: &str, bytes: &[u8]) -> Result<&mut Self, &'static str> {
         let name: Arc<str> = name.into();
         let origin = |line| Origin::File { name: name.clone(), line };
-        let lines = files::read(bytes)?;
+        let lines = match connector::is_json(bytes) {
+            true => connector::of_json(bytes)?,
+            false => files::read(bytes)?,
+        };
+        let lines = connector::as_flow(lines)?;
         let of_mirror_maker_2 = lines.iter().flatten().find(|line| resolve::is_of_mirror_maker_2(&line.key));
         let place = match (of_mirror_maker_2, place) {
             (None, place) => place,
@@ -155,6 +159,11 @@ impl Properties {
             (Some(_), _) => Place::MirrorMaker2,
         };
         self.items.extend(lines.into_iter().map(|line| match line {
+            Ok(line) if is_section(&line) => {
+                let message = "has no effect: files of properties have no sections, so what is below it holds for all";
+                let (origin, key) = (origin(line.number), "a section in brackets".to_owned());
+                Item::Remark { origin, key, message: message.to_owned() }
+            }
             Ok(line) => {
                 let origin = origin(line.number);
                 Item::Entry(Entry { key: line.key, value: line.value, place, origin, written: None })
@@ -163,6 +172,12 @@ impl Properties {
         }));
         Ok(self)
     }
+}
+
+/// Whether it is a heading as INI files have it.
+fn is_section(line: &files::Line) -> bool {
+    line.key.starts_with('[')
+        && [&line.key, &line.value].iter().rev().find(|part| !part.is_empty()).is_some_and(|end| end.ends_with(']'))
 }
 
 impl<K: Into<String>, V: Into<String>> Extend<(K, V)> for Properties {

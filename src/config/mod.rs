@@ -22,6 +22,7 @@ use std::time::Duration;
 
 mod build;
 mod collect;
+mod connector;
 mod document;
 mod emission;
 mod files;
@@ -305,6 +306,8 @@ pub enum ReplicationFactor {
     Source,
     /// This many.
     Count(i16),
+    /// As many as the target gives a topic of which nobody says it.
+    TargetDefault,
 }
 
 impl Config {
@@ -320,6 +323,7 @@ impl ReplicationFactor {
         match self {
             ReplicationFactor::Source => at_source,
             ReplicationFactor::Count(count) => count,
+            ReplicationFactor::TargetDefault => -1,
         }
     }
 }

@@ -125,8 +125,9 @@ static MIRROR: &[Property] = &[
         "Bytes in flight in the whole mirror, between what is fetched and what is acknowledged.")
         .default("33554432").unit(Unit::Bytes).home(Side::Target)
         .because("one fetch of one partition needs that much"),
-    mirror("replication.factor", Kind::Other("source, or a number from 1"), field!(replication_factor),
-        "Of topics created on the target: source is what the source has, at most the number of brokers of the target.")
+    mirror("replication.factor", Kind::Other("source, -1, or a number from 1"), field!(replication_factor),
+        "Of topics created on the target: source is what the source has, at most the number of brokers of the target; -1 is the target's \
+         own default.")
         .default("source"),
     mirror("replication.policy", Kind::Choice(&["identity", "default"]), field!(names.policy),
         "identity: a topic has the same name on the target. default: it is <source alias>.<topic>, as in MirrorMaker 2, and topics \

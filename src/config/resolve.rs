@@ -5,7 +5,7 @@ use super::collect::Place;
 use super::ignored::{self, IGNORED, Ignored};
 use super::property::{Property, Scope};
 use super::security::is_security_key;
-use super::{Side, properties};
+use super::{Side, mirror_maker_2, properties};
 
 /// What is said of a key of a MirrorMaker 2 file elsewhere.
 const MIRROR_MAKER_2: &str =
@@ -117,6 +117,9 @@ fn mistake(key: &str, place: Place) -> String {
     }
     if properties::of_client(key).is_some() || is_security_key(key) {
         return format!("needs the prefix of a cluster: did you mean {}?", with_prefixes(key));
+    }
+    if let Some(what) = mirror_maker_2::called_otherwise(key).filter(|_| !matches!(place, Place::ClientFile(_))) {
+        return what;
     }
     match nearest(key, place) {
         Some(nearest) => format!("there is no such key: did you mean {nearest}?"),

@@ -126,6 +126,20 @@ pub(super) fn has_comment(text: &str) -> bool {
     text.trim_start().split_once('#').is_some_and(|(before, _)| before.ends_with([' ', '\t']))
 }
 
+/// The words that end a sentence about a value that is wrong, if what is wrong may be a comment.
+pub(super) fn comment_hint(text: &str) -> &'static str {
+    if has_comment(text) { "; a comment begins a line of its own in a properties file" } else { "" }
+}
+
+/// A reference to a variable, as shells and templates resolve it: `${NAME}`.
+pub(super) fn reference(text: &str) -> Option<&str> {
+    let at = text.find("${")?;
+    let name = &text[at + 2..at + text[at..].find('}')?];
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+    is_name.then(|| &text[at..at + name.len() + 3])
+}
+
 /// Whether a topic's name, and so a mirror's, may have this character.
 pub(super) fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
@@ -356,7 +370,12 @@ impl Value for ReplicationFactor {
         match text.parse::<i16>() {
             _ if text.eq_ignore_ascii_case("source") => Ok(Self::Source),
             Ok(count) if count >= 1 => Ok(Self::Count(count)),
-            _ => Err(format!("is {}: it takes source, or a number from 1 to {}", quote(text), i16::MAX)),
+            Ok(-1) => Ok(Self::TargetDefault),
+            _ => Err(format!(
+                "is {}: it takes source, a number from 1 to {}, or -1 for the target's default",
+                quote(text),
+                i16::MAX
+            )),
         }
     }
 
@@ -364,6 +383,7 @@ impl Value for ReplicationFactor {
         Some(match self {
             Self::Source => "source".to_owned(),
             Self::Count(count) => count.to_string(),
+            Self::TargetDefault => "-1".to_owned(),
         })
     }
 }

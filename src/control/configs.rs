@@ -3,6 +3,8 @@
 //! Topics of which it is not certain yet that they are the mirror's, and those whose first offsets are being filled, are left
 //! alone. One topic's trouble is that topic's: it is shown, and tried again with the next look.
 
+pub(crate) mod adapting;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use super::Control;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::machine::configs::{self, Change, Insistence, Policy, SourceTopic, TargetTopic};
+use crate::machine::configs::{self, Adaptations, Change, Insistence, Policy, SourceTopic, TargetTopic};
 use crate::machine::topics::{names_on_target, under_source_names};
 use crate::status::{Progress, Subject};
 use crate::terms::broker_error::BrokerError;
@@ -35,6 +37,8 @@ pub(super) struct Following {
     looking: tokio::sync::Mutex<()>,
     /// What was set and did not hold.
     insistence: RefCell<Insistence>,
+    /// What is set in place of what the target does not take.
+    pub(super) adaptations: RefCell<Adaptations>,
 }
 
 /// The replicas of a topic.
@@ -136,9 +140,13 @@ impl Control {
                 troubles.insert(topic.clone(), loses_records(topic, &stricter));
             }
         }
+        let planned: Vec<(String, Vec<Change>)> = pairs
+            .into_iter()
+            .map(|(topic, source, target)| (topic, configs::plan(&source, &target, self.config_policy())))
+            .collect();
         let mut changes = Vec::new();
-        for (topic, source, target) in pairs {
-            let planned = configs::plan(&source, &target, self.config_policy());
+        for (topic, planned) in planned.clone() {
+            let planned = self.adapted(&topic, planned).0;
             let (wanted, in_vain) = self.configs.insistence.borrow_mut().handle_planned(&topic, planned);
             if let Some(change) = in_vain.first() {
                 troubles.insert(topic.clone(), does_not_hold(&topic, change));
@@ -148,7 +156,18 @@ impl Control {
             }
         }
         troubles.extend(self.change(changes).await?);
+        for (topic, planned) in planned {
+            let told = self.adapted(&topic, planned).1;
+            if !told.is_empty() {
+                troubles.entry(topic.clone()).or_insert_with(|| is_adapted(&topic, &told));
+            }
+        }
         Ok(troubles)
+    }
+
+    /// Changes as the target takes them, and what to tell of those that it does not.
+    fn adapted(&self, topic: &str, changes: Vec<Change>) -> (Vec<Change>, Vec<String>) {
+        self.configs.adaptations.borrow().adapt(&self.config.names.on_target(topic), changes)
     }
 
     /// Makes changes; returns why some could not be made.
@@ -159,7 +178,8 @@ impl Control {
         let copies = copies.filter(|copy| changes.iter().any(|(topic, _)| **topic == *copy.topic));
         let gone = self.gone_copies(copies).await?;
         changes.retain(|(topic, _)| !gone.contains_key(topic));
-        let results = match alter_target(&self.target, &self.config, &changes, false).await {
+        let altered = adapting::alter(&self.target, &self.config, &mut changes, &self.configs.adaptations, false).await;
+        let results = match altered {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 return Ok(changes
                     .iter()
@@ -261,6 +281,11 @@ fn loses_records(topic: &str, stricter: &[String]) -> Error {
         stricter.join(", ")
     );
     Error::new(ErrorKind::Topic, message).with_topic(topic)
+}
+
+/// Settings that the target does not take as the source has them.
+fn is_adapted(topic: &str, told: &[String]) -> Error {
+    Error::new(ErrorKind::Topic, format!("topic '{topic}': {}", told.join("; "))).with_topic(topic)
 }
 
 /// A setting that reads back otherwise each time it is set.

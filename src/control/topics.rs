@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Control;
-use super::configs::{restamping, source_topic};
+use super::configs::{adapting, restamping, source_topic};
 use super::prefix::survey;
 use crate::clock::Instant;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,13 +25,11 @@ use crate::terms::state::State;
 use crate::terms::topic::Metadata;
 use crate::terms::topic::NewTopic;
 use crate::terms::topic::TopicPartition;
-use crate::wire::admin;
+use crate::wire::admin::{self, Growth};
 use crate::wire::configs::{self, TopicConfigs};
 
 /// Pause between looks at topics that were just created and have no leaders yet.
 const CREATION_PAUSE: Duration = Duration::from_millis(100);
-/// Topics in one request to create them: brokers work on a request as a whole.
-const CREATED_AT_ONCE: usize = 200;
 /// What the streams, or a process before this one, had under way to a copy has arrived by then, or never will: it must not get into the
 /// next copy, which has the same name.
 const LATE: Duration = Duration::from_secs(2);
@@ -126,7 +124,7 @@ impl Control {
         let created: Vec<String> = creations.keys().cloned().collect();
         let mut unchanged = self.create(creations, target.controller_id).await?;
         created_before.extend(created.into_iter().filter(|name| !unchanged.contains_key(name)));
-        unchanged.extend(self.grow(growths, target.controller_id).await?);
+        unchanged.extend(self.grow(growths, target).await?);
         let changed = asked > unchanged.len();
         refused.append(&mut unchanged);
         let new: Vec<String> = assigned.iter().map(|(name, ..)| name.clone()).collect();
@@ -174,12 +172,14 @@ impl Control {
             new.push(NewTopic { name: on_target.clone(), partitions, replication_factor, configs });
             at_source.insert(on_target, name);
         }
-        for some in new.chunks_mut(CREATED_AT_ONCE) {
+        let adaptations = &self.configs.adaptations;
+        for some in admin::portions(&mut new) {
             // What its brokers would do with them shows what has to be set beside.
-            let inherited = admin::may_create_topics(&self.target, controller_id, some).await?;
+            let inherited = adapting::may_create(&self.target, controller_id, some, policy, adaptations).await?;
             for topic in some.iter_mut() {
                 if let (Some(source), Some(Ok(inherited))) = (sources.get(&topic.name), inherited.get(&topic.name)) {
                     topic.configs = for_new_topic(source, topic.replication_factor, inherited, policy);
+                    adaptations.borrow().adapt_new(&topic.name, &mut topic.configs);
                 }
             }
             let created = admin::create_topics(&self.target, controller_id, some).await?;
@@ -190,11 +190,13 @@ impl Control {
     }
 
     /// Adds partitions; returns the topics that got none, and why.
-    async fn grow(&self, topics: BTreeMap<String, i32>, controller_id: i32) -> Result<BTreeMap<String, Error>> {
+    async fn grow(&self, topics: BTreeMap<String, i32>, target: &Metadata) -> Result<BTreeMap<String, Error>> {
         let on_target = |name: &String| self.config.names.on_target(name).into_owned();
-        let growths = topics.iter().map(|(name, partitions)| (on_target(name), *partitions)).collect();
+        let growth =
+            |name: &String, to: i32| (on_target(name), Growth { from: target.partitions_of(&on_target(name)), to });
+        let growths = topics.iter().map(|(name, partitions)| growth(name, *partitions)).collect();
         let at_source = topics.into_keys().map(|name| (on_target(&name), name)).collect();
-        Ok(of_source(admin::grow_topics(&self.target, controller_id, &growths, false).await?, &at_source))
+        Ok(of_source(admin::grow_topics(&self.target, target.controller_id, &growths, false).await?, &at_source))
     }
 
     /// Remembers which topics are not mirrored, and tells of those that were not refused before.

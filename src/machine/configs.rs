@@ -4,6 +4,7 @@
 //! copies that the mirror has made where that default would let records go sooner, refuse or change them ([`strictness`]).
 //! [`NOT_COPIED`] is the one list of what stays as it is there, with the reasons.
 
+mod adaptation;
 mod insistence;
 mod sameness;
 mod strictness;
@@ -15,6 +16,7 @@ use super::fill_settings;
 use crate::config::{Config, ConfigExclusion};
 use crate::terms::settings::{Counting, MIN_IN_SYNC, Settings, TIMESTAMP_TYPE};
 
+pub use adaptation::Adaptations;
 pub use insistence::Insistence;
 use sameness::is_same;
 
@@ -186,6 +188,7 @@ pub fn plan(source: &SourceTopic, target: &TargetTopic, policy: Policy<'_>) -> V
     }
     let mut wanted = wanted_of(source, target, policy);
     if leaves_minimum(target, &wanted, policy)
+        && target.replication_factor > 0
         && target.inherited_minimum().is_some_and(|minimum| minimum > target.replication_factor)
     {
         wanted.insert(MIN_IN_SYNC.to_owned(), at_most_replicas(target.replication_factor));
@@ -308,7 +311,8 @@ fn wanted(source: &Configs, replication_factor: i16, policy: Policy<'_>) -> Want
     }
     // More than all replicas can never be in sync: the topic would be dead.
     let minimum = wanted.get(MIN_IN_SYNC).and_then(|(value, _)| value.parse::<i16>().ok());
-    if minimum.is_some_and(|minimum| minimum > replication_factor) {
+    // How many the target gives by default is not known before.
+    if minimum.is_some_and(|minimum| replication_factor > 0 && minimum > replication_factor) {
         wanted.insert(MIN_IN_SYNC.to_owned(), at_most_replicas(replication_factor));
     }
     wanted

@@ -262,6 +262,11 @@ impl<P> Partition<P> {
         due
     }
 
+    /// The bytes of the batch that could be sent now.
+    pub fn next_size(&self) -> Option<usize> {
+        self.window.next_records().filter(|_| self.can_produce()).map(|fetched| fetched.size)
+    }
+
     /// The next batch to send, if there is one and it may be sent.
     pub fn poll_produce(&mut self) -> Option<Produce<'_, P>> {
         if !self.can_produce() {
@@ -276,7 +281,6 @@ impl<P> Partition<P> {
             ticket: Ticket { generation, base_offset: fetched.header.base_offset },
             stamp: Stamp { producer_id, producer_epoch, base_sequence },
             payload: &fetched.payload,
-            size: fetched.size,
         })
     }
 

@@ -1,26 +1,24 @@
 //! What would be done to the configurations of topics, by the same decisions as the running mirror's, and what the target says to it.
 //! Nothing is written: the target is asked whether it would take what is planned.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::{Planner, TopicAction, TopicPlan};
 use crate::control::configs::{
-    Sides, alter_target, ask_for_inherited, by_hand, describe_target, restamping, source_topic, target_topic, told,
+    Sides, adapting, ask_for_inherited, by_hand, describe_target, restamping, source_topic, target_topic, told,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::machine::configs::{self, Change, Policy, SourceTopic, TargetTopic};
+use crate::machine::configs::{self, Adaptations, Change, Policy, SourceTopic, TargetTopic};
 use crate::machine::topics::Lives;
 use crate::terms::settings::Counting;
 use crate::terms::topic::Metadata;
 use crate::terms::topic::NewTopic;
 use crate::wire;
-use crate::wire::admin;
+use crate::wire::admin::{self, Growth};
 use crate::wire::configs::{ByTopic, TopicConfigs};
-
-/// Topics in one request to create them.
-const CREATED_AT_ONCE: usize = 200;
 
 /// What would be done to the configuration of a topic on the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -66,6 +64,8 @@ pub(super) struct Asked {
     pub(super) errors: BTreeMap<String, Error>,
     /// What would count for those that would be created, without being set on them.
     inherited: BTreeMap<String, Counting>,
+    /// What they would get in place of settings that it does not take.
+    adaptations: RefCell<Adaptations>,
 }
 
 impl Planner {
@@ -88,7 +88,7 @@ impl Planner {
         source: &ByTopic<TopicConfigs>,
     ) -> Result<Asked> {
         let mut unknown = BTreeMap::new();
-        let Asked { mut errors, mut inherited } = Asked::default();
+        let Asked { mut errors, mut inherited, adaptations } = Asked::default();
         let mut new = Vec::new();
         for topic in topics.iter().filter(|topic| topic.action == TopicAction::Create) {
             let replication_factor = topic.replication_factor.unwrap_or(-1);
@@ -107,18 +107,20 @@ impl Planner {
                 configs: configs::for_new_topic(&source, replication_factor, &Counting::new(), self.policy()),
             });
         }
-        for some in new.chunks(CREATED_AT_ONCE) {
-            let answers = admin::may_create_topics(&self.target, target.controller_id, some).await?;
-            for (topic, answer) in answers {
-                match answer {
-                    Ok(counting) => drop(inherited.insert(topic, counting)),
-                    Err(error) => drop(errors.insert(topic, error)),
-                }
+        let (controller, policy) = (target.controller_id, self.policy());
+        for (topic, answer) in adapting::may_create(&self.target, controller, &mut new, policy, &adaptations).await? {
+            match answer {
+                Ok(counting) => drop(inherited.insert(topic, counting)),
+                Err(error) => drop(errors.insert(topic, error)),
             }
         }
         let growing = topics.iter().filter(|topic| topic.action == TopicAction::Grow);
-        let growing = growing.map(|topic| (topic.name_on_target().to_owned(), topic.partitions as i32)).collect();
-        let answers = admin::grow_topics(&self.target, target.controller_id, &growing, true).await?;
+        let growth = |topic: &TopicPlan| {
+            let name = topic.name_on_target().to_owned();
+            let growth = Growth { from: target.partitions_of(&name), to: topic.partitions as i32 };
+            (name, growth)
+        };
+        let answers = admin::grow_topics(&self.target, controller, &growing.map(growth).collect(), true).await?;
         errors.extend(answers.into_iter().filter_map(|(topic, answer)| Some((topic, answer.err()?))));
         let there = |action| matches!(action, TopicAction::Mirror | TopicAction::Grow);
         unknown.extend(restamping(&self.target, &self.config, &names(topics, there)).await);
@@ -127,7 +129,7 @@ impl Planner {
                 (topic.action, topic.reason) = (TopicAction::Refuse, Some(error.message().to_owned()));
             }
         }
-        Ok(Asked { errors, inherited })
+        Ok(Asked { errors, inherited, adaptations })
     }
 
     /// What would be changed on topics, and what could not.
@@ -146,8 +148,11 @@ impl Planner {
             let replication_factor = topic.replication_factor.unwrap_or(-1);
             let inherited = asked.inherited.get(topic.name_on_target()).cloned().unwrap_or_default();
             let new = TargetTopic { replication_factor, inherited, is_created: true, ..TargetTopic::default() };
-            configured.add(&topic.topic, &configs::plan(&source, &new, self.policy()), None);
-            configured.warn(&topic.topic, configs::stricter(&source, &new, self.policy()));
+            let planned = configs::plan(&source, &new, self.policy());
+            let (changes, mut warnings) = asked.adaptations.borrow().adapt(topic.name_on_target(), planned);
+            warnings.extend(configs::stricter(&source, &new, self.policy()));
+            configured.add(&topic.topic, &changes, None);
+            configured.warn(&topic.topic, warnings);
         }
         if !self.config.sync_topic_configs {
             return Ok(configured);
@@ -183,23 +188,36 @@ impl Planner {
         let plan = |(topic, source, target): &Sides| (topic.clone(), configs::plan(source, target, self.policy()));
         let changes: Vec<(String, Vec<Change>)> =
             pairs.iter().map(plan).filter(|(_, changes)| !changes.is_empty()).collect();
-        self.ask_for_changes(&changes, &mut configured).await?;
+        self.ask_for_changes(changes.clone(), &asked.adaptations, &mut configured).await?;
+        let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (topic, changes) in changes {
+            let on_target = self.config.names.on_target(&topic);
+            told.insert(topic.clone(), asked.adaptations.borrow().adapt(&on_target, changes).1);
+        }
         for (topic, source, target) in &pairs {
-            configured.warn(topic, configs::stricter(source, target, self.policy()));
+            let mut warnings = told.remove(topic).unwrap_or_default();
+            warnings.extend(configs::stricter(source, target, self.policy()));
+            configured.warn(topic, warnings);
         }
         Ok(configured)
     }
 
     /// Asks whether the target would take changes.
-    async fn ask_for_changes(&self, changes: &[(String, Vec<Change>)], configured: &mut Configured) -> Result<()> {
-        let answers = match alter_target(&self.target, &self.config, changes, true).await {
+    async fn ask_for_changes(
+        &self,
+        mut changes: Vec<(String, Vec<Change>)>,
+        adaptations: &RefCell<Adaptations>,
+        configured: &mut Configured,
+    ) -> Result<()> {
+        let asked = adapting::alter(&self.target, &self.config, &mut changes, adaptations, true);
+        let answers = match asked.await {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 changes.iter().map(|(topic, changes)| (topic.clone(), Err(by_hand(topic, changes, &error)))).collect()
             }
             answers => answers?,
         };
         for (topic, changes) in changes {
-            configured.add(topic, changes, told(&answers, topic).err().as_ref());
+            configured.add(&topic, &changes, told(&answers, &topic).err().as_ref());
         }
         Ok(())
     }

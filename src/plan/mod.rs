@@ -73,8 +73,24 @@ pub struct Plan {
     pub groups_unseen: BTreeMap<String, String>,
     /// Topics in MirrorMaker 2's formats that would be created, or cannot be.
     pub emitted_topics: Vec<EmittedTopicPlan>,
+    /// The topic in which the mirror remembers who it is, as far as there is something to say of it.
+    pub internal_topic: InternalTopicPlan,
     /// Permissions that the mirror lacks for all this.
     pub missing_permissions: Vec<MissingPermission>,
+}
+
+/// What would become of the mirror's internal topic on the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct InternalTopicPlan {
+    /// Its name.
+    pub topic: String,
+    /// Whether it would be created.
+    pub is_new: bool,
+    /// With what it would be created in place of what the mirror gives it, because the target forbids that.
+    pub warning: Option<String>,
+    /// Why the target would not create it: then a mirror does not start.
+    pub reason: Option<String>,
 }
 
 /// Whether the target lets the mirror write markers.
@@ -188,6 +204,9 @@ impl Plan {
             );
             return Some(Error::new(ErrorKind::Config, message));
         }
+        if let Some(reason) = &self.internal_topic.reason {
+            return Some(Error::new(ErrorKind::Topic, reason.clone()));
+        }
         let is_refused = |topic: &TopicPlan| {
             topic.action == TopicAction::Refuse
                 || (topic.partitions > 0 && topic.refused_partitions.len() == topic.partitions)
@@ -289,6 +308,7 @@ impl Planner {
         let (emitted_topics, missing) = self.plan_emitted().await?;
         missing_permissions.extend(missing);
         let markers = self.may_write_markers(&internal_topic).await?;
+        let internal_topic = self.plan_internal_topic(internal_topic, &target).await?;
         let acls = self.plan_acls(&name, &source).await;
         let (groups, groups_unseen) = (Vec::new(), BTreeMap::new());
         let configs = configured.plans;
@@ -304,10 +324,33 @@ impl Planner {
             groups,
             groups_unseen,
             emitted_topics,
+            internal_topic,
             missing_permissions,
         };
         self.plan_groups(&mut plan, &source, &maps, &noted).await;
         Ok(plan)
+    }
+
+    /// Asks whether the internal topic would be created. That it is not permitted is among the permissions.
+    async fn plan_internal_topic(&self, topic: String, target: &Metadata) -> Result<InternalTopicPlan> {
+        let metadata = self.target.metadata(Some(std::slice::from_ref(&topic)), false).await?;
+        let found = metadata
+            .topics
+            .get(&topic)
+            .map_or(Some(BrokerError::UNKNOWN_PARTITION), |found| BrokerError::of(found.error_code));
+        let is_new = found.is_some_and(|error| error.code == BrokerError::UNKNOWN_PARTITION.code);
+        let (mut warning, mut reason) = (None, None);
+        if is_new {
+            let cluster = (target.controller_id, target.broker_count);
+            let factor = self.config.replication_factor;
+            match identity::creation::create(&self.target, &topic, factor, cluster, true).await {
+                Ok(told) => warning = told,
+                Err(error) if error.kind() == ErrorKind::Topic => reason = Some(error.message().to_owned()),
+                Err(error) if error.kind() == ErrorKind::Authorization => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(InternalTopicPlan { topic, is_new, warning, reason })
     }
 
     /// Where the records of the mirror are on the target, as far as it was written down.

@@ -20,6 +20,40 @@ pub(super) struct Lane {
     /// How many connections the task has opened, and whether it has tried.
     pub(super) connections: Cell<u32>,
     pub(super) has_dialed: Cell<bool>,
+    /// Of a target broker: connections that it has closed after a request.
+    pub(super) closings: RefCell<Closings>,
+}
+
+/// Requests after which a broker has closed the connection, each time another one, and has answered none as large since.
+#[derive(Debug, Default)]
+pub(super) struct Closings {
+    times: u32,
+    /// The last connection that was closed, counted.
+    dial: u32,
+    /// The smallest of the requests.
+    size: usize,
+}
+
+impl Closings {
+    /// One may be an accident, and two.
+    pub(super) const TOLD_AFTER: u32 = 3;
+
+    /// A request was not answered because the connection is closed: how often that was so. Of several on a connection it was the first.
+    pub(super) fn lost(&mut self, dial: u32, size: usize) -> Option<u32> {
+        if self.times > 0 && self.dial == dial {
+            return None;
+        }
+        self.size = if self.times == 0 { size } else { self.size.min(size) };
+        (self.times, self.dial) = (self.times.saturating_add(1), dial);
+        Some(self.times)
+    }
+
+    /// A request of this size was answered.
+    pub(super) fn answered(&mut self, size: usize) {
+        if size >= self.size {
+            self.times = 0;
+        }
+    }
 }
 
 /// What writes to a broker of the target, each over a connection of its own.
@@ -77,5 +111,23 @@ impl Tries {
         let config = stream.cluster(self.side).config();
         let doubled = 1 << self.failures.saturating_sub(1).min(16);
         tokio::time::sleep(config.retry_backoff.saturating_mul(doubled).min(config.retry_backoff_max)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closings_in_a_row_are_counted_until_a_request_as_large_is_answered() {
+        let mut closings = Closings::default();
+        assert_eq!(closings.lost(1, 5000), Some(1));
+        assert_eq!(closings.lost(1, 9000), None, "the same connection");
+        closings.answered(100);
+        assert_eq!((closings.lost(2, 4000), closings.lost(3, 7000)), (Some(2), Some(3)));
+        closings.answered(3999);
+        assert_eq!(closings.lost(4, 4000), Some(4));
+        closings.answered(4000);
+        assert_eq!(closings.lost(5, 4000), Some(1));
     }
 }

@@ -47,7 +47,7 @@ use crate::terms::state::State;
 use crate::throttle::Throttle;
 use crate::wire::cluster::Cluster;
 use crate::wire::memory::Budget;
-use lanes::{Lane, Task, Tries};
+use lanes::{Closings, Lane, Task, Tries};
 use slots::Slots;
 
 /// What the mirror tells a stream to do.

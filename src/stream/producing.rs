@@ -1,14 +1,15 @@
 //! Produces to one target broker: collects one batch of every partition that has one into a request, keeps up to
 //! `max.in.flight.requests.per.connection` requests under way, and tells each machine what became of its batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Lane, PATIENCE, Side, Stream, Task, Tries};
-use crate::error::{Error, Result};
+use super::{Closings, Lane, PATIENCE, Side, Stream, Task, Tries};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, EventKind};
 use crate::machine::partition::{Produced, Ticket};
 use crate::planted::{self, Bug};
 use crate::tasks;
@@ -22,7 +23,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// Runs for ever.
 pub(super) async fn run(stream: Rc<Stream>, broker: i32, lane: Rc<Lane>) {
-    let mut sender = Sender { stream, broker, lane, connection: None };
+    let mut sender = Sender { stream, broker, lane, connection: None, next: 0 };
     let in_flight = std::sync::Arc::new(Semaphore::new(sender.stream.config.target.max_in_flight));
     let mut tries = Tries::of(Side::Target);
     // Before the first partition is opened: what is opened over a connection that is older than its opening can be sent at once.
@@ -55,10 +56,15 @@ struct Sender {
     broker: i32,
     lane: Rc<Lane>,
     connection: Option<Rc<Connection>>,
+    /// The slot that is looked at first: a small batch is not to come before a large one again and again.
+    next: usize,
 }
 
 /// The batches of a request, by slot.
 type Tickets = BTreeMap<usize, Under>;
+
+/// Bytes around the payloads, at most: of a request, of each topic beside its name, of each partition.
+const FRAMING: [usize; 3] = [512, 32, 32];
 
 /// A batch under way.
 #[derive(Clone, Copy)]
@@ -72,17 +78,20 @@ struct Under {
 impl Sender {
     async fn send(&mut self, permit: OwnedSemaphorePermit) -> Result<()> {
         let connection = self.connect().await?;
-        let (topics, tickets) = self.collect();
+        let (topics, tickets, size) = self.collect();
         if tickets.is_empty() {
             return Ok(());
         }
+        let order = Order { broker: self.broker, dial: self.lane.connections.get(), size, batches: tickets.len() };
         let sent = produce::send(&connection, &topics, self.stream.config.target.request_timeout).await;
         match sent {
             Ok(sent) => {
-                tasks::spawn(receive(self.stream.clone(), connection, sent, tickets, permit));
+                let under_way = (order, self.lane.clone());
+                tasks::spawn(receive(self.stream.clone(), connection, sent, (tickets, under_way), permit));
                 Ok(())
             }
             Err(error) => {
+                order.lost(&self.stream, &self.lane, &error);
                 lose(&self.stream, tickets);
                 Err(error)
             }
@@ -116,16 +125,20 @@ impl Sender {
         }
     }
 
-    /// Takes the next batch of every partition in the lane, as long as they fit into a request.
-    fn collect(&self) -> (Vec<TopicParts>, Tickets) {
+    /// Takes the next batch of every partition in the lane, as long as they fit into a request, and tells how large that is. A batch that is
+    /// larger than a request may be travels alone.
+    fn collect(&mut self) -> (Vec<TopicParts>, Tickets, usize) {
         let mut topics: BTreeMap<Rc<str>, TopicParts> = BTreeMap::new();
         let mut tickets = Tickets::new();
-        let mut size = 0;
+        let (limit, [mut size, of_topic, of_part]) = (self.stream.config.target.max_request_size, FRAMING);
         let mut slots = self.stream.slots.borrow_mut();
         let now = self.stream.now();
         let mut reopened = Vec::new();
         let mut rest = self.lane.take();
-        while let Some(index) = rest.pop_first() {
+        let behind = rest.split_off(&self.next);
+        let mut left = BTreeSet::new();
+        let mut in_turn = behind.into_iter().chain(rest);
+        for index in in_turn.by_ref() {
             let Some(slot) = slots.get_mut(index) else { continue };
             if slot.leaders[Side::Target as usize] != self.broker {
                 continue;
@@ -137,13 +150,21 @@ impl Sender {
                 reopened.push(index);
                 continue;
             }
+            let Some(next_size) = slot.machine.next_size() else { continue };
+            let framing = if topics.contains_key(&slot.target_topic) { 0 } else { of_topic + slot.target_topic.len() };
+            let grown = size + next_size + of_part + framing;
+            if grown > limit && !tickets.is_empty() {
+                self.next = index;
+                left.insert(index);
+                break;
+            }
             let Some(mut batch) = slot.machine.poll_produce() else { continue };
             if planted::is(Bug::FreshSequence) {
                 let count = batch.payload.header.record_count;
                 batch.stamp.base_sequence = planted::fresh_sequence(index, batch.stamp.base_sequence, count);
             }
             slot.last_sent = now;
-            size += batch.size;
+            size = grown;
             let header = batch.payload.rewrite_header(batch.stamp);
             let part = Part { partition: slot.partition, header, payload: batch.payload.payload() };
             let source = &batch.payload.header;
@@ -156,18 +177,15 @@ impl Sender {
             if slot.machine.can_produce() {
                 self.lane.put(index);
             }
-            if size >= self.stream.config.target.max_request_size {
-                break;
-            }
         }
-        for index in rest {
+        for index in left.into_iter().chain(in_turn) {
             self.lane.put(index);
         }
         drop(slots);
         for index in reopened {
             self.stream.update(index);
         }
-        (topics.into_values().collect(), tickets)
+        (topics.into_values().collect(), tickets, size)
     }
 
     /// The broker cannot be reached: its partitions have to find another leader, or wait.
@@ -181,12 +199,45 @@ impl Sender {
     }
 }
 
+/// A request as it was sent.
+#[derive(Clone, Copy)]
+struct Order {
+    broker: i32,
+    /// The connection that it was sent over, counted.
+    dial: u32,
+    size: usize,
+    batches: usize,
+}
+
+impl Order {
+    /// Its connection is closed. Brokers do that without a word with requests that they find too large.
+    fn lost(self, stream: &Stream, lane: &Lane, error: &Error) {
+        let Order { broker, dial, size, batches } = self;
+        if error.kind() != ErrorKind::Connect {
+            return;
+        }
+        let Some(times) = lane.closings.borrow_mut().lost(dial, size) else { return };
+        if times != Closings::TOLD_AFTER {
+            return;
+        }
+        let limit = stream.config.target.max_request_size;
+        let message = format!(
+            "broker {broker} of the target has closed the connection {times} times after a request with {batches} batches of together {size} \
+             bytes ({}): its socket.request.max.bytes may be smaller; raise that, or set target.max.request.size, which is {limit}, below it, \
+             unless a single batch is larger",
+            error.message()
+        );
+        tracing::warn!(broker, size, batches, "{message}");
+        stream.events.send(Event::of_error(EventKind::Error, &Error::new(ErrorKind::Broker, message)));
+    }
+}
+
 /// Waits for the answer to a request, and tells the machines.
 async fn receive(
     stream: Rc<Stream>,
     connection: Rc<Connection>,
     sent: Sent,
-    mut tickets: Tickets,
+    (mut tickets, (order, lane)): (Tickets, (Order, Rc<Lane>)),
     permit: OwnedSemaphorePermit,
 ) {
     let response = stream.watched(Side::Target, PATIENCE, sent.wait(&connection)).await;
@@ -194,6 +245,7 @@ async fn receive(
     let now = stream.now();
     match response {
         Ok(response) => {
+            lane.closings.borrow_mut().answered(order.size);
             for topic in &response.responses {
                 let name = stream.name_of_answered(&topic.name.0, topic.topic_id.as_u128());
                 let Some(name) = name else { continue };
@@ -235,6 +287,7 @@ async fn receive(
         }
         Err(error) => {
             tracing::debug!(%error, "produce requests lost");
+            order.lost(&stream, &lane, &error);
             stream.leaders_are_stale(Side::Target);
         }
     }

@@ -87,7 +87,7 @@ pub const TABLE: &[BrokerError] = &[
     row(36, "TOPIC_ALREADY_EXISTS", Leader, "someone created it first: look at it again"),
     row(37, "INVALID_PARTITIONS", Refused, "the number of partitions is not legal there"),
     row(38, "INVALID_REPLICATION_FACTOR", Refused, "the target has fewer brokers than the replication factor asks"),
-    row(40, "INVALID_CONFIG", Refused, "the target does not know a configuration of the topic, or not its value"),
+    row(40, "INVALID_CONFIG", Refused, "the target does not know a configuration of the topic, or not its value: topic.configs.override sets another, topic.configs.exclude leaves it out"),
     row(41, "NOT_CONTROLLER", Leader, "the controller moved"),
     row(42, "INVALID_REQUEST", Unsupported, "the broker does not accept the request as it is"),
     row(44, "POLICY_VIOLATION", Refused, "a policy of the target forbids it"),

@@ -19,6 +19,13 @@ pub struct Metadata {
     pub topics: BTreeMap<String, TopicMetadata>,
 }
 
+impl Metadata {
+    /// How many partitions a topic has; none of one that is not there.
+    pub fn partitions_of(&self, topic: &str) -> i32 {
+        self.topics.get(topic).map_or(0, |topic| topic.leaders.len() as i32)
+    }
+}
+
 /// What a cluster says of one topic.
 #[derive(Debug, Clone, Default)]
 pub struct TopicMetadata {

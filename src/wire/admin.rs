@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
@@ -16,11 +17,71 @@ use uuid::Uuid;
 use super::cluster::{Cluster, topic_name};
 use super::configs::{self, DYNAMIC_TOPIC_CONFIG};
 use super::connection::Connection;
+use super::portions::{self, Answer, PARTITIONS_AT_ONCE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::terms::broker_error::{BrokerError, Class};
 use crate::terms::settings::{Changes, Counting, MIN_IN_SYNC};
 use crate::terms::topic::NewTopic;
 use crate::text::printable;
+
+impl NewTopic {
+    /// The partitions that it gets at once; the others are added.
+    fn first_partitions(&self) -> i32 {
+        self.partitions.min(PARTITIONS_AT_ONCE)
+    }
+
+    /// The records that a controller writes for it.
+    fn weight(&self) -> usize {
+        1 + self.first_partitions().max(1) as usize + self.configs.len()
+    }
+}
+
+/// Topics of which as many as a request may hold are created at a time.
+pub fn portions(topics: &mut [NewTopic]) -> impl Iterator<Item = &mut [NewTopic]> {
+    let ranges = portions::ranges(topics.iter().map(NewTopic::weight));
+    let mut rest = topics;
+    ranges.into_iter().map(move |range| {
+        let (some, others) = std::mem::take(&mut rest).split_at_mut(range.len());
+        rest = others;
+        some
+    })
+}
+
+/// The partitions that a topic has, and is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Growth {
+    /// Now.
+    pub from: i32,
+    /// In the end.
+    pub to: i32,
+}
+
+impl Growth {
+    /// How many it gets in one request.
+    fn next(self) -> i32 {
+        self.to.min(self.from.saturating_add(PARTITIONS_AT_ONCE))
+    }
+}
+
+impl Answer for CreatableTopicResult {
+    fn code(&self) -> i16 {
+        self.error_code
+    }
+
+    fn text(&self) -> Option<&str> {
+        self.error_message.as_deref()
+    }
+}
+
+impl Answer for CreatePartitionsTopicResult {
+    fn code(&self) -> i16 {
+        self.error_code
+    }
+
+    fn text(&self) -> Option<&str> {
+        self.error_message.as_deref()
+    }
+}
 
 /// The error of a request about a thing, as a sentence.
 pub fn refused(cluster: &Cluster, what: &str, broker: BrokerError, detail: Option<&str>) -> Error {
@@ -113,15 +174,18 @@ async fn request_creation(
         };
         CreatableTopic::default()
             .with_name(topic_name(&topic.name))
-            .with_num_partitions(topic.partitions)
+            .with_num_partitions(topic.first_partitions())
             .with_replication_factor(topic.replication_factor)
             .with_configs(topic.configs.iter().map(config).collect())
     };
-    let request = CreateTopicsRequest::default()
-        .with_topics(topics.iter().map(new).collect())
-        .with_validate_only(validate_only)
-        .with_timeout_ms(cluster.config().request_timeout.as_millis() as i32);
-    Ok(connection.call(&request, connection.version::<CreateTopicsRequest>(7)?).await?.topics)
+    portions::ask(topics, NewTopic::weight, async |some: &[NewTopic]| {
+        let request = CreateTopicsRequest::default()
+            .with_topics(some.iter().map(new).collect())
+            .with_validate_only(validate_only)
+            .with_timeout_ms(cluster.config().request_timeout.as_millis() as i32);
+        Ok(connection.call(&request, connection.version::<CreateTopicsRequest>(7)?).await?.topics)
+    })
+    .await
 }
 
 fn created(cluster: &Cluster, answers: Vec<CreatableTopicResult>) -> BTreeMap<String, Result<()>> {
@@ -162,27 +226,31 @@ async fn create_by_asking(cluster: &Cluster, topics: &[NewTopic]) -> Result<BTre
     Ok(names.into_iter().map(|name| (name, Ok(None))).collect())
 }
 
-/// Adds partitions to topics, up to the number given, or with `validate_only` asks whether that would be possible; the
-/// result of each.
+/// Adds partitions to topics, up to the number given or as many of them as a request may hold, or with `validate_only` asks whether that would
+/// be possible; the result of each.
 pub async fn grow_topics(
     cluster: &Cluster,
     controller_id: i32,
-    topics: &BTreeMap<String, i32>,
+    topics: &BTreeMap<String, Growth>,
     validate_only: bool,
 ) -> Result<BTreeMap<String, Result<()>>> {
     if topics.is_empty() {
         return Ok(BTreeMap::new());
     }
     let connection = controller(cluster, controller_id).await?;
-    let grown = |(name, count): (&String, &i32)| {
-        CreatePartitionsTopic::default().with_name(topic_name(name)).with_count(*count).with_assignments(None)
+    let topics: Vec<(&String, Growth)> = topics.iter().map(|(name, growth)| (name, *growth)).collect();
+    let weight = |(_, growth): &(&String, Growth)| growth.next().saturating_sub(growth.from).max(1) as usize;
+    let grown = |(name, growth): &(&String, Growth)| {
+        CreatePartitionsTopic::default().with_name(topic_name(name)).with_count(growth.next()).with_assignments(None)
     };
-    let request = CreatePartitionsRequest::default()
-        .with_topics(topics.iter().map(grown).collect())
-        .with_validate_only(validate_only)
-        .with_timeout_ms(cluster.config().request_timeout.as_millis() as i32);
-    let response = connection.call(&request, connection.version::<CreatePartitionsRequest>(3)?).await?;
-    let results = response.results.into_iter().map(|topic| {
+    let answers = portions::ask(&topics, weight, async |some: &[(&String, Growth)]| {
+        let request = CreatePartitionsRequest::default()
+            .with_topics(some.iter().map(grown).collect())
+            .with_validate_only(validate_only)
+            .with_timeout_ms(cluster.config().request_timeout.as_millis() as i32);
+        Ok(connection.call(&request, connection.version::<CreatePartitionsRequest>(3)?).await?.results)
+    });
+    let results = answers.await?.into_iter().map(|topic| {
         let name = topic.name.0.to_string();
         let what = format!("add partitions to topic '{name}'");
         let result = outcome(cluster, &what, topic.error_code, topic.error_message.as_deref());

@@ -8,16 +8,18 @@ use std::rc::Rc;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
 use kafka_protocol::protocol::StrBytes;
 
 use super::cluster::Cluster;
+use super::portions::{self, Answer};
 use super::removal::missing;
 use crate::error::{ErrorKind, Result};
 use crate::terms::broker_error::BrokerError;
 use crate::terms::settings::{COUNTING, Changes, Counting, TIMESTAMP_TYPE};
 
-/// Topics in one request.
+/// Topics in one request that asks.
 const AT_ONCE: usize = 250;
 /// A topic's number among the things that have configurations.
 const TOPIC_RESOURCE: i8 = 2;
@@ -151,37 +153,55 @@ pub async fn alter<K: AsRef<str>>(
 ) -> Result<ByTopic<()>> {
     const SET: i8 = 0;
     const DELETE: i8 = 1;
-    let mut results = BTreeMap::new();
-    for some in topics.chunks(AT_ONCE) {
-        let connection = cluster.any().await?;
-        let change = |(key, value): &(K, Option<String>)| {
-            AlterableConfig::default()
-                .with_name(StrBytes::from_string(key.as_ref().to_owned()))
-                .with_config_operation(if value.is_some() { SET } else { DELETE })
-                .with_value(value.clone().map(StrBytes::from_string))
-        };
-        let resource = |(topic, changes): &(String, Changes<K>)| {
-            AlterConfigsResource::default()
-                .with_resource_type(TOPIC_RESOURCE)
-                .with_resource_name(StrBytes::from_string(topic.clone()))
-                .with_configs(changes.iter().map(change).collect())
-        };
-        let request = IncrementalAlterConfigsRequest::default()
-            .with_resources(some.iter().map(resource).collect())
-            .with_validate_only(validate_only);
-        let response = connection.call(&request, connection.version::<IncrementalAlterConfigsRequest>(1)?).await?;
-        results.extend(response.responses.into_iter().map(|result| {
-            let name = result.resource_name.to_string();
-            let keys = some.iter().filter(|(topic, _)| *topic == name).flat_map(|(_, changes)| changes);
-            let keys: Vec<&str> = keys.map(|(key, _)| key.as_ref()).collect();
-            let what = format!("change {} of topic '{name}'", keys.join(", "));
-            let outcome = BrokerError::of(result.error_code).map_or(Ok(()), |error| {
-                Err(missing(cluster, &what, "AlterConfigs", &name, error, result.error_message.as_deref()))
-            });
-            (name, outcome)
-        }));
+    let connection = match topics {
+        [] => return Ok(BTreeMap::new()),
+        _ => cluster.any().await?,
+    };
+    let version = connection.version::<IncrementalAlterConfigsRequest>(1)?;
+    let change = |(key, value): &(K, Option<String>)| {
+        AlterableConfig::default()
+            .with_name(StrBytes::from_string(key.as_ref().to_owned()))
+            .with_config_operation(if value.is_some() { SET } else { DELETE })
+            .with_value(value.clone().map(StrBytes::from_string))
+    };
+    let resource = |(topic, changes): &&(String, Changes<K>)| {
+        AlterConfigsResource::default()
+            .with_resource_type(TOPIC_RESOURCE)
+            .with_resource_name(StrBytes::from_string(topic.clone()))
+            .with_configs(changes.iter().map(change).collect())
+    };
+    let all: Vec<&(String, Changes<K>)> = topics.iter().collect();
+    let answers = portions::ask(
+        &all,
+        |(_, changes)| changes.len(),
+        async |some: &[&(String, Changes<K>)]| {
+            let request = IncrementalAlterConfigsRequest::default()
+                .with_resources(some.iter().map(resource).collect())
+                .with_validate_only(validate_only);
+            Ok(connection.call(&request, version).await?.responses)
+        },
+    );
+    let results = answers.await?.into_iter().map(|result| {
+        let name = result.resource_name.to_string();
+        let keys = topics.iter().filter(|(topic, _)| *topic == name).flat_map(|(_, changes)| changes);
+        let keys: Vec<&str> = keys.map(|(key, _)| key.as_ref()).collect();
+        let what = format!("change {} of topic '{name}'", keys.join(", "));
+        let outcome = BrokerError::of(result.error_code).map_or(Ok(()), |error| {
+            Err(missing(cluster, &what, "AlterConfigs", &name, error, result.error_message.as_deref()))
+        });
+        (name, outcome)
+    });
+    Ok(results.collect())
+}
+
+impl Answer for AlterConfigsResourceResponse {
+    fn code(&self) -> i16 {
+        self.error_code
     }
-    Ok(results)
+
+    fn text(&self) -> Option<&str> {
+        self.error_message.as_deref()
+    }
 }
 
 /// What every topic gets when a whole request is not offered by the brokers.

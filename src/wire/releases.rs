@@ -49,8 +49,21 @@ impl Offer {
     }
 }
 
-/// Refuses a broker that is too old.
+/// Refuses what is no broker: the controllers of KRaft speak Kafka's protocol too, and have neither topics nor records.
+pub fn is_broker(connection: &Connection) -> Result<()> {
+    if connection.newest(ApiKey::Metadata as i16).is_some() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} is a controller of KRaft and no broker, by what it offers: bootstrap.servers takes listeners of brokers, whose port is another one",
+        connection.address()
+    );
+    Err(Error::new(ErrorKind::Connect, message))
+}
+
+/// Refuses what is no broker, and a broker that is too old.
 pub fn check(side: &str, connection: &Connection) -> Result<()> {
+    is_broker(connection)?;
     let newest = |key: ApiKey| connection.newest(key as i16).unwrap_or(-1);
     let has_since = |first: ApiKey| connection.keys().any(|key| key >= first as i16);
     let offer = Offer {

@@ -269,7 +269,10 @@ async fn ask_about_topics(cluster: &Cluster, topics: &[String], asking: &mut Ask
     let new = [NewTopic { name: TOPIC.to_owned(), partitions: 2, replication_factor: 3, configs }];
     asking.note(admin::create_topics(cluster, 0, &new).await);
     asking.note(admin::may_create_topics(cluster, 0, &new).await);
-    asking.note(admin::grow_topics(cluster, 0, &BTreeMap::from([(TOPIC.to_owned(), 5)]), true).await);
+    asking.note(
+        admin::grow_topics(cluster, 0, &BTreeMap::from([(TOPIC.to_owned(), admin::Growth { from: 1, to: 5 })]), true)
+            .await,
+    );
     asking.note(admin::delete_topic(cluster, 0, TOPIC, 5).await);
     admin::transactional_id_of(cluster, 5).await;
     asking.note(configs::describe(cluster, topics).await);

@@ -291,6 +291,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         );
         return Err(ExitCode::from(2));
     }
+    if let Some(twice) = file_given_twice(&error) {
+        output::complain(twice);
+        return Err(ExitCode::from(2));
+    }
     let text = error.render().to_string();
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         output::note(text.trim_end());
@@ -298,6 +302,21 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     }
     output::complain(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
     Err(ExitCode::from(2))
+}
+
+/// MirrorMaker 1 read several clusters with several files.
+fn file_given_twice(error: &clap::Error) -> Option<&'static str> {
+    let Some(ContextValue::String(what)) = error.get(ContextKind::InvalidArg) else { return None };
+    match error.kind() {
+        ErrorKind::ArgumentConflict if what.starts_with("--consumer.config") => Some(
+            "--consumer.config is given twice, and a mirror has one source: run one mirror for each, with a 'name' of its own; to bring \
+             the same topics of several clusters together, give each of them --set offsets=translate",
+        ),
+        ErrorKind::ArgumentConflict if what.starts_with("--producer.config") => Some(
+            "--producer.config is given twice, and a mirror has one target: run one mirror for each, with a 'name' of its own",
+        ),
+        _ => None,
+    }
 }
 
 /// Whether it is about something that is no flag, as what stands behind a blank in `--set key value`.

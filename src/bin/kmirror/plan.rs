@@ -40,6 +40,12 @@ pub(crate) fn text(plan: &Plan) -> String {
     for warning in &plan.warnings {
         text.push_str(&format!("warning: {}\n", printable(warning)));
     }
+    let internal = &plan.internal_topic;
+    for (what, sentence) in [("warning", &internal.warning), ("refuse", &internal.reason)] {
+        if let Some(sentence) = sentence {
+            text.push_str(&format!("{what}: {}\n", printable(sentence)));
+        }
+    }
     text.push_str(match plan.markers {
         MarkerPermission::Allowed => "offsets without a record: markers are permitted\n",
         MarkerPermission::Denied => {
@@ -66,6 +72,7 @@ pub(crate) fn text(plan: &Plan) -> String {
 
 fn push_topic(text: &mut String, topic: &TopicPlan) {
     let what = match (topic.action, topic.replication_factor) {
+        (TopicAction::Create, Some(-1)) => "create, with the target's default number of replicas".to_owned(),
         (TopicAction::Create, Some(replicas)) => {
             let wanted = topic
                 .replication_factor_wanted

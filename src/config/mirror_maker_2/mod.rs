@@ -12,7 +12,7 @@ use super::collect::{Entry, Item, Origin, Place, Properties};
 use super::problems::Warning;
 use super::{Config, properties, resolve, value};
 use crate::error::{Error, ErrorKind, Result};
-use keys::Verdict;
+use keys::{Reading, Verdict};
 use translate::{Translated, Translator};
 
 mod document;
@@ -83,8 +83,15 @@ impl Properties {
         for (source, target) in pairs.filter(|(source, target)| source != target) {
             let flow = Flow { source: source.clone(), target: target.clone() };
             let entry = self.last(&format!("{flow}.enabled")).or_else(|| self.last("enabled"));
-            if entry.is_some_and(|entry| entry.value.trim().eq_ignore_ascii_case("true")) {
-                flows.push(flow);
+            let Some(entry) = entry else { continue };
+            match entry.value.trim().to_ascii_lowercase().as_str() {
+                "true" => flows.push(flow),
+                "false" | "" => {}
+                _ => {
+                    let (value, hint) = (value::quote(&entry.value), value::comment_hint(&entry.value));
+                    let message = format!("{}: {}: is {value}: it takes true or false{hint}", entry.origin, entry.key);
+                    return Err(Error::new(ErrorKind::Config, message));
+                }
             }
         }
         if flows.is_empty() {
@@ -208,7 +215,8 @@ impl Assembly {
                     message,
                 }),
                 Translated::Mistake(what) => {
-                    let what = format!("{}: {what}", translator.shown(&entry.key));
+                    let hint = value::comment_hint(&entry.value);
+                    let what = format!("{}: {what}{hint}", translator.shown(&entry.key));
                     self.items.push(Item::Bad { origin: entry.origin.clone(), what });
                 }
             }
@@ -289,6 +297,25 @@ impl Assembly {
             extend("topics", &format!("(.*{separator})?heartbeats"));
         }
     }
+}
+
+/// What is said of one of MirrorMaker 2's keys where kmirror's are expected; nothing of a key that is called the same.
+pub(super) fn called_otherwise(key: &str) -> Option<String> {
+    Some(match keys::find(key)?.verdict {
+        Verdict::Property(to, ..) if to == key => return None,
+        Verdict::Property(to, Reading::Seconds, _) => {
+            format!("is MirrorMaker 2's name of {to}, which is in milliseconds")
+        }
+        Verdict::Property(to, Reading::Class(words), _) => {
+            let words: Vec<&str> = words.iter().map(|(_, word)| *word).collect();
+            format!("is MirrorMaker 2's name of {to}, which takes {}", value::either(&words))
+        }
+        Verdict::Property(to, Reading::Same, _) => format!("is MirrorMaker 2's name of {to}"),
+        Verdict::Idle(reason, _) | Verdict::Only(_, reason) => {
+            format!("is a key of MirrorMaker 2 and none here: {reason}")
+        }
+        Verdict::Flows(_) | Verdict::OnRequest(_) => return None,
+    })
 }
 
 /// The default of a property of kmirror.

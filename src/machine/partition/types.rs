@@ -76,8 +76,6 @@ pub struct Produce<'a, P> {
     pub stamp: Stamp,
     /// What to send.
     pub payload: &'a P,
-    /// Bytes of it.
-    pub size: usize,
 }
 
 /// An order to write control markers, one for each offset.

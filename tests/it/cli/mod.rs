@@ -5,6 +5,7 @@
 
 mod demo;
 mod flows;
+mod forms;
 mod hostile;
 mod limits;
 mod mirror;

@@ -147,3 +147,26 @@ fn a_quota_on_the_mirrors_client_is_a_warning() -> Outcome {
         Ok(expect_line(&report, "quotas", &["source warning", &client, "consumer_byte_rate=12000000"]).ok())
     })
 }
+
+/// It speaks Kafka's protocol, and offers neither topics nor records.
+#[test]
+fn a_controller_in_place_of_a_broker_is_named() -> Outcome {
+    let pair = shared()?;
+    let topic = unique("controlled");
+    let mirroring = Mirroring::pair(pair, &topic);
+    for side in [("source", &pair.source), ("target", &pair.target)] {
+        let lost = mirroring.clone().set(&format!("{}.bootstrap.servers={}", side.0, side.1.controller()));
+        let (code, report) = lost.document("check", &[])?;
+        assert_eq!(code, 3, "{report:#}");
+        expect_line(&report, "connection", &[side.0, "failed", "is a controller of KRaft and no broker"])?;
+        for command in ["plan", "run"] {
+            let mut kmirror = lost.command(command, &[])?;
+            assert_eq!(kmirror.wait(LIMIT)?.code(), Some(3), "{command}: {}", kmirror.stderr());
+            assert!(kmirror.stderr().contains("is a controller of KRaft"), "{command}: {}", kmirror.stderr());
+        }
+    }
+    // With a broker beside it, it does no harm.
+    pair.source.create_topic(&topic, 1, &[])?;
+    let both = format!("source.bootstrap.servers={},{}", pair.source.controller(), pair.source.bootstrap());
+    mirroring.set(&both).catch_up().map(drop)
+}

@@ -88,13 +88,15 @@ pub(super) fn grow(cluster: &Cluster, topic: &str, partitions: usize) -> Outcome
 
 /// Waits until the target has as many partitions, each with the source's end.
 pub(super) fn wait_copied(pair: &Pair, topic: &str) -> Outcome {
+    wait_copied_between(&pair.source, &pair.target, topic)
+}
+
+pub(super) fn wait_copied_between(source: &Cluster, target: &Cluster, topic: &str) -> Outcome {
     let ends = |cluster: &Cluster| -> Outcome<BTreeMap<i32, i64>> {
         Ok(cluster.client().bounds(topic)?.into_iter().map(|(partition, bounds)| (partition, bounds.end)).collect())
     };
-    let wanted = ends(&pair.source)?;
-    wait_for(&format!("{topic} is copied"), LIMIT, || {
-        Ok(ends(&pair.target).is_ok_and(|ends| ends == wanted).then_some(()))
-    })
+    let wanted = ends(source)?;
+    wait_for(&format!("{topic} is copied"), LIMIT, || Ok(ends(target).is_ok_and(|ends| ends == wanted).then_some(())))
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod resets;
 mod scale;
 mod scenarios;
 mod shapes;
+mod strict;
 mod throttle;
 mod tiered;
 mod topics;

@@ -85,6 +85,13 @@ impl Version {
             // One that does not fit (another JVM, other jars) is ignored.
             command.arg(format!("-XX:SharedArchiveFile={}", archive.display()));
         }
+        // Classes of a test's own, beside the jars.
+        let own = options.iter().filter_map(|option| option.strip_prefix("-Dtest.classes="));
+        let classes = own.fold(self.jars()?.join("*").into_os_string(), |mut all, one| {
+            all.push(":");
+            all.push(one);
+            all
+        });
         command
             .args(["-Xms32m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
             .args(["-Xshare:auto", "-Djava.awt.headless=true"])
@@ -92,7 +99,7 @@ impl Version {
             .args(["-Dorg.slf4j.simpleLogger.showDateTime=true"])
             .args(["-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"])
             .arg("-cp")
-            .arg(self.jars()?.join("*"))
+            .arg(classes)
             .arg(class);
         Ok(command)
     }
@@ -144,7 +151,9 @@ impl Broker {
             // It formats its storage by itself, and finds its cluster id in ZooKeeper.
             return Ok(broker);
         }
-        let mut command = shape.version.java(&["-Xmx128m".to_owned()], "kafka.tools.StorageTool")?;
+        let own = shape.jvm.iter().filter(|option| option.starts_with("-Dtest.classes=")).cloned();
+        let options: Vec<String> = own.chain(["-Xmx128m".to_owned()]).collect();
+        let mut command = shape.version.java(&options, "kafka.tools.StorageTool")?;
         command
             .args(["format", "-t", &shape.cluster_id, "-c"])
             .arg(&properties)

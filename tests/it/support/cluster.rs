@@ -156,6 +156,11 @@ impl Cluster {
         join(self.ports.iter().map(|ports| ports.direct))
     }
 
+    /// `host:port` of the first node as a controller, which no client can use.
+    pub(crate) fn controller(&self) -> String {
+        format!("127.0.0.1:{}", self.ports[0].controller)
+    }
+
     /// The proxy before node `node`; panics when the cluster was started without.
     pub(crate) fn proxy(&self, node: i32) -> &Proxy {
         &self.proxies[index(node)]
