@@ -1,4 +1,5 @@
 //! What signals of the host process mean to the threads of the engine: nothing.
+//! It blocks them for the calling thread, and changes nothing of the host's own threads.
 
 /// Handlers of the host never run on a thread of the engine, but for those of a crash, which is told where it happens, and a broker
 /// that hangs up cannot end the process: Rust's standard library keeps plain writes to a socket from raising SIGPIPE, but not

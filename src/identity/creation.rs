@@ -75,7 +75,8 @@ pub(crate) async fn create(
     only_ask: bool,
 ) -> Result<Option<String>> {
     let attempts = attempts(topic, replication_factor, brokers);
-    let mut first: Option<Error> = None;
+    // The first says why something was given up, the last what is in the way when nothing is left to give up.
+    let (mut first, mut last): (Option<Error>, Option<Error>) = (None, None);
     for attempt in &attempts {
         let answer = ask(target, controller_id, attempt, only_ask).await?;
         match (answer, &first) {
@@ -85,11 +86,14 @@ pub(crate) async fn create(
                 let message = format!("the mirror's internal topic '{topic}' gets {what}: {}", refusal.message());
                 return Ok(Some(message));
             }
-            (Err(error), _) if is_of_what_is_asked(&error) => first = first.or(Some(error)),
+            (Err(error), _) if is_of_what_is_asked(&error) => {
+                first.get_or_insert_with(|| error.clone());
+                last = Some(error);
+            }
             (Err(error), _) => return Err(error),
         }
     }
-    Err(first.map_or_else(
+    Err(last.map_or_else(
         || Error::new(ErrorKind::Internal, "the internal topic was not created"),
         |error| by_hand(topic, &error),
     ))

@@ -1,4 +1,5 @@
 //! What goes wrong in a history, and how often.
+//! It is drawn from the seed; it never looks at what the mirror does.
 
 use std::time::Duration;
 

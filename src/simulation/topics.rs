@@ -1,4 +1,5 @@
 //! What a broker in this process answers about topics and their configurations: the same on every broker, as of now.
+//! It knows nothing of records.
 
 use std::collections::BTreeMap;
 

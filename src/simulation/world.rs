@@ -1,4 +1,5 @@
 //! Everything of a history that is not the mirror: both clusters, the network, chance, and what is told of it.
+//! Time is tokio's, which is paused; nothing here waits.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

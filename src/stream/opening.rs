@@ -149,6 +149,7 @@ async fn open(stream: Rc<Stream>, leaders: [i32; 2], slots: Vec<usize>) {
                 let source = SourceLog { last_epoch, ..source };
                 machine.handle_opened(Reading { source, target: target.log, likeness }, now);
             }
+            // Left open: this is the bug.
             (Ok((source, _)), Ok(target), Err(_)) if planted::is(Bug::FailureIsNothing) => {
                 machine.handle_opened(Reading { source, target: target.log, likeness: Likeness::Unknown }, now);
             }

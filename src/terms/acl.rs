@@ -1,4 +1,5 @@
 //! Access control lists, as authorizers have them.
+//! Which of them are copied is decided in `machine::acls`.
 
 use std::fmt;
 

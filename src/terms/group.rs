@@ -1,4 +1,5 @@
 //! What consumer groups are, and where they have come to.
+//! What is copied of them is decided in `machine::groups`.
 
 use std::collections::BTreeMap;
 

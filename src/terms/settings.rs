@@ -1,4 +1,5 @@
 //! Settings of topics that a mirror knows by name.
+//! What follows from them is decided in `machine::configs` and `machine::fill_settings`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

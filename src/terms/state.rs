@@ -1,4 +1,5 @@
 //! What is said of a mirror and of its partitions: states, lag, how much was replicated.
+//! It is counted in `status` and shown by the bindings as it is.
 
 use std::fmt;
 

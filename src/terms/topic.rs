@@ -1,4 +1,5 @@
 //! What clusters and their topics are called and say of themselves.
+//! It is read in `wire` and decided on in `machine::topics`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
