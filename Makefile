@@ -46,7 +46,7 @@ lint: need-rust ## formatting, clippy and documentation without warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_FLAGS) --workspace --no-deps --document-private-items --quiet
 
 nightly: need-rust need-java need-python need-c ## the long tests: hundreds of kill rounds, twenty minutes of faults, a million simulated histories
-	KMIRROR_HISTORIES=1000000 $(CARGO) test $(CARGO_FLAGS) --release --lib machine
+	KMIRROR_HISTORIES=1000000 KMIRROR_ENGINE_HISTORIES=100000 $(CARGO) test $(CARGO_FLAGS) --release --lib -- machine simulation
 	$(CARGO) test $(CARGO_FLAGS) --release --test it -- --ignored --test-threads=1 --nocapture
 
 # Which part of the changes, for example MUTANTS="--shard 0/8 --sharding round-robin"; all of them take hours.

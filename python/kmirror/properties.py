@@ -48,7 +48,7 @@ class Properties(TypedDict, total=False):
     """``buffer.memory``: Bytes in flight in the whole mirror, between what is fetched and what is acknowledged."""
     replication_factor: Value
     """``replication.factor``: Of topics created on the target: source is what the source has, at most the
-    number of brokers of the target."""
+    number of brokers of the target; -1 is the target's own default."""
     replication_policy: Value
     """``replication.policy``: identity: a topic has the same name on the target. default: it is <source
     alias>.<topic>, as in MirrorMaker 2, and topics that came from the target are not mirrored back."""

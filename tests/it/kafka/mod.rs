@@ -7,6 +7,7 @@ mod bench;
 mod chaos;
 mod check;
 mod configs;
+mod contract;
 mod damage;
 mod deletions;
 mod denied;
