@@ -32,7 +32,7 @@ use crate::machine::lease::Purpose;
 use crate::machine::partition::Identity;
 use crate::machine::topics::TopicIds;
 use crate::machine::translation::OffsetMap;
-use crate::terms::broker_error::BrokerError;
+use crate::terms::broker_error::{BrokerError, Class};
 use crate::wire::admin;
 use crate::wire::cluster::Cluster;
 
@@ -374,7 +374,7 @@ async fn find_or_create(target: &Cluster, topic: &str, replication_factor: Repli
             return Ok((leader, found.map_or(0, |found| found.id)));
         }
         let error = found.and_then(|found| BrokerError::of(found.error_code)).unwrap_or(BrokerError::UNKNOWN_PARTITION);
-        if error.class == crate::terms::broker_error::Class::Unauthorized || tokio::time::Instant::now() > deadline {
+        if error.class == Class::Unauthorized || tokio::time::Instant::now() > deadline {
             return Err(admin::refused(target, &format!("show the mirror's internal topic '{topic}'"), error, None));
         }
         // A cluster whose brokers are all about to come back shows none: as many replicas cannot be had.

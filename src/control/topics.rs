@@ -22,9 +22,7 @@ use crate::stream;
 use crate::terms::broker_error::{BrokerError, Class};
 use crate::terms::settings::Counting;
 use crate::terms::state::State;
-use crate::terms::topic::Metadata;
-use crate::terms::topic::NewTopic;
-use crate::terms::topic::TopicPartition;
+use crate::terms::topic::{Metadata, NewTopic, TopicPartition};
 use crate::wire::admin::{self, Growth};
 use crate::wire::configs::{self, TopicConfigs};
 

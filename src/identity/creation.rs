@@ -1,8 +1,6 @@
 //! Creates the internal topic. A cluster's policy may forbid settings or a number of replicas: what matters less is given up then, and
 //! told. Without compaction there is no internal topic, as retention would make the mirror forget who it is.
 
-use std::collections::BTreeMap;
-
 use crate::config::ReplicationFactor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::terms::broker_error::{BrokerError, Class};
@@ -101,16 +99,11 @@ pub(crate) async fn create(
 
 async fn ask(target: &Cluster, controller_id: i32, new: &NewTopic, only_ask: bool) -> Result<Result<()>> {
     let new = std::slice::from_ref(new);
-    let done = |answers: BTreeMap<String, Result<()>>| answers.into_values().collect::<Result<()>>();
     Ok(match only_ask {
         true => {
-            let answers = admin::may_create_topics(target, controller_id, new).await?;
-            done(answers.into_iter().map(|(name, answer)| (name, answer.map(drop))).collect())
+            admin::may_create_topics(target, controller_id, new).await?.into_values().try_for_each(|it| it.map(drop))
         }
-        false => {
-            let answers = admin::create_topics(target, controller_id, new).await?;
-            done(answers.into_iter().map(|(name, answer)| (name, answer.map(drop))).collect())
-        }
+        false => admin::create_topics(target, controller_id, new).await?.into_values().try_for_each(|it| it.map(drop)),
     })
 }
 

@@ -10,8 +10,7 @@ use serde::Serialize;
 use super::configs::Configured;
 use super::{Planner, TopicPlan};
 use crate::error::{Error, ErrorKind, Result};
-use crate::terms::topic::Metadata;
-use crate::terms::topic::NewTopic;
+use crate::terms::topic::{Metadata, NewTopic};
 use crate::wire::admin;
 use crate::wire::permissions::{self, Operation, Permitted};
 

@@ -10,6 +10,10 @@ use tokio::sync::Notify;
 use super::log::Log;
 use crate::clock::simulated;
 
+/// What brokers answer of a partition that is not there, or led by another one.
+pub(super) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+pub(super) const NOT_LEADER: i16 = 6;
+
 /// A topic.
 #[derive(Debug)]
 pub(super) struct Topic {
@@ -127,8 +131,6 @@ impl State {
 
     /// The log of a partition for its leader, or the error that another broker answers with.
     pub(super) fn led(&mut self, broker: usize, topic: &str, partition: i32) -> Result<&mut Log, i16> {
-        const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
-        const NOT_LEADER: i16 = 6;
         let logs = self.topics.get_mut(topic).map(|topic| &mut topic.logs).ok_or(UNKNOWN_TOPIC_OR_PARTITION)?;
         let log = logs.get_mut(partition as usize).ok_or(UNKNOWN_TOPIC_OR_PARTITION)?;
         if log.leader == broker { Ok(log) } else { Err(NOT_LEADER) }

@@ -18,13 +18,11 @@ use kafka_protocol::messages::*;
 use uuid::Uuid;
 
 use super::broker::Broker;
-use super::cluster::{FetchSession, State};
+use super::cluster::{FetchSession, NOT_LEADER, State, UNKNOWN_TOPIC_OR_PARTITION};
 use super::log::{INVALID_RECORD, Log, OFFSET_OUT_OF_RANGE};
 use crate::clock::Instant;
 use crate::wire::cluster::topic_name;
 
-const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
-const NOT_LEADER: i16 = 6;
 const REQUEST_TIMED_OUT: i16 = 7;
 const NOT_ENOUGH_REPLICAS: i16 = 19;
 const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
@@ -35,7 +33,7 @@ const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 /// Who may see what is not replicated.
 const DEBUGGING_REPLICA: i32 = -2;
-/// A transaction that is over, for who replicates.
+/// How long markers may take until all in-sync replicas have them.
 const MARKER_LIMIT: Duration = Duration::from_secs(30);
 
 /// What was appended and is waited for: topic, partition, leader epoch and end.

@@ -59,6 +59,11 @@ pub(super) struct Producer {
 }
 
 impl Producer {
+    /// One without batches.
+    fn new(epoch: i16, coordinator_epoch: i32) -> Self {
+        Producer { epoch, coordinator_epoch, batches: VecDeque::new(), open_since: None }
+    }
+
     pub(super) fn last_sequence(&self) -> i32 {
         self.batches.back().map_or(-1, |(_, last, _)| *last)
     }
@@ -194,12 +199,8 @@ impl Log {
 
     fn remember(&mut self, header: &Header, base: i64) {
         let (first, last) = (header.base_sequence, last_sequence(header));
-        let known = self.producers.entry(header.producer_id).or_insert_with(|| Producer {
-            epoch: header.producer_epoch,
-            coordinator_epoch: -1,
-            batches: VecDeque::new(),
-            open_since: None,
-        });
+        let known =
+            self.producers.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch, -1));
         if known.epoch != header.producer_epoch {
             known.batches.clear();
             known.epoch = header.producer_epoch;
@@ -238,12 +239,7 @@ impl Log {
         let marker = samples::marker_of(0, (producer_id, epoch), u8::from(commit));
         let Some(header) = Header::read(&marker) else { return Err(CORRUPT_MESSAGE) };
         self.push(header, &marker);
-        let known = self.producers.entry(producer_id).or_insert_with(|| Producer {
-            epoch,
-            coordinator_epoch: fence,
-            batches: VecDeque::new(),
-            open_since: None,
-        });
+        let known = self.producers.entry(producer_id).or_insert_with(|| Producer::new(epoch, fence));
         if known.epoch != epoch {
             known.batches.clear();
         }
@@ -320,12 +316,10 @@ impl Log {
             }
             if header.is_control() {
                 let fence = fences.get(&header.producer_id).copied().unwrap_or(-1);
-                let known = self.producers.entry(header.producer_id).or_insert_with(|| Producer {
-                    epoch: header.producer_epoch,
-                    coordinator_epoch: fence,
-                    batches: VecDeque::new(),
-                    open_since: None,
-                });
+                let known = self
+                    .producers
+                    .entry(header.producer_id)
+                    .or_insert_with(|| Producer::new(header.producer_epoch, fence));
                 (known.epoch, known.coordinator_epoch, known.open_since) = (header.producer_epoch, fence, None);
             } else {
                 self.remember(&header, header.base_offset);

@@ -16,11 +16,10 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::broker::Broker;
-use super::cluster::Topic;
+use super::cluster::{Topic, UNKNOWN_TOPIC_OR_PARTITION};
 use super::log::Log;
 use crate::wire::cluster::topic_name;
 
-const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 const DYNAMIC_TOPIC_CONFIG: i8 = 1;
 const DEFAULT_CONFIG: i8 = 5;

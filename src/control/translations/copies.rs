@@ -17,8 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::machine::partition::Identity;
 use crate::machine::translation::guard::Guard;
 use crate::terms::broker_error::BrokerError;
-use crate::terms::topic::Metadata;
-use crate::terms::topic::TopicPartition;
+use crate::terms::topic::{Metadata, TopicPartition};
 use crate::wire::positions;
 
 /// How long is read until others have their turn.

@@ -13,7 +13,7 @@ use crate::support::failure::Context;
 use crate::support::mirroring::Mirroring;
 use crate::support::process::Kmirror;
 use crate::support::records::{Generator, Writing, produce};
-use crate::support::{Failure, Outcome, fail, nursery, wait_for};
+use crate::support::{Failure, Outcome, fail, wait_for};
 
 /// A hang limit, not a measure.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -27,21 +27,10 @@ fn strict() -> Outcome<&'static Cluster> {
             .property("socket.request.max.bytes", "1200000")
             .property("create.topic.policy.class.name", "HostedPolicy")
             .property("alter.config.policy.class.name", "HostedPolicy");
-        options.jvm.push(format!("-Dtest.classes={}", compiled()?.display()));
+        options.classes = Some(Version::Latest.compile("HostedPolicy")?);
         Cluster::start(options)
     };
     TARGET.get_or_init(start).as_ref().map_err(Clone::clone).context("the strict target did not start")
-}
-
-fn compiled() -> Outcome<std::path::PathBuf> {
-    let classes = nursery::directory("policy")?;
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/kafka/HostedPolicy.java");
-    let mut command = nursery::command("javac");
-    command.arg("-cp").arg(Version::Latest.jars()?.join("*")).arg("-d").arg(&classes).arg(source);
-    match nursery::spawn(command)?.wait_with_output()?.status.success() {
-        true => Ok(classes),
-        false => fail("javac does not take HostedPolicy.java; it is part of a JDK"),
-    }
 }
 
 /// Of a plan, what is said of a topic in this field.

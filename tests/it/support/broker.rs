@@ -77,21 +77,36 @@ impl Version {
         Ok(self.jars()?.join(".classes.jsa"))
     }
 
+    /// Compiles a class beside `fetch.sh` for this release; the folder that holds it then.
+    pub(crate) fn compile(self, class: &str) -> Outcome<PathBuf> {
+        let classes = nursery::directory(class)?;
+        let source = format!("{}/tests/it/support/kafka/{class}.java", env!("CARGO_MANIFEST_DIR"));
+        let mut command = nursery::command("javac");
+        command.arg("-cp").arg(self.jars()?.join("*")).arg("-d").arg(&classes).arg(source);
+        match nursery::spawn(command)?.wait_with_output()?.status.success() {
+            true => Ok(classes),
+            false => fail(format!("javac does not take {class}.java; it is part of a JDK")),
+        }
+    }
+
     /// A command that runs `class` of this release.
     pub(crate) fn java(self, options: &[String], class: &str) -> Outcome<Command> {
+        self.java_beside(None, options, class)
+    }
+
+    /// The same with classes of a test's own beside the jars.
+    fn java_beside(self, own: Option<&Path>, options: &[String], class: &str) -> Outcome<Command> {
         let mut command = nursery::command("java");
         let archive = self.archive()?;
         if archive.exists() {
             // One that does not fit (another JVM, other jars) is ignored.
             command.arg(format!("-XX:SharedArchiveFile={}", archive.display()));
         }
-        // Classes of a test's own, beside the jars.
-        let own = options.iter().filter_map(|option| option.strip_prefix("-Dtest.classes="));
-        let classes = own.fold(self.jars()?.join("*").into_os_string(), |mut all, one| {
-            all.push(":");
-            all.push(one);
-            all
-        });
+        let mut classes = self.jars()?.join("*").into_os_string();
+        if let Some(own) = own {
+            classes.push(":");
+            classes.push(own);
+        }
         command
             .args(["-Xms32m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
             .args(["-Xshare:auto", "-Djava.awt.headless=true"])
@@ -124,8 +139,16 @@ pub(crate) struct Shape {
     pub(crate) ports: Vec<Ports>,
     /// Options for the JVM.
     pub(crate) jvm: Vec<String>,
+    /// Classes of the test's own that brokers load, for example a policy.
+    pub(crate) classes: Option<PathBuf>,
     /// Broker properties of the test, which win over the harness's.
     pub(crate) properties: Vec<(String, String)>,
+}
+
+impl Shape {
+    fn java(&self, options: &[String], class: &str) -> Outcome<Command> {
+        self.version.java_beside(self.classes.as_deref(), options, class)
+    }
 }
 
 /// One broker, running or not.
@@ -151,9 +174,7 @@ impl Broker {
             // It formats its storage by itself, and finds its cluster id in ZooKeeper.
             return Ok(broker);
         }
-        let own = shape.jvm.iter().filter(|option| option.starts_with("-Dtest.classes=")).cloned();
-        let options: Vec<String> = own.chain(["-Xmx128m".to_owned()]).collect();
-        let mut command = shape.version.java(&options, "kafka.tools.StorageTool")?;
+        let mut command = shape.java(&["-Xmx128m".to_owned()], "kafka.tools.StorageTool")?;
         command
             .args(["format", "-t", &shape.cluster_id, "-c"])
             .arg(&properties)
@@ -177,7 +198,7 @@ impl Broker {
             self.zookeeper = Some(self.launch_zookeeper()?);
         }
         let log = File::options().create(true).append(true).open(self.log_path())?;
-        let mut command = self.shape.version.java(&self.shape.jvm, "kafka.Kafka")?;
+        let mut command = self.shape.java(&self.shape.jvm, "kafka.Kafka")?;
         command
             .arg(self.directory.join("server.properties"))
             .current_dir(&self.directory)

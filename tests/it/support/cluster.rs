@@ -4,6 +4,7 @@
 //! brokers and removes their data. [`shared`] is a pair of one-broker clusters that all tests of a process use together
 //! (starting one costs seconds): take topic names from [`unique`] there, and never kill, pause or reconfigure it.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread;
@@ -30,6 +31,8 @@ pub(crate) struct Options {
     pub(crate) proxied: bool,
     /// Options for the JVM; the first is the heap.
     pub(crate) jvm: Vec<String>,
+    /// Classes of the test's own that brokers load, for example a policy.
+    pub(crate) classes: Option<PathBuf>,
     /// Broker properties that win over the harness's own.
     pub(crate) properties: Vec<(String, String)>,
 }
@@ -41,6 +44,7 @@ impl Default for Options {
             nodes: 1,
             proxied: false,
             jvm: vec!["-Xmx384m".to_owned()],
+            classes: None,
             properties: Vec::new(),
         }
     }
@@ -243,7 +247,7 @@ impl Cluster {
     }
 
     /// Where a broker keeps its logs: for tests that read or spoil segment files.
-    pub(crate) fn data_directory(&self, node: i32) -> std::path::PathBuf {
+    pub(crate) fn data_directory(&self, node: i32) -> PathBuf {
         self.brokers()[index(node)].data_directory()
     }
 
@@ -377,6 +381,7 @@ fn plan(options: Options) -> Outcome<(Shape, Vec<Proxy>)> {
         cluster_id: cluster_id(),
         ports,
         jvm: options.jvm,
+        classes: options.classes,
         properties: options.properties,
     };
     Ok((shape, proxies))

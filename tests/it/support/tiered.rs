@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::broker::Version;
 use super::cluster::{Cluster, Options};
 use super::failure::Context;
 use super::records::{Generator, Record, Writing, produce};
@@ -41,7 +40,7 @@ impl Tiered {
 
     /// Starts one with other options too.
     pub(crate) fn start(options: Options) -> Outcome<Self> {
-        let (classes, folder) = (compiled(options.version)?, nursery::directory("remote-store")?);
+        let (classes, folder) = (options.version.compile("SlowStorage")?, nursery::directory("remote-store")?);
         let [classes, remote] = [&classes, &folder].map(|path| path.display().to_string());
         let options = [
             ("remote.log.storage.system.enable", "true"),
@@ -129,17 +128,5 @@ impl Tiered {
     pub(crate) fn limit_reads(&self, bytes_per_second: u64) -> Outcome {
         let name = "remote.log.manager.fetch.max.bytes.per.second";
         self.cluster.client().alter_brokers(&[(name, &bytes_per_second.to_string())])
-    }
-}
-
-/// Where the class of the store is, compiled for a release.
-fn compiled(version: Version) -> Outcome<PathBuf> {
-    let classes = nursery::directory("slow-storage")?;
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/kafka/SlowStorage.java");
-    let mut command = nursery::command("javac");
-    command.arg("-cp").arg(version.jars()?.join("*")).arg("-d").arg(&classes).arg(source);
-    match nursery::spawn(command)?.wait_with_output()?.status.success() {
-        true => Ok(classes),
-        false => fail("javac does not take SlowStorage.java; it is part of a JDK"),
     }
 }

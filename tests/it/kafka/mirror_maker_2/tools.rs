@@ -26,17 +26,7 @@ const ALLOW: i8 = 3;
 /// Where the class is that asks: compiled once, as that takes longer than asking.
 fn compiled() -> Outcome<PathBuf> {
     static CLASSES: OnceLock<Outcome<PathBuf>> = OnceLock::new();
-    let compile = || {
-        let classes = nursery::directory("mirror-tools")?;
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/kafka/MirrorTools.java");
-        let mut command = nursery::command("javac");
-        command.arg("-cp").arg(Version::Latest.jars()?.join("*")).arg("-d").arg(&classes).arg(source);
-        match nursery::spawn(command)?.wait_with_output()?.status.success() {
-            true => Ok(classes),
-            false => fail("javac does not take MirrorTools.java; it is part of a JDK"),
-        }
-    };
-    CLASSES.get_or_init(compile).clone()
+    CLASSES.get_or_init(|| Version::Latest.compile("MirrorTools")).clone()
 }
 
 /// What MirrorMaker 2's client and classes say of a cluster.

@@ -263,13 +263,12 @@ impl Tormented<'_> {
     /// The mirror goes on: the newest process writes. Sleepers are woken up meanwhile: one of them may have been
     /// stopped while it sent word of its start, and that word may arrive late.
     fn expect_progress(&mut self) -> Outcome {
-        let (before, deadline) = (copied(self.pair, &self.topic), Instant::now() + LIMIT);
-        while copied(self.pair, &self.topic) <= before {
-            if Instant::now() > deadline {
-                return fail(format!("nothing more is copied:\n{}", self.newest.stderr()));
-            }
+        let before = copied(self.pair, &self.topic);
+        let more = wait_for("more is copied", LIMIT, || {
             self.pass(100..101)?;
-        }
+            Ok((copied(self.pair, &self.topic) > before).then_some(()))
+        });
+        more.context(self.newest.stderr())?;
         match self.newest.exited()? {
             None => Ok(()),
             Some(status) => fail(format!("the newest process ended with {status}:\n{}", self.newest.stderr())),
